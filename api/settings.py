@@ -1,0 +1,710 @@
+"""Settings: everything an operator can choose, declared once, read once, passed on explicitly.
+
+A field of `Settings` is a setting: its type and default are its own, the rest is written beside it.
+`load` builds the one value from the environment, the active profile and the defaults, in this order
+of precedence. The documentation, the command line and `/admin/settings` read the same declaration.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from api.database_url import (
+    POSTGRES_PORT,
+    DatabaseLocation,
+    PostgresLocation,
+    SqliteLocation,
+    TlsFiles,
+    parse_database_url,
+)
+from api.profiles import chosen, read_profiles
+from api.setting import MASK, Declared, Misconfigured, Setting, declare, masked, parse
+
+HOME = "PLUPERFECT_HOME"
+PROFILE = "PLUPERFECT_PROFILE"
+"""Chooses a profile by environment variable. Not a setting: a profile cannot choose itself."""
+DEFAULT_HOME = Path("~/.pluperfect")
+DATABASE_FILE_NAME = "pluperfect.db"
+
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_DRIVERS = ("postgresql+asyncpg", "postgresql", "postgres", "sqlite+aiosqlite", "sqlite")
+_PORT_MAX = 65_535
+_SQLALCHEMY = "server.database.sqlalchemy"
+_CONNECT = f"{_SQLALCHEMY}.connect_args"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What the operator chose. Built by `load`; a test may build one by hand."""
+
+    home: Annotated[
+        Path,
+        Setting(
+            doc="Folder of the default database, the profiles and the pid file; "
+            "set by environment variable only.",
+            at="pluperfect.home",
+        ),
+    ] = DEFAULT_HOME.expanduser()
+    logging_level: Annotated[
+        str,
+        Setting(
+            doc="Least severe messages that the server writes to its log.",
+            at="server.logging_level",
+            legacy=("PREFECT_LOGGING_SERVER_LEVEL",),
+            one_of=_LOG_LEVELS,
+        ),
+    ] = "WARNING"
+    metrics_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Answer `/api/metrics` with figures for Prometheus.",
+            at="server.metrics_enabled",
+            legacy=("PREFECT_API_ENABLE_METRICS",),
+        ),
+    ] = False
+    services_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Run the background services in this server as well; "
+            "false is `server start --no-services`.",
+            at="pluperfect.services_enabled",
+        ),
+    ] = True
+    ui_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Serve the pages for the browser.",
+            at="server.ui.enabled",
+            legacy=("PREFECT_UI_ENABLED",),
+        ),
+    ] = True
+
+    api_host: Annotated[
+        str,
+        Setting(
+            doc="Address to listen at; 0.0.0.0 makes the server reachable from other machines.",
+            at="server.api.host",
+        ),
+    ] = "127.0.0.1"
+    api_port: Annotated[
+        int,
+        Setting(
+            doc="Port to listen at; 0 takes any free one.",
+            at="server.api.port",
+            least=0,
+            most=_PORT_MAX,
+        ),
+    ] = 4200
+    api_workers: Annotated[
+        int,
+        Setting(doc="Worker processes that answer requests.", at="pluperfect.api_workers", least=1),
+    ] = 1
+    api_base_path: Annotated[
+        str,
+        Setting(doc="Path under which the API is served.", at="server.api.base_path"),
+    ] = "/api"
+    api_default_limit: Annotated[
+        int,
+        Setting(
+            doc="Items in a list if the request names no limit, and the most it may ask for.",
+            at="server.api.default_limit",
+            legacy=("PREFECT_API_DEFAULT_LIMIT",),
+            least=1,
+        ),
+    ] = 200
+    api_keepalive_timeout_seconds: Annotated[
+        int,
+        Setting(
+            doc="How long an idle connection is kept open; behind a load balancer, "
+            "choose more than its own idle timeout.",
+            at="server.api.keepalive_timeout",
+            name="PLUPERFECT_API_KEEPALIVE_TIMEOUT",
+            unit="seconds",
+            least=0,
+        ),
+    ] = 5
+    api_auth_string: Annotated[
+        str | None,
+        Setting(
+            doc="`user:password` that every request must present as basic authentication.",
+            at="server.api.auth_string",
+            secret="all",
+            when_none="everybody is let in",
+        ),
+    ] = None
+    api_csrf_protection_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Refuse changing requests that carry no token from `/api/csrf-token`.",
+            at="server.api.csrf_protection_enabled",
+            legacy=("PREFECT_SERVER_CSRF_PROTECTION_ENABLED",),
+        ),
+    ] = False
+    api_csrf_token_expiration: Annotated[
+        timedelta,
+        Setting(
+            doc="How long such a token is valid.",
+            at="server.api.csrf_token_expiration",
+            legacy=("PREFECT_SERVER_CSRF_TOKEN_EXPIRATION",),
+        ),
+    ] = timedelta(hours=1)
+    api_cors_allowed_origins: Annotated[
+        tuple[str, ...],
+        Setting(
+            doc="Web origins whose pages may call the API; `*` is any.",
+            at="server.api.cors_allowed_origins",
+            legacy=("PREFECT_SERVER_CORS_ALLOWED_ORIGINS",),
+        ),
+    ] = ("*",)
+    api_cors_allowed_methods: Annotated[
+        tuple[str, ...],
+        Setting(
+            doc="Methods that pages of other origins may use; `*` is any.",
+            at="server.api.cors_allowed_methods",
+            legacy=("PREFECT_SERVER_CORS_ALLOWED_METHODS",),
+        ),
+    ] = ("*",)
+    api_cors_allowed_headers: Annotated[
+        tuple[str, ...],
+        Setting(
+            doc="Headers that pages of other origins may send; `*` is any.",
+            at="server.api.cors_allowed_headers",
+            legacy=("PREFECT_SERVER_CORS_ALLOWED_HEADERS",),
+        ),
+    ] = ("*",)
+    api_websocket_ping_interval_seconds: Annotated[
+        float,
+        Setting(
+            doc="Time between two pings on a websocket.",
+            at="server.api.websocket_ping_interval",
+            name="PLUPERFECT_API_WEBSOCKET_PING_INTERVAL",
+            unit="seconds",
+            above=0,
+        ),
+    ] = 20.0
+    api_websocket_ping_timeout_seconds: Annotated[
+        float,
+        Setting(
+            doc="How long a ping may stay unanswered before the websocket is closed.",
+            at="server.api.websocket_ping_timeout",
+            name="PLUPERFECT_API_WEBSOCKET_PING_TIMEOUT",
+            unit="seconds",
+            above=0,
+        ),
+    ] = 20.0
+    api_max_parameter_size_bytes: Annotated[
+        int,
+        Setting(
+            doc="Largest parameters, as JSON, of a flow run or a deployment; 0 sets no limit.",
+            at="server.api.max_parameter_size",
+            name="PLUPERFECT_API_MAX_PARAMETER_SIZE",
+            unit="bytes",
+            least=0,
+        ),
+    ] = 524_288
+
+    database_url: Annotated[
+        str | None,
+        Setting(
+            doc="The database: `postgresql://user:password@host:port/name`, `sqlite:///path` or a "
+            "plain path; Prefect's `postgresql+asyncpg://` and `sqlite+aiosqlite:///` as well.",
+            at="server.database.connection_url",
+            name="PLUPERFECT_DATABASE_URL",
+            legacy=("PREFECT_API_DATABASE_CONNECTION_URL",),
+            secret="password",
+            when_none=f"the parts below, or else `{DATABASE_FILE_NAME}` in the home",
+        ),
+    ] = None
+    database_driver: Annotated[
+        str | None,
+        Setting(
+            doc="Kind of database, where its address is given in parts and not as a URL.",
+            at="server.database.driver",
+            legacy=("PREFECT_API_DATABASE_DRIVER",),
+            one_of=_DRIVERS,
+            when_none="Postgres if there is a host",
+        ),
+    ] = None
+    database_host: Annotated[
+        str | None,
+        Setting(
+            doc="Host of the Postgres server.",
+            at="server.database.host",
+            legacy=("PREFECT_API_DATABASE_HOST",),
+            when_none="not given in parts",
+        ),
+    ] = None
+    database_port: Annotated[
+        int | None,
+        Setting(
+            doc="Port of the Postgres server.",
+            at="server.database.port",
+            legacy=("PREFECT_API_DATABASE_PORT",),
+            least=1,
+            most=_PORT_MAX,
+            when_none=f"{POSTGRES_PORT}",
+        ),
+    ] = None
+    database_user: Annotated[
+        str | None,
+        Setting(
+            doc="User on the Postgres server.",
+            at="server.database.user",
+            legacy=("PREFECT_API_DATABASE_USER",),
+            when_none="not given in parts",
+        ),
+    ] = None
+    database_name: Annotated[
+        str | None,
+        Setting(
+            doc="Name of the Postgres database, or path of the SQLite file.",
+            at="server.database.name",
+            legacy=("PREFECT_API_DATABASE_NAME",),
+            when_none="not given in parts",
+        ),
+    ] = None
+    database_password: Annotated[
+        str | None,
+        Setting(
+            doc="Password of the user; also replaces `${PLUPERFECT_DATABASE_PASSWORD}` in the URL.",
+            at="server.database.password",
+            legacy=("PREFECT_API_DATABASE_PASSWORD",),
+            secret="all",
+            when_none="no password",
+        ),
+    ] = None
+    database_schema_name: Annotated[
+        str,
+        Setting(
+            doc="Postgres schema that holds every table, so that the database can be shared.",
+            at="pluperfect.database_schema_name",
+        ),
+    ] = "pluperfect"
+    database_timeout_seconds: Annotated[
+        float,
+        Setting(
+            doc="Longest that one statement may take.",
+            at="server.database.timeout",
+            name="PLUPERFECT_DATABASE_TIMEOUT",
+            legacy=("PREFECT_API_DATABASE_TIMEOUT",),
+            unit="seconds",
+            above=0,
+        ),
+    ] = 10.0
+    database_connection_timeout_seconds: Annotated[
+        float,
+        Setting(
+            doc="Longest that opening a connection may take.",
+            at="server.database.connection_timeout",
+            name="PLUPERFECT_DATABASE_CONNECTION_TIMEOUT",
+            legacy=("PREFECT_API_DATABASE_CONNECTION_TIMEOUT",),
+            unit="seconds",
+            above=0,
+        ),
+    ] = 5.0
+    database_migration_timeout_seconds: Annotated[
+        float | None,
+        Setting(
+            doc="Longest that one statement of a migration may take.",
+            at="server.database.migration_timeout",
+            name="PLUPERFECT_DATABASE_MIGRATION_TIMEOUT",
+            unit="seconds",
+            above=0,
+            when_none="as long as it needs",
+        ),
+    ] = None
+    database_migrate_on_start: Annotated[
+        bool,
+        Setting(
+            doc="Bring the schema up to date when the server starts.",
+            at="server.database.migrate_on_start",
+            legacy=("PREFECT_API_DATABASE_MIGRATE_ON_START",),
+        ),
+    ] = True
+    database_pool_size: Annotated[
+        int,
+        Setting(
+            doc="Postgres connections that each worker keeps for reading, "
+            "besides the one that writes.",
+            at=f"{_SQLALCHEMY}.pool_size",
+            legacy=("PREFECT_SQLALCHEMY_POOL_SIZE",),
+            least=1,
+        ),
+    ] = 5
+    database_application_name: Annotated[
+        str,
+        Setting(
+            doc="How the connections call themselves in `pg_stat_activity`.",
+            at=f"{_CONNECT}.application_name",
+        ),
+    ] = "pluperfect"
+    database_statement_cache_size: Annotated[
+        int | None,
+        Setting(
+            doc="Set it to 0 behind PgBouncer in transaction mode: "
+            "nothing is then kept in the session.",
+            at=f"{_CONNECT}.statement_cache_size",
+            legacy=(
+                "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_PREPARED_STATEMENT_CACHE_SIZE",
+            ),
+            unit="statements",
+            least=0,
+            when_none="the driver's choice",
+        ),
+    ] = None
+    database_tls_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Speak TLS to Postgres and verify its certificate.",
+            at=f"{_CONNECT}.tls.enabled",
+        ),
+    ] = False
+    database_tls_ca_file: Annotated[
+        Path | None,
+        Setting(
+            doc="Certificate authorities (PEM) that may vouch for the Postgres server.",
+            at=f"{_CONNECT}.tls.ca_file",
+            when_none="those of the operating system",
+        ),
+    ] = None
+    database_tls_cert_file: Annotated[
+        Path | None,
+        Setting(
+            doc="Certificate (PEM) to show to the Postgres server.",
+            at=f"{_CONNECT}.tls.cert_file",
+            when_none="no certificate",
+        ),
+    ] = None
+    database_tls_key_file: Annotated[
+        Path | None,
+        Setting(
+            doc="Private key (PEM) of that certificate.",
+            at=f"{_CONNECT}.tls.key_file",
+            when_none="the key is in the certificate's file",
+        ),
+    ] = None
+    database_tls_check_hostname: Annotated[
+        bool,
+        Setting(
+            doc="Verify that the certificate was made out to the host that was called.",
+            at=f"{_CONNECT}.tls.check_hostname",
+        ),
+    ] = True
+
+    events_stream_out_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Let clients follow events through the websocket `/api/events/out`.",
+            at="server.events.stream_out_enabled",
+            legacy=("PREFECT_API_EVENTS_STREAM_OUT_ENABLED",),
+        ),
+    ] = True
+    events_retention_period: Annotated[
+        timedelta,
+        Setting(
+            doc="How long events stay in the event feed; the log itself is not shortened.",
+            at="server.events.retention_period",
+            legacy=("PREFECT_EVENTS_RETENTION_PERIOD",),
+        ),
+    ] = timedelta(days=7)
+    events_maximum_websocket_backfill: Annotated[
+        timedelta,
+        Setting(
+            doc="How far back a new follower of `/api/events/out` may start.",
+            at="server.events.maximum_websocket_backfill",
+            legacy=("PREFECT_EVENTS_MAXIMUM_WEBSOCKET_BACKFILL",),
+        ),
+    ] = timedelta(minutes=15)
+    events_websocket_backfill_page_size: Annotated[
+        int,
+        Setting(
+            doc="Events read at a time while a new follower catches up.",
+            at="server.events.websocket_backfill_page_size",
+            legacy=("PREFECT_EVENTS_WEBSOCKET_BACKFILL_PAGE_SIZE",),
+            least=1,
+        ),
+    ] = 250
+    events_maximum_size_bytes: Annotated[
+        int,
+        Setting(
+            doc="Largest event, as JSON, that a client may send.",
+            at="server.events.maximum_size_bytes",
+            legacy=("PREFECT_EVENTS_MAXIMUM_SIZE_BYTES",),
+            unit="bytes",
+            least=1,
+        ),
+    ] = 1_500_000
+    events_maximum_labels_per_resource: Annotated[
+        int,
+        Setting(
+            doc="Most labels on a resource of an event.",
+            at="server.events.maximum_labels_per_resource",
+            legacy=("PREFECT_EVENTS_MAXIMUM_LABELS_PER_RESOURCE",),
+            least=1,
+        ),
+    ] = 500
+    events_maximum_related_resources: Annotated[
+        int,
+        Setting(
+            doc="Most related resources of an event.",
+            at="server.events.maximum_related_resources",
+            legacy=("PREFECT_EVENTS_MAXIMUM_RELATED_RESOURCES",),
+            least=0,
+        ),
+    ] = 100
+    events_maximum_event_name_length: Annotated[
+        int,
+        Setting(
+            doc="Longest name of an event.",
+            at="server.events.maximum_event_name_length",
+            unit="characters",
+            least=1,
+        ),
+    ] = 1024
+
+    logs_stream_out_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Let clients follow log lines through the websocket `/api/logs/out`.",
+            at="server.logs.stream_out_enabled",
+        ),
+    ] = True
+
+    flow_run_graph_max_nodes: Annotated[
+        int,
+        Setting(
+            doc="Most nodes that the graph of a flow run may have.",
+            at="server.flow_run_graph.max_nodes",
+            legacy=("PREFECT_API_MAX_FLOW_RUN_GRAPH_NODES",),
+            least=1,
+        ),
+    ] = 10_000
+    flow_run_graph_max_artifacts: Annotated[
+        int,
+        Setting(
+            doc="Most artifacts shown in the graph of a flow run.",
+            at="server.flow_run_graph.max_artifacts",
+            legacy=("PREFECT_API_MAX_FLOW_RUN_GRAPH_ARTIFACTS",),
+            least=0,
+        ),
+    ] = 10_000
+    tasks_max_cache_key_length: Annotated[
+        int,
+        Setting(
+            doc="Longest cache key of a task run.",
+            at="server.tasks.max_cache_key_length",
+            legacy=("PREFECT_API_TASK_CACHE_KEY_MAX_LENGTH",),
+            unit="characters",
+            least=1,
+        ),
+    ] = 2000
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{declared.field}={MASK if declared.setting.secret and value else repr(value)}"
+            for declared in SETTINGS
+            if (value := getattr(self, declared.field)) != declared.default
+        )
+        return f"Settings({', '.join(shown)})"
+
+
+SETTINGS: tuple[Declared, ...] = tuple(declare(field) for field in msgspec.structs.fields(Settings))
+"""Every setting, in the order of its declaration."""
+BY_NAME: dict[str, Declared] = {name: declared for declared in SETTINGS for name in declared.names}
+"""Every setting under every name it answers to."""
+
+Source = Literal["env", "profile"]
+
+
+class Given(Struct, frozen=True):
+    """A setting that somebody gave a value."""
+
+    declared: Declared
+    source: Source
+    name: str
+    """The name it was given under."""
+    text: str
+
+
+class Configuration(Struct, frozen=True):
+    """The settings, and where they come from."""
+
+    settings: Settings
+    profile: str
+    given: tuple[Given, ...]
+    """Everything that is not a default."""
+    warnings: tuple[str, ...]
+    """Whole sentences: mistakes that do not keep the server from starting."""
+
+
+def load(environ: Mapping[str, str], profile: str | None = None) -> Configuration:
+    """The settings of this process: the environment before the profile before the defaults.
+
+    `profile` is the one asked for on the command line, if any. Raises Misconfigured with every
+    value that is not allowed: which variable, which value, what is allowed.
+    """
+    problems: list[str] = []
+    home = home_of(environ)
+    name, table = active_profile(environ, profile)
+    given = (*find(environ, "env"), *find(table, "profile"))
+    given = tuple({item.declared.field: item for item in reversed(given)}.values())[::-1]
+    values: dict[str, Any] = {"home": home}
+    for item in given:
+        try:
+            values[item.declared.field] = parse(item.declared, item.text)
+        except ValueError as error:
+            problems.append(f"{_where(item)} is {_shown(item)!r} but {error}.")
+    if problems:
+        raise Misconfigured(*problems)
+    base_path = values.get("api_base_path", "/api").strip("/")
+    settings = Settings(**values | {"api_base_path": f"/{base_path}" if base_path else ""})
+    database_location(settings)  # its errors belong to the start, not to the first query
+    warnings = (
+        *(f"{unknown(key)}" for key in strangers(environ)),
+        *(f"{unknown(key)} It is set in profile {name!r}." for key in strangers(table)),
+        *_unused(settings),
+    )
+    return Configuration(settings, name, given, warnings)
+
+
+def home_of(environ: Mapping[str, str]) -> Path:
+    """The folder that `PLUPERFECT_HOME` names, absolute."""
+    return Path(environ.get(HOME) or DEFAULT_HOME).expanduser().absolute()
+
+
+def active_profile(
+    environ: Mapping[str, str], profile: str | None = None
+) -> tuple[str, Mapping[str, str]]:
+    """Name and settings of the profile in use. Raises Misconfigured if there is no such profile."""
+    profiles = read_profiles(home_of(environ))
+    asked_by = "--profile" if profile else f"the environment variable {PROFILE}"
+    name = chosen(profiles, profile or environ.get(PROFILE), asked_by)
+    return name, profiles.tables[name]
+
+
+def find(texts: Mapping[str, str], source: Source) -> list[Given]:
+    """The settings that `texts` gives a value; an empty text gives none."""
+    found: list[Given] = []
+    for declared in SETTINGS:
+        if source == "profile" and declared.name == HOME:
+            continue
+        for name in declared.names:
+            if texts.get(name):
+                found.append(Given(declared, source, name, texts[name].strip()))
+                break
+    return found
+
+
+def _where(item: Given) -> str:
+    return item.name if item.source == "env" else f"{item.name} in the profile"
+
+
+def _shown(item: Given) -> str:
+    return masked(item.declared, item.text)
+
+
+def strangers(names: Iterable[str]) -> list[str]:
+    """The names that look like settings of ours but are none.
+
+    An unknown `PREFECT_…` name is nobody's mistake: it is a setting of the client.
+    """
+    return [
+        name
+        for name in names
+        if name.startswith("PLUPERFECT_") and name not in BY_NAME and name != PROFILE
+    ]
+
+
+def unknown(name: str) -> str:
+    """A sentence about a name that is no setting, with the nearest one that is."""
+    from difflib import get_close_matches  # lazily: only a mistake needs it
+
+    near = get_close_matches(name.upper(), BY_NAME, n=1, cutoff=0.75)
+    return f"There is no setting {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+
+
+_PLACEHOLDERS = tuple(
+    f"${{{name}}}" for name in BY_NAME if BY_NAME[name].field == "database_password"
+)
+_PARTS = ("database_driver", "database_host", "database_port", "database_user", "database_name")
+
+
+def _unused(settings: Settings) -> list[str]:
+    parts = [part for part in _PARTS if getattr(settings, part) is not None]
+    names = ", ".join(f"PLUPERFECT_{part.upper()}" for part in parts)
+    if settings.database_url and parts:
+        return [f"{names} is not used, because the database's URL is set."]
+    if parts and not settings.database_driver and not settings.database_host:
+        return [f"{names} is not used, because neither a driver nor a host is set."]
+    return []
+
+
+def database_location(settings: Settings) -> DatabaseLocation:
+    """Where the database is and how to connect to it. Raises Misconfigured."""
+    location = _stated_location(settings)
+    if isinstance(location, SqliteLocation):
+        return location
+    tls = location.tls
+    if settings.database_tls_enabled:
+        tls = TlsFiles(
+            ca_file=_text(settings.database_tls_ca_file),
+            cert_file=_text(settings.database_tls_cert_file),
+            key_file=_text(settings.database_tls_key_file),
+            check_hostname=settings.database_tls_check_hostname,
+        )
+    size = settings.database_statement_cache_size
+    return msgspec.structs.replace(
+        location,
+        tls=tls,
+        application_name=location.application_name or settings.database_application_name,
+        statement_cache_size=location.statement_cache_size if size is None else size,
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _stated_location(settings: Settings) -> DatabaseLocation:
+    if settings.database_url:
+        return _location_of_url(settings.database_url, settings.database_password)
+    driver = settings.database_driver
+    if driver is None and settings.database_host is None:
+        return SqliteLocation(settings.home / DATABASE_FILE_NAME)
+    if driver is not None and driver.startswith("sqlite"):
+        name = settings.database_name
+        path = Path(name).expanduser().absolute() if name else settings.home / DATABASE_FILE_NAME
+        return SqliteLocation(path)
+    host, user, name = settings.database_host, settings.database_user, settings.database_name
+    if not (host and user and name):
+        given = {"HOST": host, "USER": user, "NAME": name}
+        missing = " and ".join(
+            f"PLUPERFECT_DATABASE_{key}" for key, part in given.items() if not part
+        )
+        raise Misconfigured(f"The Postgres database is only half named: set {missing} as well.")
+    return PostgresLocation(
+        hosts=((host, settings.database_port or POSTGRES_PORT),),
+        database=name,
+        user=user,
+        password=settings.database_password,
+    )
+
+
+def _location_of_url(url: str, password: str | None) -> DatabaseLocation:
+    for placeholder in _PLACEHOLDERS:
+        if placeholder in url:
+            if password is None:
+                raise Misconfigured(
+                    f"The database's URL refers to {placeholder}, "
+                    "but PLUPERFECT_DATABASE_PASSWORD is not set."
+                )
+            url = url.replace(placeholder, quote(password, safe=""))
+    try:
+        return parse_database_url(url)
+    except ValueError as error:
+        shown = masked(BY_NAME["PLUPERFECT_DATABASE_URL"], url)
+        raise Misconfigured(f"PLUPERFECT_DATABASE_URL is {shown!r}, which {error}.") from None

@@ -1,0 +1,120 @@
+"""The seam between this product and its two engines.
+
+Everything above speaks one SQL: `$1` placeholders, TEXT, BIGINT, DOUBLE PRECISION, BOOLEAN as 0/1
+BIGINT, times as BIGINT microseconds since 1970 (UTC), ids as dashed lower-case UUID text, JSON as
+text. The few places where the engines must differ are the methods and fragments named here.
+
+Methods of `Transaction` are coroutines, but on SQLite they never suspend: a transaction's function
+is run to its end on the writer thread, without an event loop. So nothing else can be awaited while
+the log is locked, on either engine.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, Protocol, TypeVar
+
+from msgspec import Struct
+
+Value = str | int | float | bytes | None
+Row = Sequence[Any]
+T = TypeVar("T")
+
+ColumnType = Literal["text", "bigint", "float", "json", "bytes"]
+
+
+class Table(Struct, frozen=True):
+    """A table as its owner declares it; a test compares it with the migrated one."""
+
+    name: str
+    columns: dict[str, ColumnType]
+    key: tuple[str, ...] = ("id",)
+    """Primary key columns, in order."""
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Table) and other.name == self.name
+
+
+class Reader(Protocol):
+    """Whatever can answer a query."""
+
+    async def fetch(self, sql: str, *params: Value) -> list[Row]:
+        """All rows of one statement."""
+        ...
+
+    async def fetch_keys(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
+        """The rows of `table` with these primary keys, all columns in declared order."""
+        ...
+
+
+class Transaction(Reader, Protocol):
+    """One write transaction. Lock order is head, streams, read models."""
+
+    async def execute(self, sql: str, *params: Value) -> None:
+        """One statement without an answer."""
+        ...
+
+    async def insert(self, table: Table, rows: Sequence[Row]) -> None:
+        """Insert rows, all columns in declared order; an existing key is an error."""
+        ...
+
+    async def upsert(self, table: Table, rows: Sequence[Row]) -> None:
+        """Insert rows or replace the ones with the same primary key. No key twice in `rows`."""
+        ...
+
+    async def delete(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> None:
+        """Delete rows by primary key; absent ones are ignored."""
+        ...
+
+
+class Dialect(Protocol):
+    """SQL fragments in which the engines differ; each takes and gives SQL text."""
+
+    name: Literal["sqlite", "postgres"]
+
+    def contains_all(self, column: str, placeholder: str) -> str:
+        """JSON array `column` holds every string of the JSON array bound at `placeholder`."""
+        ...
+
+    def contains_any(self, column: str, placeholder: str) -> str:
+        """JSON array `column` holds at least one string of the JSON array at `placeholder`."""
+        ...
+
+    def in_list(self, expression: str, placeholder: str) -> str:
+        """`expression` is one of the strings of the JSON array bound at `placeholder`."""
+        ...
+
+    def ilike(self, expression: str, placeholder: str) -> str:
+        """Case-insensitive LIKE with backslash as the escape character."""
+        ...
+
+
+class Database(Reader, Protocol):
+    """One engine, opened. Reads go to a pool; writes to one connection, one transaction a time."""
+
+    dialect: Dialect
+
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run `work` in one durable write transaction; an exception rolls it back.
+
+        Raises CommitUnknown if the connection was lost while committing, DatabaseUnavailable if
+        nothing was written.
+        """
+        ...
+
+    async def changed(self) -> None:
+        """Return when another connection may have committed (or after a poll interval)."""
+        ...
+
+    async def ping(self) -> None:
+        """Raise DatabaseUnavailable unless the database answers."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is being written, then close every connection."""
+        ...
+
+
+class CommitUnknown(Exception):
+    """The connection broke while committing: the transaction may or may not be in the log."""

@@ -1,0 +1,336 @@
+"""The log itself: appending under the head lock, and reading back in order.
+
+`append` is the whole write protocol. It runs inside one transaction that first locks the one row of
+`log_head`, so appends are serial: positions are gapless and their order is the order of commits and
+of visibility. Several commands share a transaction; each is taken or refused on its own.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from eventstore.chain import chained
+from eventstore.codec import EVENTS, Codec, encode, from_microseconds
+from eventstore.database import Dialect, Reader, Row, Table, Transaction
+from eventstore.errors import AlreadyRecorded, VersionConflict
+from eventstore.events import ANY_VERSION, Event, NewEvents, Recorded
+
+STREAMS = Table("streams", {"stream": "text", "version": "bigint"}, key=("stream",))
+READ_PAGE = 1_000
+"""Events read from the database at a time."""
+
+
+class Head(Struct, frozen=True):
+    """Where the log ends."""
+
+    position: int
+    recorded_at: int
+    """Microseconds since 1970."""
+    hash: bytes
+    lines: int
+    epoch: str
+
+
+class Lines(Struct, frozen=True):
+    """Rows for an append-only table that is not the log but shares its commits.
+
+    Each row gets the next line number of the log's head in front.
+    """
+
+    table: Table
+    rows: Sequence[Row]
+
+
+Effect = Callable[[Transaction], Awaitable[None]]
+
+
+class Decision(Struct, frozen=True):
+    """What one command wants written, all or nothing."""
+
+    appends: Sequence[NewEvents] = ()
+    lines: Sequence[Lines] = ()
+    effects: Sequence[Effect] = ()
+    """Writes to tables that are neither log nor read model, in the same transaction."""
+
+
+SerialDecide = Callable[[Transaction], Awaitable[Decision]]
+
+
+class Command(Struct):
+    """One caller's wish, on its way into the log."""
+
+    decision: Decision
+    actor: str = "anonymous"
+    correlation: str | None = None
+    causation: int | None = None
+    decide: SerialDecide | None = None
+    """Decides under the lock instead; `decision` is then filled in there."""
+    contention: str | None = None
+    """Serial commands that could see each other's effect share this; one of them per batch."""
+    skip_repeats: bool = False
+    """Leave out single events that are already recorded, instead of refusing the command."""
+    natural_ids: bool = False
+    """Event ids are natural keys: look whether they are recorded already."""
+
+
+class Accepted(Struct):
+    """What became of one command of a batch."""
+
+    recorded: list[Recorded[Any]]
+    refusal: Exception | None = None
+
+
+class Appended(Struct):
+    """One batch, as it is in the log if the transaction commits."""
+
+    before: Head
+    after: Head
+    outcomes: list[Accepted]
+    recorded: list[Recorded[Any]]
+    rows: list[tuple[Any, ...]]
+    """The events as rows of `EVENTS`."""
+    first_line: tuple[Table, Row] | None
+    """The first row that went into a table of lines, if any did."""
+
+
+Inline = Callable[[Transaction, Head, Sequence[Recorded[Any]]], Awaitable[None]]
+
+HEAD = "SELECT position, recorded_at, hash, lines, epoch FROM log_head WHERE id = 1"
+HEAD_LOCKED_POSTGRES = (
+    "SELECT position, recorded_at, hash, lines, epoch, "
+    "(extract(epoch from clock_timestamp()) * 1000000)::bigint "
+    "FROM log_head WHERE id = 1 FOR UPDATE"
+)
+ADVANCE_HEAD = (
+    "UPDATE log_head SET position = $1, recorded_at = $2, hash = $3, lines = $4 WHERE id = 1"
+)
+
+
+async def head(reader: Reader) -> Head:
+    """Where the log ends now."""
+    (row,) = await reader.fetch(HEAD)
+    return _head(row)
+
+
+def _head(row: Row) -> Head:
+    return Head(row[0], row[1], bytes(row[2]), row[3], row[4])
+
+
+async def _lock(tx: Transaction, dialect: Dialect) -> tuple[Head, int]:
+    """The head, locked until the end of the transaction, and the database's clock.
+
+    On SQLite the transaction itself is the lock (BEGIN IMMEDIATE) and the clock is this machine's.
+    """
+    if dialect.name == "sqlite":
+        return await head(tx), time.time_ns() // 1_000
+    (row,) = await tx.fetch(HEAD_LOCKED_POSTGRES)
+    return _head(row), row[5]
+
+
+async def append(
+    tx: Transaction, dialect: Dialect, commands: Sequence[Command], inline: Inline
+) -> Appended:
+    """Write a batch of commands: lock, check, number, chain, insert, project, move the head."""
+    before, now = await _lock(tx, dialect)
+    for command in commands:
+        if command.decide is not None:
+            command.decision = await command.decide(tx)
+    versions = await _versions(tx, commands)
+    known = await _known(tx, dialect, commands)
+
+    position, recorded_at, chain = before.position, before.recorded_at, before.hash
+    outcomes: list[Accepted] = []
+    recorded: list[Recorded[Any]] = []
+    rows: list[tuple[Any, ...]] = []
+    changed: dict[str, int] = {}
+    for command in commands:
+        refusal = _refusal(command, versions, known)
+        outcome = Accepted([], refusal)
+        outcomes.append(outcome)
+        if refusal is not None:
+            continue
+        for new in command.decision.appends:
+            for event, event_id in zip(new.events, new.event_ids, strict=True):
+                if command.natural_ids:
+                    if event_id in known:
+                        continue  # Only left when repeats are to be skipped.
+                    known[event_id] = position + 1
+                position += 1
+                recorded_at = max(recorded_at + 1, now)
+                version = versions[new.stream] + 1
+                versions[new.stream] = changed[new.stream] = version
+                fact = Recorded(
+                    position,
+                    new.stream,
+                    version,
+                    event,
+                    from_microseconds(recorded_at),
+                    event_id,
+                    command.actor,
+                    command.correlation,
+                    command.causation,
+                )
+                row = _row(fact, recorded_at)
+                chain = chained(chain, row)
+                outcome.recorded.append(fact)
+                recorded.append(fact)
+                rows.append((*row, chain))
+
+    if rows:
+        await tx.insert(EVENTS, rows)
+        await tx.upsert(STREAMS, list(changed.items()))
+        await inline(tx, before, recorded)
+    lines, first_line = await _write_the_rest(tx, commands, outcomes, before.lines)
+    after = Head(position, recorded_at, chain, lines, before.epoch)
+    if after != before:
+        await tx.execute(ADVANCE_HEAD, position, recorded_at, chain, lines)
+    return Appended(before, after, outcomes, recorded, rows, first_line)
+
+
+def _row(fact: Recorded[Any], recorded_at: int) -> tuple[Any, ...]:
+    event: Event = fact.event
+    return (
+        fact.position,
+        fact.stream,
+        fact.version,
+        event.__struct_config__.tag,
+        event.type_version,
+        recorded_at,
+        fact.event_id,
+        fact.actor,
+        fact.correlation,
+        fact.causation,
+        encode(event),
+    )
+
+
+async def _versions(tx: Transaction, commands: Sequence[Command]) -> dict[str, int]:
+    versions = {new.stream: 0 for command in commands for new in command.decision.appends}
+    if versions:
+        for row in await tx.fetch_keys(STREAMS, [(stream,) for stream in versions]):
+            versions[row[0]] = row[1]
+    return versions
+
+
+async def _known(
+    tx: Transaction, dialect: Dialect, commands: Sequence[Command]
+) -> dict[str, int]:
+    """Position by event id, of those natural ids of the batch that are in the log already."""
+    ids = [
+        event_id
+        for command in commands
+        if command.natural_ids
+        for new in command.decision.appends
+        for event_id in new.event_ids
+    ]
+    if not ids:
+        return {}
+    return {row[0]: row[1] for row in await tx.fetch_keys(_EVENT_IDS, [(id_,) for id_ in ids])}
+
+
+_EVENT_IDS = Table("events", {"event_id": "text", "position": "bigint"}, key=("event_id",))
+"""The log seen through its unique index on event ids."""
+
+
+def _refusal(
+    command: Command, versions: dict[str, int], known: dict[str, int]
+) -> Exception | None:
+    # A repeat comes before a conflict: the repeated command's own first attempt moved the version.
+    if command.natural_ids and not command.skip_repeats:
+        for new in command.decision.appends:
+            for event_id in new.event_ids:
+                if event_id in known:
+                    return AlreadyRecorded(event_id, known[event_id])
+    for new in command.decision.appends:
+        actual = versions[new.stream]
+        if new.expected not in (ANY_VERSION, actual):
+            return VersionConflict(new.stream, new.expected, actual)
+    return None
+
+
+async def _write_the_rest(
+    tx: Transaction, commands: Sequence[Command], outcomes: Sequence[Accepted], lines: int
+) -> tuple[int, tuple[Table, Row] | None]:
+    tables: dict[Table, list[Row]] = {}
+    first: tuple[Table, Row] | None = None
+    for command, outcome in zip(commands, outcomes, strict=True):
+        if outcome.refusal is not None:
+            continue
+        for some in command.decision.lines:
+            rows = tables.setdefault(some.table, [])
+            for row in some.rows:
+                lines += 1
+                rows.append((lines, *row))
+                first = first or (some.table, rows[-1])
+        for effect in command.decision.effects:
+            await effect(tx)
+    for table, rows in tables.items():
+        if rows:
+            await tx.insert(table, rows)
+    return lines, first
+
+
+_COLUMNS = ", ".join(
+    f"{name}::text" if kind == "json" else name for name, kind in EVENTS.columns.items()
+)
+
+
+def columns(dialect: Dialect) -> str:
+    """The columns of `EVENTS` for a SELECT; JSON comes as the exact text."""
+    return _COLUMNS if dialect.name == "postgres" else ", ".join(EVENTS.columns)
+
+
+async def read_rows(
+    reader: Reader, dialect: Dialect, after: int, until: int | None = None, limit: int = READ_PAGE
+) -> list[Row]:
+    """Rows of the log with position > `after` (and <= `until`), in order, `limit` at most."""
+    where = "position > $1" if until is None else "position > $1 AND position <= $3"
+    sql = f"SELECT {columns(dialect)} FROM events WHERE {where} ORDER BY position LIMIT $2"
+    return await reader.fetch(sql, after, limit, *(() if until is None else (until,)))
+
+
+async def read_all(
+    reader: Reader,
+    dialect: Dialect,
+    codec: Codec,
+    after: int,
+    until: int | None = None,
+    limit: int = READ_PAGE,
+) -> list[Recorded[Any]]:
+    """Like `read_rows`, decoded."""
+    return [
+        codec.recorded(row) for row in await read_rows(reader, dialect, after, until, limit)
+    ]
+
+
+async def read_stream(
+    reader: Reader,
+    dialect: Dialect,
+    codec: Codec,
+    stream: str,
+    after_version: int = 0,
+    limit: int = READ_PAGE,
+) -> list[Recorded[Any]]:
+    """Events of one stream with version > `after_version`, in order, `limit` at most."""
+    sql = (
+        f"SELECT {columns(dialect)} FROM events WHERE stream = $1 AND version > $2 "
+        "ORDER BY version LIMIT $3"
+    )
+    rows = await reader.fetch(sql, stream, after_version, limit)
+    return [codec.recorded(row) for row in rows]
+
+
+async def read_position(
+    reader: Reader, dialect: Dialect, codec: Codec, position: int
+) -> Recorded[Any] | None:
+    """The event at one position."""
+    found = await read_all(reader, dialect, codec, position - 1, position, 1)
+    return found[0] if found else None
+
+
+async def stream_version(reader: Reader, stream: str) -> int:
+    """The version a stream is at; 0 if nothing was ever recorded in it."""
+    rows = await reader.fetch_keys(STREAMS, [(stream,)])
+    return int(rows[0][1]) if rows else 0

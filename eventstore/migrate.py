@@ -1,0 +1,244 @@
+"""Schema migrations: yoyo over `migrations/<engine>` and `migrations/`, safe for many starters.
+
+Yoyo's own lock is a row that survives the process which wrote it; a server killed while migrating
+would block the next start. Here the lock dies with its holder: a file lock on SQLite, an advisory
+lock on Postgres. Yoyo marks a migration in a transaction after the one that carried it out, so every
+migration is written to be run again (`IF NOT EXISTS`).
+
+These functions block; they run before the event loop or in a thread. Yoyo and psycopg are imported
+only when there is something to do: most starts find the schema as it should be.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from msgspec import Struct
+
+from eventstore.errors import DatabaseUnavailable, EventStoreError
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+LOG_MIGRATIONS = ("0001.event-log",)
+"""Migrations that hold what cannot be folded again; never rolled back."""
+ADVISORY_LOCK = 0x706C7570
+"""Key of the Postgres advisory lock under which migrations run ("plup")."""
+
+
+class SchemaTooNew(EventStoreError):
+    """The database was migrated by a newer release."""
+
+
+class ForeignDatabase(EventStoreError):
+    """The database belongs to a Prefect server."""
+
+
+class WouldLoseEvents(EventStoreError):
+    """Rolling back further would drop the log."""
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """The database to migrate: a SQLite file, or a Postgres URL and schema."""
+
+    path: Path | None = None
+    url: str = ""
+    schema: str = "pluperfect"
+    timeout_seconds: float | None = None
+    """Limit for one migration statement; None: none."""
+
+    @property
+    def engine(self) -> str:
+        return "sqlite" if self.path is not None else "postgres"
+
+
+def available(target: Target) -> list[str]:
+    """Ids of the migrations that this release has, in order."""
+    folders = (MIGRATIONS / target.engine, MIGRATIONS)
+    files = (file for folder in folders for file in folder.glob("*.sql"))
+    return sorted(file.stem for file in files if not file.name.endswith(".rollback.sql"))
+
+
+def applied(target: Target) -> list[str]:
+    """Ids of the migrations that the database has, in order; empty for a new database.
+
+    Raises ForeignDatabase, DatabaseUnavailable.
+    """
+    if target.path is not None:
+        return _applied_sqlite(target.path)
+    return _applied_postgres(target)
+
+
+_FOREIGN = (
+    "{where} belongs to a Prefect server. Pluperfect keeps its own log and does not touch it: "
+    "give Pluperfect a database of its own with PLUPERFECT_DATABASE_URL"
+    "{more}, and copy over what you need with `prefect transfer`."
+)
+
+
+def _applied_sqlite(path: Path) -> list[str]:
+    if not path.exists() or path.stat().st_size == 0:
+        return []
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            names = {
+                row[0]
+                for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
+            }
+            if "alembic_version" in names:
+                raise ForeignDatabase(_FOREIGN.format(where=path, more=" (sqlite:///FILE)"))
+            if "_yoyo_migration" not in names:
+                return []
+            rows = connection.execute("SELECT migration_id FROM _yoyo_migration").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(f"cannot read the SQLite database {path}: {error}") from None
+    return sorted(row[0] for row in rows)
+
+
+def _applied_postgres(target: Target) -> list[str]:
+    with _psycopg(target) as connection:
+        names = {
+            row[0]
+            for row in connection.execute(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = %s",
+                (target.schema,),
+            )
+        }
+        if "alembic_version" in names:
+            where = f"schema {target.schema!r} of this Postgres database"
+            raise ForeignDatabase(
+                _FOREIGN.format(where=where, more=" or PLUPERFECT_DATABASE_SCHEMA")
+            )
+        if "_yoyo_migration" not in names:
+            return []
+        rows = connection.execute(
+            f'SELECT migration_id FROM "{target.schema}"._yoyo_migration'
+        ).fetchall()
+    return sorted(row[0] for row in rows)
+
+
+def check(target: Target) -> list[str]:
+    """Ids of the migrations still to be applied. Raises SchemaTooNew, ForeignDatabase."""
+    have = applied(target)
+    known = available(target)
+    newer = sorted(set(have) - set(known))
+    if newer:
+        raise SchemaTooNew(
+            f"the database has migration {newer[-1]}, which this release does not know; "
+            "start a release that does, or run its `pluperfect server database downgrade` first"
+        )
+    return [name for name in known if name not in have]
+
+
+def upgrade(target: Target, revision: str | None = None) -> list[str]:
+    """Apply what is missing (up to `revision`), under the lock; returns the ids applied."""
+    with _locked(target):
+        wanted = [name for name in check(target) if revision is None or name <= revision]
+        if wanted:
+            with _yoyo(target) as (backend, migrations):
+                backend.apply_migrations_only(
+                    backend.to_apply(migrations.filter(lambda m: m.id in wanted))
+                )
+        return wanted
+
+
+def downgrade(target: Target, down_to: str) -> list[str]:
+    """Roll back every migration after `down_to`, newest first; returns their ids.
+
+    Raises WouldLoseEvents if the log is among them.
+    """
+    with _locked(target):
+        doomed = [name for name in applied(target) if name > down_to]
+        lost = [name for name in doomed if name in LOG_MIGRATIONS]
+        if lost:
+            raise WouldLoseEvents(
+                f"rolling back {lost[0]} would drop the event log, from which everything else is "
+                "made; the lowest revision to go back to is " + LOG_MIGRATIONS[-1]
+            )
+        if doomed:
+            with _yoyo(target) as (backend, migrations):
+                backend.rollback_migrations(
+                    backend.to_rollback(migrations.filter(lambda m: m.id in doomed))
+                )
+        return doomed[::-1]
+
+
+def stamp(target: Target, revision: str) -> None:
+    """Say that the database is at `revision` without running anything."""
+    with _locked(target), _yoyo(target) as (backend, migrations):
+        backend.unmark_migrations(migrations)
+        backend.mark_migrations(migrations.filter(lambda m: m.id <= revision))
+
+
+def sql_of(target: Target, name: str, *, rollback: bool = False) -> str:
+    """The SQL text of one migration."""
+    suffix = ".rollback.sql" if rollback else ".sql"
+    for folder in (MIGRATIONS / target.engine, MIGRATIONS):
+        file = folder / f"{name}{suffix}"
+        if file.exists():
+            return file.read_text()
+    raise FileNotFoundError(f"there is no migration {name}")
+
+
+@contextmanager
+def _locked(target: Target) -> Iterator[None]:
+    if target.path is not None:
+        target.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(f"{target.path}.migrations.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+        return
+    with _psycopg(target) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (ADVISORY_LOCK,))
+        connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{target.schema}"')
+        yield
+
+
+@contextmanager
+def _psycopg(target: Target) -> Iterator[Any]:
+    import psycopg  # Only here: costs start-up time.
+
+    try:
+        connection = psycopg.connect(target.url, autocommit=True, connect_timeout=10)
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise DatabaseUnavailable(f"cannot reach Postgres: {reason}") from None
+    with connection:
+        yield connection
+
+
+@contextmanager
+def _yoyo(target: Target) -> Iterator[tuple[Any, Any]]:
+    import logging
+
+    import yoyo  # Only here: costs start-up time.
+
+    logging.getLogger("yoyo").setLevel(logging.WARNING)
+    if target.path is not None:
+        # Yoyo hands this path to SQLite as part of a URI.
+        path = quote(str(target.path.absolute()))
+        url = f"sqlite:///{path}"
+    else:
+        parts = urlsplit(target.url)
+        more = f"schema={quote(target.schema)}"
+        if target.timeout_seconds is not None:
+            milliseconds = round(target.timeout_seconds * 1000)
+            more += "&options=" + quote(f"-c statement_timeout={milliseconds}")
+        query = f"{parts.query}&{more}" if parts.query else more
+        url = urlunsplit(("postgresql+psycopg", parts.netloc, parts.path, query, ""))
+    backend = yoyo.get_backend(url)
+    try:
+        # We hold a better lock; whatever row is there was left by a dead process.
+        backend.break_lock()
+        yield backend, yoyo.read_migrations(str(MIGRATIONS / target.engine), str(MIGRATIONS))
+    finally:
+        backend.connection.close()

@@ -1,0 +1,288 @@
+"""The database seam on Postgres: asyncpg, one writing connection and a small pool for reads.
+
+Tables live in a schema of their own, found through `search_path`, so that the log can share a
+database with something else. Rows go in as one array per column (`unnest`), so a statement's text,
+and its plan, do not depend on how many there are.
+
+Behind PgBouncer (`pgbouncer=True`) nothing may depend on the session: no prepared statements, and
+each transaction sets its own `search_path`.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any, Literal, TypeVar, cast
+
+import asyncpg
+from msgspec import Struct
+
+from eventstore.database import CommitUnknown, Row, Table, Transaction, Value
+from eventstore.errors import DatabaseUnavailable, ReadOnly
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.05
+"""How often to look whether another process committed."""
+IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 60
+"""A writer that hangs with the log locked is thrown out by the server after this time."""
+
+_ARRAY = {
+    "text": "text[]",
+    "bigint": "bigint[]",
+    "float": "float8[]",
+    "json": "text[]",
+    "bytes": "bytea[]",
+}
+
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    ConnectionError,
+    OSError,
+)
+_TIRED = (
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.DiskFullError,
+    TimeoutError,
+)
+
+
+class PostgresOptions(Struct, frozen=True, kw_only=True):
+    """How to reach the database and how to behave there."""
+
+    dsn: str
+    """`postgresql://user:password@host:port/name`, or a libpq URL with a socket directory."""
+    schema: str = "pluperfect"
+    timeout_seconds: float = 10.0
+    connect_timeout_seconds: float = 5.0
+    readers_max: int = 5
+    application_name: str = "pluperfect"
+    pgbouncer: bool = False
+    tls: ssl.SSLContext | None = None
+    read_only: bool = False
+
+
+class PostgresDialect:
+    """See `eventstore.database.Dialect`."""
+
+    name: Literal["sqlite", "postgres"] = "postgres"
+
+    def contains_all(self, column: str, placeholder: str) -> str:
+        return f"{column}::jsonb @> {placeholder}::text::jsonb"
+
+    def contains_any(self, column: str, placeholder: str) -> str:
+        return (
+            f"{column}::jsonb ?| ARRAY(SELECT json_array_elements_text({placeholder}::text::json))"
+        )
+
+    def in_list(self, expression: str, placeholder: str) -> str:
+        wanted = f"SELECT json_array_elements_text({placeholder}::text::json)"
+        return f"{expression} = ANY(ARRAY({wanted}))"
+
+    def ilike(self, expression: str, placeholder: str) -> str:
+        return f"{expression} ILIKE {placeholder} ESCAPE '\\'"
+
+
+@lru_cache(maxsize=256)
+def _insert_sql(table: Table, replace: bool) -> str:
+    columns = list(table.columns)
+    arrays = ",".join(
+        f"${i}::{_array_type(kind)}" for i, kind in enumerate(table.columns.values(), start=1)
+    )
+    values = ",".join(
+        f"r.{name}::json" if kind == "json" else f"r.{name}" for name, kind in table.columns.items()
+    )
+    names = ",".join(columns)
+    sql = f"INSERT INTO {table.name} ({names}) SELECT {values} FROM unnest({arrays}) AS r({names})"
+    if replace:
+        changes = ",".join(f"{c}=excluded.{c}" for c in columns if c not in table.key)
+        sql += f" ON CONFLICT ({','.join(table.key)}) DO "
+        sql += f"UPDATE SET {changes}" if changes else "NOTHING"
+    return sql
+
+
+def _array_type(kind: str) -> str:
+    return _ARRAY[kind]
+
+
+@lru_cache(maxsize=256)
+def _keys_sql(table: Table, verb: str) -> str:
+    arrays = ",".join(
+        f"${i}::{_array_type(table.columns[name])}" for i, name in enumerate(table.key, start=1)
+    )
+    key = ",".join(table.key)
+    if len(table.key) == 1:
+        return f"{verb} FROM {table.name} WHERE {key} = ANY({arrays})"
+    return f"{verb} FROM {table.name} WHERE ({key}) IN (SELECT * FROM unnest({arrays}))"
+
+
+async def _fetch_keys(
+    connection: Any, table: Table, keys: Sequence[tuple[Value, ...]]
+) -> list[Row]:
+    names = ",".join(
+        f"{name}::text" if kind == "json" else name for name, kind in table.columns.items()
+    )
+    return cast(
+        list[Row], await connection.fetch(_keys_sql(table, f"SELECT {names}"), *_columns(keys))
+    )
+
+
+def _columns(rows: Sequence[Row]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+class _PostgresTransaction:
+    """See `eventstore.database.Transaction`."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, *params: Value) -> list[Row]:
+        return cast(list[Row], await self._connection.fetch(sql, *params))
+
+    async def fetch_keys(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
+        return await _fetch_keys(self._connection, table, keys)
+
+    async def execute(self, sql: str, *params: Value) -> None:
+        await self._connection.execute(sql, *params)
+
+    async def insert(self, table: Table, rows: Sequence[Row]) -> None:
+        await self._connection.execute(_insert_sql(table, False), *_columns(rows))
+
+    async def upsert(self, table: Table, rows: Sequence[Row]) -> None:
+        await self._connection.execute(_insert_sql(table, True), *_columns(rows))
+
+    async def delete(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> None:
+        await self._connection.execute(_keys_sql(table, "DELETE"), *_columns(keys))
+
+
+class PostgresDatabase:
+    """See `eventstore.database.Database`."""
+
+    def __init__(self, options: PostgresOptions) -> None:
+        self.options = options
+        self.dialect = PostgresDialect()
+        self._pool: Any = None
+        self._pool_opening = asyncio.Lock()
+        self._writer: Any = None
+        self._writing = asyncio.Lock()
+        self._search_path = f'"{options.schema}"'
+
+    def _session(self) -> dict[str, Any]:
+        options = self.options
+        session: dict[str, Any] = {
+            "dsn": options.dsn,
+            "timeout": options.connect_timeout_seconds,
+            "command_timeout": options.timeout_seconds,
+        }
+        if options.tls is not None:
+            session["ssl"] = options.tls
+        if options.pgbouncer:
+            session["statement_cache_size"] = 0
+        else:
+            session["server_settings"] = {
+                "search_path": self._search_path,
+                "application_name": options.application_name,
+                "statement_timeout": str(round(options.timeout_seconds * 1000)),
+                "idle_in_transaction_session_timeout": str(
+                    IDLE_IN_TRANSACTION_TIMEOUT_SECONDS * 1000
+                ),
+                "synchronous_commit": "on",
+            }
+        return session
+
+    async def _open_pool(self) -> Any:
+        async with self._pool_opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    min_size=1, max_size=self.options.readers_max, **self._session()
+                )
+        return self._pool
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Any]:
+        """A pooled connection; errors that mean "try again" become DatabaseUnavailable."""
+        try:
+            pool = self._pool or await self._open_pool()
+            async with pool.acquire(timeout=self.options.timeout_seconds) as connection:
+                if self.options.pgbouncer:
+                    async with connection.transaction(readonly=True):
+                        await connection.execute(f"SET LOCAL search_path = {self._search_path}")
+                        yield connection
+                else:
+                    yield connection
+        except _TIRED + _LOST as error:
+            raise DatabaseUnavailable(f"Postgres: {error or type(error).__name__}") from error
+
+    async def fetch(self, sql: str, *params: Value) -> list[Row]:
+        async with self._reading() as connection:
+            return cast(list[Row], await connection.fetch(sql, *params))
+
+    async def fetch_keys(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
+        async with self._reading() as connection:
+            return await _fetch_keys(connection, table, keys)
+
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        if self.options.read_only:
+            raise ReadOnly("this database is opened read-only")
+        async with self._writing:
+            committing = False
+            try:
+                if self._writer is None or self._writer.is_closed():
+                    self._writer = await asyncpg.connect(**self._session())
+                connection = self._writer
+                async with asyncio.timeout(self.options.timeout_seconds):
+                    await connection.execute("BEGIN")
+                    if self.options.pgbouncer:
+                        await connection.execute(f"SET LOCAL search_path = {self._search_path}")
+                    result = await work(_PostgresTransaction(connection))
+                    committing = True
+                    await connection.execute("COMMIT")
+                return result
+            except BaseException as error:
+                await self._abandon()
+                if isinstance(error, _TIRED + _LOST):
+                    if committing:
+                        raise CommitUnknown(str(error)) from error
+                    reason = str(error) or type(error).__name__
+                    raise DatabaseUnavailable(f"Postgres: {reason}") from error
+                raise
+
+    async def _abandon(self) -> None:
+        """Roll back; a connection that cannot is thrown away."""
+        connection, self._writer = self._writer, None
+        if connection is None or connection.is_closed():
+            return
+        try:
+            await connection.execute("ROLLBACK", timeout=1)
+            self._writer = connection
+        except (*_TIRED, *_LOST, asyncpg.PostgresError):
+            connection.terminate()
+
+    async def changed(self) -> None:
+        await asyncio.sleep(POLL_SECONDS)
+
+    async def ping(self) -> None:
+        await self.fetch("SELECT 1")
+
+    async def close(self) -> None:
+        async with self._writing:
+            if self._writer is not None:
+                await self._writer.close(timeout=self.options.connect_timeout_seconds)
+                self._writer = None
+        if self._pool is not None:
+            try:
+                async with asyncio.timeout(self.options.connect_timeout_seconds):
+                    await self._pool.close()
+            except TimeoutError:
+                self._pool.terminate()
+            self._pool = None

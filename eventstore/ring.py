@@ -1,0 +1,78 @@
+"""The newest events of the log in this process's memory, and the signal that there are more.
+
+Whoever follows the log reads from here while it keeps up, and from the database when it does not.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from msgspec import Struct
+
+from eventstore.database import Row
+from eventstore.events import Recorded
+
+RING_EVENTS_MAX = 10_000
+RING_BYTES_MAX = 16 * 1024 * 1024
+"""What the ring keeps, by count and by size of the stored data."""
+
+
+class Entry(Struct, frozen=True):
+    """One event, decoded and as it is stored (a row of `eventstore.codec.EVENTS`)."""
+
+    recorded: Recorded[Any]
+    row: Row
+
+
+class Ring:
+    """A gapless stretch of the log that ends at its newest known event."""
+
+    def __init__(self, head: int) -> None:
+        self._entries: deque[Entry] = deque()
+        self._bytes = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self.head = head
+        """Position of the newest event known in this process."""
+
+    @property
+    def floor(self) -> int:
+        """Position after which every event up to `head` is here."""
+        return self.head - len(self._entries)
+
+    def publish(self, entries: Sequence[Entry]) -> bool:
+        """Take in entries in order; known ones are ignored.
+
+        Returns False, and takes in nothing, if events before them are missing.
+        """
+        skipped = self.head + 1 - entries[0].recorded.position
+        if skipped < 0:
+            return False
+        if skipped >= len(entries):
+            return True
+        for entry in islice(entries, skipped, None):
+            self._entries.append(entry)
+            self._bytes += len(entry.row[10])
+            self.head = entry.recorded.position
+        while len(self._entries) > RING_EVENTS_MAX or self._bytes > RING_BYTES_MAX:
+            self._bytes -= len(self._entries.popleft().row[10])
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+        return True
+
+    def after(self, position: int, limit: int) -> list[Entry] | None:
+        """Up to `limit` entries after `position`; None if they are older than the ring."""
+        start = position - self.floor
+        if start < 0:
+            return None
+        return list(islice(self._entries, start, start + limit))
+
+    async def wait(self, position: int) -> None:
+        """Return as soon as an event after `position` is known."""
+        while self.head <= position:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            await future

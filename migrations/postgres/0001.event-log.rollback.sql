@@ -1,0 +1,7 @@
+DROP TABLE IF EXISTS checkpoints;
+
+DROP TABLE IF EXISTS streams;
+
+DROP TABLE IF EXISTS events;
+
+DROP TABLE IF EXISTS log_head;

@@ -1,0 +1,164 @@
+"""What a projection is: a pure function from one event and its own rows to its own rows.
+
+`apply` sees one event at a time and a `Rows` that holds every row it said (`reads`) it would look
+at; it puts and deletes values there. Who called it — the append transaction, the runner of derived
+projections, a rebuild, a verification — it cannot know: they all run this one function, fold whole
+batches in memory and write each touched row once.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic, Literal, TypeVar
+
+from msgspec import Struct
+
+from eventstore.database import Row, Table, Transaction, Value
+from eventstore.events import Event, Recorded
+
+V = TypeVar("V")
+Key = tuple[Value, ...]
+Mode = Literal["inline", "derived"]
+
+
+class Model(Struct, Generic[V], frozen=True):
+    """A table of a read model, and how a value becomes one of its rows and comes back.
+
+    `V` is the type the projection works with: an entity, or the plain row.
+    """
+
+    table: Table
+    render: Callable[[V], Row]
+    parse: Callable[[Row], V]
+    remembered: bool = False
+    """Keep the newest values in memory: they are an entity that commands load."""
+
+    def __hash__(self) -> int:
+        return hash(self.table.name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Model) and other.table.name == self.table.name
+
+
+def rows_of(table: Table) -> Model[Row]:
+    """A model whose values are its plain rows."""
+    return Model(table, render=_same, parse=_same)
+
+
+def _same(row: Row) -> Row:
+    return row
+
+
+class Projection(Struct, frozen=True, kw_only=True):
+    """A named read model. `inline` ones are folded in the append transaction."""
+
+    name: str
+    version: int
+    """Raise it when `apply` or a table changes meaning: the read model is then rebuilt."""
+    mode: Mode
+    models: tuple[Model[Any], ...]
+    handles: frozenset[type[Event]]
+    apply: "Callable[[Rows, Recorded[Any]], None]"
+    reads: Callable[[Recorded[Any]], Iterable[tuple[Model[Any], Key]]]
+    """The rows that `apply` will `get` for this event."""
+
+
+class Rows:
+    """The rows that a batch of events touches, folded in memory, written once.
+
+    A value of None means: there is no such row.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[Model[Any], Key], Any] = {}
+        self._dirty: dict[Model[Any], dict[Key, None]] = {}
+        self._removed: list[tuple[Model[Any], str, Value]] = []
+
+    def get(self, model: Model[V], *key: Value) -> V | None:
+        """The value at `key`; only rows that the projection's `reads` named can be asked for."""
+        value: V | None = self._values[model, key]
+        return value
+
+    def put(self, model: Model[V], key: Key, value: V) -> None:
+        """Insert or replace the row at `key`."""
+        self._values[model, key] = value
+        self._dirty.setdefault(model, {})[key] = None
+
+    def delete(self, model: Model[Any], *key: Value) -> None:
+        """Remove the row at `key`, if there is one."""
+        self._values[model, key] = None
+        self._dirty.setdefault(model, {})[key] = None
+
+    def delete_where(self, model: Model[Any], column: str, value: Value) -> None:
+        """Remove every row whose `column` equals `value`: a cascade."""
+        at = list(model.table.columns).index(column)
+        for (other, key), held in self._values.items():
+            if other == model and held is not None and model.render(held)[at] == value:
+                self._values[model, key] = None
+                # The row may be new in this batch: nothing to write for it then, and harmless.
+                self._dirty.setdefault(model, {})[key] = None
+        self._removed.append((model, column, value))
+
+    def missing(self, wanted: Iterable[tuple[Model[Any], Key]]) -> dict[Model[Any], list[Key]]:
+        """Of the wanted rows those that are not here yet, by model."""
+        absent: dict[Model[Any], dict[Key, None]] = {}
+        for model, key in wanted:
+            if (model, key) not in self._values:
+                absent.setdefault(model, {})[key] = None
+        return {model: list(keys) for model, keys in absent.items()}
+
+    def hold(self, model: Model[V], key: Key, value: V | None) -> None:
+        """Take in a row as the database (or a cache of it) has it."""
+        self._values.setdefault((model, key), value)
+
+    def touched(self) -> Iterable[tuple[Model[Any], Key, Any]]:
+        """What was put or deleted (value None), with its last value."""
+        for model, keys in self._dirty.items():
+            for key in keys:
+                yield model, key, self._values[model, key]
+
+    async def load(self, tx: Transaction, wanted: Iterable[tuple[Model[Any], Key]]) -> None:
+        """Fetch the wanted rows that are not here yet, one query per table."""
+        for model, keys in self.missing(wanted).items():
+            at = [list(model.table.columns).index(name) for name in model.table.key]
+            found = await tx.fetch_keys(model.table, keys)
+            for row in found:
+                self.hold(model, tuple(row[i] for i in at), model.parse(row))
+            for key in keys:
+                self.hold(model, key, None)
+
+    @property
+    def cascaded(self) -> bool:
+        """Whether rows were removed that may not be held here."""
+        return bool(self._removed)
+
+    async def write(self, tx: Transaction) -> dict[tuple[Model[Any], Key], Row]:
+        """Bring the tables to what is held here, and return the rows written.
+
+        Cascades go first: a row put after its removal survives.
+        """
+        written: dict[tuple[Model[Any], Key], Row] = {}
+        for model, column, value in self._removed:
+            await tx.execute(f"DELETE FROM {model.table.name} WHERE {column} = $1", value)
+        for model, keys in self._dirty.items():
+            gone: list[Key] = []
+            rows: list[Row] = []
+            for key in keys:
+                value = self._values[model, key]
+                if value is None:
+                    gone.append(key)
+                else:
+                    row = model.render(value)
+                    written[model, key] = row
+                    rows.append(row)
+            if gone:
+                await tx.delete(model.table, gone)
+            if rows:
+                await tx.upsert(model.table, rows)
+        return written
+
+
+def fold(projections: Sequence[Projection], rows: Rows, recorded: Recorded[Any]) -> None:
+    """Apply one event to every projection that handles its type."""
+    kind = type(recorded.event)
+    for projection in projections:
+        if kind in projection.handles:
+            projection.apply(rows, recorded)

@@ -1,0 +1,209 @@
+"""Appending: numbering, order, concurrency, repeats, all or nothing."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from eventstore import chain, log
+from eventstore.committer import Written
+from eventstore.database import Database, Transaction
+from eventstore.errors import AlreadyRecorded, VersionConflict
+from eventstore.events import ANY_VERSION, NewEvents, Recorded
+from eventstore.log import Command, Decision
+from eventstore.migrate import Target
+from eventstore.store import EventStore
+from tests.conformance.toys import (
+    CODEC,
+    CREATE_SUMS,
+    SUMS,
+    Added,
+    adding,
+    project_sums,
+    store_on,
+)
+from tests.conftest import open_database
+
+
+async def test_the_first_event_has_position_and_version_one(store: EventStore) -> None:
+    written = await store.submit(adding("counter:a", 0, 5))
+    assert [(f.position, f.version, f.event) for f in written.recorded] == [(1, 1, Added(amount=5))]
+
+
+async def test_events_read_back_as_they_were_recorded(store: EventStore) -> None:
+    written = await store.submit(
+        adding("counter:a", 0, 5, 6, actor="anna", correlation="c", causation=7)
+    )
+    read = await log.read_stream(store.database, store.database.dialect, CODEC, "counter:a")
+    assert read == written.recorded
+    assert (read[0].actor, read[0].correlation, read[0].causation) == ("anna", "c", 7)
+
+
+async def test_a_wrong_expected_version_is_refused_and_records_nothing(store: EventStore) -> None:
+    await store.submit(adding("counter:a", 0, 1))
+    with pytest.raises(VersionConflict) as refused:
+        await store.submit(adding("counter:a", 0, 1))
+    assert (refused.value.expected, refused.value.actual) == (0, 1)
+    assert (await log.head(store.database)).position == 1
+
+
+async def test_any_version_never_conflicts(store: EventStore) -> None:
+    writes = [store.submit(adding("counter:a", ANY_VERSION, 1)) for _ in range(50)]
+    written = await asyncio.gather(*writes)
+    assert sorted(w.recorded[0].version for w in written) == list(range(1, 51))
+
+
+async def test_of_racing_commands_exactly_one_takes_the_version(store: EventStore) -> None:
+    results = await asyncio.gather(
+        *(store.submit(adding("counter:a", 0, n)) for n in range(20)), return_exceptions=True
+    )
+    assert sum(isinstance(result, Written) for result in results) == 1
+    assert sum(isinstance(result, VersionConflict) for result in results) == 19
+
+
+async def test_a_command_on_two_streams_is_all_or_nothing(store: EventStore) -> None:
+    await store.submit(adding("counter:a", 0, 1))
+    both = Command(
+        Decision(
+            appends=[
+                NewEvents("counter:b", 0, [Added()], ["00000000-0000-4000-8000-000000000001"]),
+                NewEvents("counter:a", 0, [Added()], ["00000000-0000-4000-8000-000000000002"]),
+            ]
+        )
+    )
+    with pytest.raises(VersionConflict):
+        await store.submit(both)
+    assert await log.stream_version(store.database, "counter:b") == 0
+
+
+async def test_a_repeated_natural_id_is_answered_with_its_position(store: EventStore) -> None:
+    id_ = "11111111-1111-4111-8111-111111111111"
+    first = await store.submit(adding("counter:a", 0, 1, ids=[id_], natural_ids=True))
+    with pytest.raises(AlreadyRecorded) as refused:
+        await store.submit(adding("counter:a", 0, 1, ids=[id_], natural_ids=True))
+    assert refused.value.position == first.recorded[0].position
+
+
+async def test_repeats_within_one_batch_are_recorded_once(store: EventStore) -> None:
+    id_ = "11111111-1111-4111-8111-111111111111"
+    options: dict[str, Any] = {"natural_ids": True, "skip_repeats": True}
+    await asyncio.gather(
+        *(
+            store.submit(adding("counter:a", ANY_VERSION, 1, 2, ids=[id_, _id(n)], **options))
+            for n in range(30)
+        )
+    )
+    read = await log.read_stream(store.database, store.database.dialect, CODEC, "counter:a")
+    assert len(read) == 31
+    assert sum(fact.event_id == id_ for fact in read) == 1
+
+
+def _id(number: int) -> str:
+    return f"22222222-2222-4222-8222-{number:012d}"
+
+
+async def test_a_serial_command_sees_the_commit_of_the_one_before(store: EventStore) -> None:
+    async def at_most_three(tx: Transaction) -> Decision:
+        (row,) = await tx.fetch("SELECT count(*) FROM events WHERE stream LIKE 'slot:%'")
+        if row[0] >= 3:
+            return Decision()
+        stream = f"slot:{row[0]}"
+        return Decision(appends=[NewEvents(stream, 0, [Added()], [_id(row[0])])])
+
+    serial = [
+        store.submit(Command(Decision(), decide=at_most_three, contention="slots"))
+        for _ in range(10)
+    ]
+    written = await asyncio.gather(*serial)
+    assert sum(len(w.recorded) for w in written) == 3
+
+
+async def test_an_error_in_one_command_does_not_touch_its_neighbours(store: EventStore) -> None:
+    async def broken(tx: Transaction) -> Decision:
+        raise ZeroDivisionError
+
+    commands = [adding(f"counter:{n}", 0, 1) for n in range(9)]
+    commands.insert(4, Command(Decision(), decide=broken))
+    results = await asyncio.gather(*map(store.submit, commands), return_exceptions=True)
+    assert [type(r) for r in results].count(ZeroDivisionError) == 1
+    assert (await log.head(store.database)).position == 9
+
+
+async def test_recorded_time_strictly_increases_with_position(store: EventStore) -> None:
+    await asyncio.gather(*(store.submit(adding(f"counter:{n}", 0, 1, 1, 1)) for n in range(100)))
+    times = [f.recorded_at for f in await _everything(store)]
+    assert len(times) == 300
+    assert all(earlier < later for earlier, later in zip(times, times[1:], strict=False))
+
+
+async def test_the_hash_chain_covers_every_row(store: EventStore) -> None:
+    for n in range(5):
+        await store.submit(adding("counter:a", n, n))
+    rows = await log.read_rows(store.database, store.database.dialect, 0)
+    assert chain.first_break(chain.GENESIS, rows) is None
+    forged = [tuple(row) for row in rows]
+    forged[2] = (*forged[2][:7], "somebody else", *forged[2][8:])
+    assert chain.first_break(chain.GENESIS, forged) == 3
+    assert (await log.head(store.database)).hash == bytes(rows[-1][-1])
+
+
+async def test_an_inline_projection_is_written_with_its_events(
+    database: Database, target: Target
+) -> None:
+    async def create(tx: Transaction) -> None:
+        await tx.execute(CREATE_SUMS)
+
+    await database.transact(create)
+    store = store_on(database, project_sums)
+    await store.open()
+    await asyncio.gather(*(store.submit(adding("counter:a", ANY_VERSION, 2)) for _ in range(10)))
+    await store.close()
+    rows = await database.fetch_keys(SUMS, [("counter:a",)])
+    assert [tuple(row) for row in rows] == [("counter:a", 20)]
+
+
+async def test_two_processes_share_one_gapless_log(store: EventStore, target: Target) -> None:
+    other_database = open_database(target)
+    other = store_on(other_database)
+    await other.open()
+    await asyncio.gather(
+        *(store.submit(adding(f"counter:{n}", 0, 1)) for n in range(200)),
+        *(other.submit(adding(f"other:{n}", 0, 1)) for n in range(200)),
+    )
+    facts = await _everything(store)
+    assert [fact.position for fact in facts] == list(range(1, 401))
+    rows = await log.read_rows(store.database, store.database.dialect, 0)
+    assert chain.first_break(chain.GENESIS, rows) is None
+    await other.close()
+    await other_database.close()
+
+
+async def test_a_tailer_of_another_process_sees_each_event_once_in_order(
+    store: EventStore, target: Target
+) -> None:
+    other_database = open_database(target)
+    other = store_on(other_database)
+    await other.open()
+    seen: list[int] = []
+
+    async def tail() -> None:
+        async for page in other.follow(0):
+            seen.extend(entry.recorded.position for entry in page)
+            if seen[-1] >= 300:
+                return
+
+    async with asyncio.timeout(30):
+        tailing = asyncio.create_task(tail())
+        for start in range(0, 300, 50):
+            await asyncio.gather(
+                *(store.submit(adding(f"counter:{start + n}", 0, 1)) for n in range(50))
+            )
+        await tailing
+    assert seen == list(range(1, 301))
+    await other.close()
+    await other_database.close()
+
+
+async def _everything(store: EventStore) -> Sequence[Recorded[Any]]:
+    return await log.read_all(store.database, store.database.dialect, CODEC, 0, limit=10_000)
