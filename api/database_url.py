@@ -44,7 +44,7 @@ class PostgresLocation(Struct, frozen=True, kw_only=True):
     """A Postgres database and how to connect to it."""
 
     hosts: tuple[tuple[str, int], ...]
-    """Host and port; a host that starts with `/` is a socket's directory. The first to answer is used."""
+    """Host and port; a host that starts with `/` is a socket's directory."""
     database: str
     user: str | None = None
     password: str | None = None
@@ -54,7 +54,7 @@ class PostgresLocation(Struct, frozen=True, kw_only=True):
     """`target_session_attrs`, if the URL gave it."""
     application_name: str | None = None
     statement_cache_size: int | None = None
-    """Prepared statements kept per connection; 0 is what PgBouncer needs; None is the driver's choice."""
+    """Prepared statements kept per connection; 0 is for PgBouncer, None is the driver's choice."""
     tls: TlsFiles | None = None
     """Stands in for `ssl` where the settings ask for TLS."""
 
@@ -65,7 +65,7 @@ class PostgresLocation(Struct, frozen=True, kw_only=True):
 
     @property
     def dsn(self) -> str:
-        """For asyncpg (give it `tls_context(location)` too, if that is not None). Holds the password."""
+        """For asyncpg, together with `tls_context(location)`. Holds the password."""
         return self._dsn({} if self.tls else dict(self.ssl))
 
     @property
@@ -154,16 +154,15 @@ def _sqlite_path(path: str) -> SqliteLocation:
     if path in ("", ":memory:") or "mode=memory" in path:
         raise ValueError(
             "is an in-memory SQLite database, which would forget the log; name a file instead, "
-            "such as sqlite:////tmp/pluperfect.db"
+            "such as sqlite:////data/pluperfect.db"
         )
     return SqliteLocation(Path(path).expanduser().absolute())
 
 
 # A password may hold any character; the shortest one that leaves a sensible rest is right.
-_POSTGRES = re.compile(
+_POSTGRES = (
     r"(?:(?P<user>[^:/?@]*)(?::(?P<password>.*?))?@)?(?P<hosts>[^/?@]*)"
-    r"(?:/(?P<database>[^?]*))?(?:\?(?P<query>.*))?",
-    re.DOTALL,
+    r"(?:/(?P<database>[^?]*))?(?:\?(?P<query>.*))?"
 )
 _SSL_PARAMETERS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl")
 _CACHE_PARAMETERS = ("statement_cache_size", "prepared_statement_cache_size")
@@ -175,7 +174,7 @@ _POSTGRES_PARAMETERS = (
 
 
 def _postgres(rest: str) -> PostgresLocation:
-    match = _POSTGRES.fullmatch(rest)
+    match = re.fullmatch(_POSTGRES, rest, re.DOTALL)
     if match is None:
         raise ValueError(
             "cannot be read as postgresql://user:password@host:port/name; write @ : / and ? in a "
@@ -227,7 +226,7 @@ def _hosts(netloc: str, given: dict[str, str]) -> tuple[tuple[str, int], ...]:
 
 
 def _host(text: str) -> tuple[str, int | None]:
-    match = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))?(?::(.*))?", text)
+    match = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]+))?(?::([^:]*))?", text)
     if match is None:
         raise ValueError("has an IPv6 host without brackets: write [::1]")
     host = match[1] or unquote(match[2] or "") or "localhost"

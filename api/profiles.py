@@ -5,9 +5,8 @@ The file has the layout that Prefect's users know: `active = "name"` and one tab
 """
 
 import os
-import tempfile
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +106,8 @@ def rewrite(path: Path, change: Callable[["TOMLDocument"], None]) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
+    import tempfile  # lazily, as above
+
     # A link is followed, so that a profiles.toml kept among somebody's dotfiles stays one.
     target = path.resolve()
     target.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
@@ -124,14 +125,17 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def table_of(document: "TOMLDocument", name: str) -> "dict[str, object]":
-    """The profile's table in the document, made if it is not there; changing it changes the file."""
+def table_of(document: "TOMLDocument", name: str) -> MutableMapping[str, object]:
+    """The profile's table in the document, made if it is not there."""
     import tomlkit  # lazily, as above
 
     document.setdefault("active", DEFAULT_PROFILE)
     if "profiles" not in document:
         document["profiles"] = tomlkit.table(is_super_table=True)
+        # What was there without a file is there with one.
+        document["profiles"][DEFAULT_PROFILE] = tomlkit.table()
     profiles = document["profiles"]
-    if name not in profiles:  # type: ignore[operator]
-        profiles[name] = tomlkit.table()  # type: ignore[index]
-    return profiles[name]  # type: ignore[index,return-value]
+    if name not in profiles:
+        profiles[name] = tomlkit.table()
+    table: MutableMapping[str, object] = profiles[name]
+    return table

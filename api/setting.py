@@ -1,10 +1,11 @@
-"""One setting: the names it answers to, what it may be, and how its text becomes a value and back."""
+"""One setting: the names it answers to, what it may be, how its text becomes a value and back."""
 
 import math
 import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
@@ -15,7 +16,7 @@ MASK = "********"
 
 
 class Misconfigured(Exception):
-    """The configuration cannot be used; `problems` are whole sentences for the person who wrote it."""
+    """The configuration cannot be used; `problems` are whole sentences for its author."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -28,9 +29,11 @@ class Setting(Struct, frozen=True, kw_only=True):
     doc: str
     """One sentence for the person who looks it up."""
     at: str
-    """Its place in the answer of `/admin/settings`. A place of Prefect's, such as `server.api.port`,
-    also makes the setting answer to Prefect's name `PREFECT_SERVER_API_PORT`; a place under
-    `pluperfect.` is ours alone."""
+    """Its place in the answer of `/admin/settings`.
+
+    A place of Prefect's, such as `server.api.port`, also makes the setting answer to Prefect's name
+    `PREFECT_SERVER_API_PORT`; a place under `pluperfect.` is ours alone.
+    """
     name: str = ""
     """Its name, where that is not `PLUPERFECT_` and the field's name."""
     legacy: tuple[str, ...] = ()
@@ -45,7 +48,7 @@ class Setting(Struct, frozen=True, kw_only=True):
     secret: Literal["", "all", "password"] = ""
     """What must not be shown: the whole value, or the password in a URL."""
     when_none: str = ""
-    """What it means that the setting has no value."""
+    """What happens if a setting that may be `none` is none."""
 
 
 class Declared(Struct, frozen=True, kw_only=True):
@@ -56,6 +59,8 @@ class Declared(Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
     """Every name it answers to; the first that has a value is heard."""
     kind: "Kind"
+    optional: bool
+    """It may be `none`."""
     default: Any
     setting: Setting
 
@@ -97,19 +102,15 @@ def _number(text: str) -> float:
 _N = r"(\d+(?:\.\d+)?)"
 _DURATIONS = (
     # 15m · 1h30m · 7 days
-    re.compile(
-        rf"(?:{_N} ?w(?:eeks?)?)? ?(?:{_N} ?d(?:ays?)?)? ?(?:{_N} ?h(?:ours?)?)? ?"
-        rf"(?:{_N} ?m(?:in(?:utes?)?)?)? ?(?:{_N} ?s(?:ec(?:onds?)?)?)?",
-        re.IGNORECASE,
-    ),
+    rf"(?:{_N} ?w(?:eeks?)?)? ?(?:{_N} ?d(?:ays?)?)? ?(?:{_N} ?h(?:ours?)?)? ?"
+    rf"(?:{_N} ?m(?:in(?:utes?)?)?)? ?(?:{_N} ?s(?:ec(?:onds?)?)?)?",
     # P7D · PT1H30M
-    re.compile(
-        rf"P(?:{_N}W)?(?:{_N}D)?(?:T(?:{_N}H)?(?:{_N}M)?(?:{_N}S)?)?",
-        re.IGNORECASE,
-    ),
+    rf"P(?:{_N}W)?(?:{_N}D)?(?:T(?:{_N}H)?(?:{_N}M)?(?:{_N}S)?)?",
     # 0:15:00 · 7 days, 0:00:00
-    re.compile(rf"()(?:{_N} ?d(?:ays?)?,? )?(\d+):(\d\d):{_N}", re.IGNORECASE),
+    rf"()(?:{_N} ?d(?:ays?)?,? )?(\d+):(\d\d):{_N}",
 )
+"""Each has five groups: weeks, days, hours, minutes, seconds. They are compiled when first used:
+most commands never need them."""
 
 
 def parse_duration(text: str) -> timedelta:
@@ -119,7 +120,7 @@ def parse_duration(text: str) -> timedelta:
     except ValueError:
         pass
     for pattern in _DURATIONS:
-        match = pattern.fullmatch(text)
+        match = re.fullmatch(pattern, text, re.IGNORECASE)
         if match and any(match.groups()):
             weeks, days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
             return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
@@ -179,7 +180,8 @@ def declare(field: msgspec.structs.FieldInfo) -> Declared:
     annotated: Any = field.type
     setting: Setting = annotated.__metadata__[0]
     plain = get_args(annotated)[0]
-    if get_origin(plain) in (Union, type(str | None)):
+    optional = get_origin(plain) in (Union, UnionType)
+    if optional:
         plain = next(part for part in get_args(plain) if part is not type(None))
     name = setting.name or f"PLUPERFECT_{field.name.upper()}"
     prefect: tuple[str, ...] = ()
@@ -191,6 +193,7 @@ def declare(field: msgspec.structs.FieldInfo) -> Declared:
         name=name,
         names=tuple(dict.fromkeys((*ours, *prefect))),
         kind=KINDS[plain],
+        optional=optional,
         default=field.default,
         setting=setting,
     )
@@ -199,7 +202,7 @@ def declare(field: msgspec.structs.FieldInfo) -> Declared:
 def parse(declared: Declared, text: str) -> Any:
     """The value that `text` stands for. Raises ValueError with what is allowed ("must be …")."""
     setting = declared.setting
-    if setting.when_none and text.lower() == "none":
+    if declared.optional and text.lower() == "none":
         return None
     try:
         value = declared.kind.parse(text)
@@ -234,18 +237,15 @@ def allowed(declared: Declared) -> str:
             text += f", at least {low:g}"
         if setting.unit and setting.unit not in text:
             text += f" ({setting.unit})"
-    if setting.when_none:
-        text += f", or `none`: {setting.when_none}"
+    if declared.optional:
+        text += ", or none"
     return f"must be {text}"
-
-
-_USERINFO = re.compile(r"((?:^|://)[^:/?@]*):.*@", re.DOTALL)
-_PASSWORD = re.compile(r"(password=)[^&\s]*", re.IGNORECASE)
 
 
 def mask_url(text: str) -> str:
     """A database URL, however malformed, without its password."""
-    return _PASSWORD.sub(rf"\1{MASK}", _USERINFO.sub(rf"\1:{MASK}@", text))
+    text = re.sub(r"(?s)^((?:[^:/?@]*://)?[^:/?@]*):.*@", rf"\1:{MASK}@", text)
+    return re.sub(r"(?i)(password=)[^&\s]*", rf"\1{MASK}", text)
 
 
 def masked(declared: Declared, text: str) -> str:

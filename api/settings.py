@@ -23,7 +23,7 @@ from api.database_url import (
     parse_database_url,
 )
 from api.profiles import chosen, read_profiles
-from api.setting import MASK, Declared, Misconfigured, Setting, declare, masked, parse
+from api.setting import MASK, Declared, Misconfigured, Setting, declare, mask_url, masked, parse
 
 HOME = "PLUPERFECT_HOME"
 PROFILE = "PLUPERFECT_PROFILE"
@@ -235,7 +235,6 @@ class Settings(Struct, frozen=True, kw_only=True):
             doc="Host of the Postgres server.",
             at="server.database.host",
             legacy=("PREFECT_API_DATABASE_HOST",),
-            when_none="not given in parts",
         ),
     ] = None
     database_port: Annotated[
@@ -255,7 +254,6 @@ class Settings(Struct, frozen=True, kw_only=True):
             doc="User on the Postgres server.",
             at="server.database.user",
             legacy=("PREFECT_API_DATABASE_USER",),
-            when_none="not given in parts",
         ),
     ] = None
     database_name: Annotated[
@@ -264,7 +262,6 @@ class Settings(Struct, frozen=True, kw_only=True):
             doc="Name of the Postgres database, or path of the SQLite file.",
             at="server.database.name",
             legacy=("PREFECT_API_DATABASE_NAME",),
-            when_none="not given in parts",
         ),
     ] = None
     database_password: Annotated[
@@ -550,10 +547,11 @@ def load(environ: Mapping[str, str], profile: str | None = None) -> Configuratio
     problems: list[str] = []
     home = home_of(environ)
     name, table = active_profile(environ, profile)
-    given = (*find(environ, "env"), *find(table, "profile"))
-    given = tuple({item.declared.field: item for item in reversed(given)}.values())[::-1]
+    given: dict[str, Given] = {}
+    for item in (*find(environ, "env"), *find(table, "profile")):
+        given.setdefault(item.declared.field, item)
     values: dict[str, Any] = {"home": home}
-    for item in given:
+    for item in given.values():
         try:
             values[item.declared.field] = parse(item.declared, item.text)
         except ValueError as error:
@@ -562,13 +560,14 @@ def load(environ: Mapping[str, str], profile: str | None = None) -> Configuratio
         raise Misconfigured(*problems)
     base_path = values.get("api_base_path", "/api").strip("/")
     settings = Settings(**values | {"api_base_path": f"/{base_path}" if base_path else ""})
-    database_location(settings)  # its errors belong to the start, not to the first query
+    # A bad URL is an error of the start, not of the first query.
+    database_location(settings, _where(given["database_url"]) if "database_url" in given else "")
     warnings = (
-        *(f"{unknown(key)}" for key in strangers(environ)),
+        *(unknown(key) for key in strangers(environ)),
         *(f"{unknown(key)} It is set in profile {name!r}." for key in strangers(table)),
         *_unused(settings),
     )
-    return Configuration(settings, name, given, warnings)
+    return Configuration(settings, name, tuple(given.values()), warnings)
 
 
 def home_of(environ: Mapping[str, str]) -> Path:
@@ -643,9 +642,12 @@ def _unused(settings: Settings) -> list[str]:
     return []
 
 
-def database_location(settings: Settings) -> DatabaseLocation:
-    """Where the database is and how to connect to it. Raises Misconfigured."""
-    location = _stated_location(settings)
+def database_location(settings: Settings, url_name: str = "") -> DatabaseLocation:
+    """Where the database is and how to connect to it.
+
+    Raises Misconfigured, calling the URL `url_name`: the variable that it was given in.
+    """
+    location = _stated_location(settings, url_name or "PLUPERFECT_DATABASE_URL")
     if isinstance(location, SqliteLocation):
         return location
     tls = location.tls
@@ -669,9 +671,9 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _stated_location(settings: Settings) -> DatabaseLocation:
+def _stated_location(settings: Settings, url_name: str) -> DatabaseLocation:
     if settings.database_url:
-        return _location_of_url(settings.database_url, settings.database_password)
+        return _location_of_url(url_name, settings.database_url, settings.database_password)
     driver = settings.database_driver
     if driver is None and settings.database_host is None:
         return SqliteLocation(settings.home / DATABASE_FILE_NAME)
@@ -694,17 +696,16 @@ def _stated_location(settings: Settings) -> DatabaseLocation:
     )
 
 
-def _location_of_url(url: str, password: str | None) -> DatabaseLocation:
+def _location_of_url(name: str, url: str, password: str | None) -> DatabaseLocation:
     for placeholder in _PLACEHOLDERS:
         if placeholder in url:
             if password is None:
                 raise Misconfigured(
-                    f"The database's URL refers to {placeholder}, "
-                    "but PLUPERFECT_DATABASE_PASSWORD is not set."
+                    f"{name} refers to {placeholder}, but PLUPERFECT_DATABASE_PASSWORD is not set."
                 )
-            url = url.replace(placeholder, quote(password, safe=""))
+            # Prefect's users may have encoded it already; everybody else's % is rarer than that.
+            url = url.replace(placeholder, quote(password, safe="%"))
     try:
         return parse_database_url(url)
     except ValueError as error:
-        shown = masked(BY_NAME["PLUPERFECT_DATABASE_URL"], url)
-        raise Misconfigured(f"PLUPERFECT_DATABASE_URL is {shown!r}, which {error}.") from None
+        raise Misconfigured(f"{name} is {mask_url(url)!r}, which {error}.") from None

@@ -13,10 +13,10 @@ GENESIS = bytes(32)
 def chained(previous: bytes, row: Sequence[Any]) -> bytes:
     """SHA-256 of the previous hash and the row's columns, position to data.
 
-    Columns are separated by a unit separator, which no stored column but JSON text can hold, and
-    JSON writes it escaped; so two different rows never give the same bytes.
+    Columns are separated by a unit separator, and NULL is a NUL character. No stored name or id
+    holds either, and JSON writes them escaped; so two different rows never give the same bytes.
     """
-    text = "\x1f".join("" if value is None else str(value) for value in row)
+    text = "\x1f".join("\0" if value is None else str(value) for value in row)
     return sha256(previous + text.encode()).digest()
 
 

@@ -63,9 +63,11 @@ class Codec:
             if self.types.setdefault(name, event) is not event:
                 raise ValueError(f"two event classes are stored as {name!r}")
         self._upcasters = dict(upcasters or {})
-        self._decoders = {
-            name: msgspec.json.Decoder(event) for name, event in self.types.items()
-        }
+        for name, event in self.types.items():
+            for version in range(1, event.type_version):
+                if (name, version) not in self._upcasters:
+                    raise ValueError(f"no upcaster from version {version} of {name!r}")
+        self._decoders = {name: msgspec.json.Decoder(event) for name, event in self.types.items()}
 
     def decode(self, name: str, version: int, data: str | bytes) -> Event:
         """The event that was stored as `data` under this type name and version.
@@ -73,14 +75,15 @@ class Codec:
         Raises UnknownEvent for a type or version from a newer release, or damaged data.
         """
         event = self.types.get(name)
-        if event is None or version > event.type_version:
+        if event is None or not 1 <= version <= event.type_version:
             raise UnknownEvent(
                 f"this release cannot read event type {name!r} version {version}; "
                 "it was written by a newer one: upgrade before writing or rebuilding"
             )
         try:
             if version < event.type_version:
-                return msgspec.convert(self._upcast(event, name, version, data), event)
+                content = self._upcast(event, name, version, data)
+                return msgspec.convert(content, event, str_keys=True)
             return self._decoders[name].decode(data)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             raise UnknownEvent(f"stored event of type {name!r} is not readable: {error}") from error

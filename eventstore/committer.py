@@ -7,16 +7,22 @@ during one fsync, so that the cost of being durable is shared.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec import Struct
 
-from eventstore.codec import EVENTS
 from eventstore.database import CommitUnknown, Database, Transaction
-from eventstore.errors import DatabaseUnavailable, Overloaded
+from eventstore.errors import (
+    DatabaseUnavailable,
+    EventStoreError,
+    LogCorrupted,
+    LogReplaced,
+    Overloaded,
+    ReadOnly,
+)
 from eventstore.events import Recorded
-from eventstore.log import Appended, Command, Head, Inline, append
+from eventstore.log import Appended, Command, Inline, append, is_recorded
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +31,22 @@ BATCH_COMMANDS_MAX = 256
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 """Payload written in one transaction, as far as callers said how large theirs is."""
 QUEUE_COMMANDS_MAX = 20_000
-"""Commands that may wait; more are refused and may be sent again."""
+QUEUE_BYTES_MAX = 256 * 1024 * 1024
+"""Commands, and payload of commands, that may wait; more are refused and may be sent again."""
+LOOK_AHEAD_COMMANDS_MAX = 1_024
+"""Contended commands passed over in search of ones that fit into the same batch."""
 UNAVAILABLE_PAUSES_SECONDS = (0.05, 0.2, 0.5, 1.0, 1.5, 1.5)
 """Pauses between attempts while the database is away; after the last the batch is refused."""
 
+_NOBODY_CAN_WRITE = (DatabaseUnavailable, ReadOnly, LogCorrupted, LogReplaced)
+"""Errors that no single command is to blame for."""
+
 
 class Written(Struct, frozen=True):
-    """The answer to a command: its events, and where the log ended after its batch."""
+    """The answer to a command: its events, and the position from which they can be read.
+
+    That is the position of the last of them; without any, of the last event of its batch.
+    """
 
     recorded: list[Recorded[Any]]
     position: int
@@ -51,7 +66,10 @@ class Hooks(Struct, frozen=True):
     committed: Callable[[Appended], None]
     """Called on the event loop after the commit, before the callers get their answers."""
     rolled_back: Callable[[], None]
-    """Called when the transaction came to nothing; `inline` may run again for the same events."""
+    """Called when the transaction came to nothing; `inline` may run again for the same events.
+
+    Like `inline`, on SQLite perhaps on the writer thread.
+    """
 
 
 class Committer:
@@ -61,6 +79,7 @@ class Committer:
         self._database = database
         self._hooks = hooks
         self._queue: deque[_Waiting] = deque()
+        self._queued_bytes = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -74,37 +93,47 @@ class Committer:
         self._closing = True
         self._wake.set()
         if self._task is not None:
-            await self._task
+            # Not awaited by itself: who gives up waiting must not stop it in mid-commit.
+            await asyncio.wait({self._task})
 
     async def submit(self, command: Command, size: int = 0) -> Written:
         """Write one command. `size` is its payload in bytes, for the batch limit.
 
-        Raises VersionConflict, AlreadyRecorded, Overloaded, DatabaseUnavailable, or what a serial
-        `decide` or a projection raised; in each case nothing of the command was written.
+        Raises VersionConflict, AlreadyRecorded, Overloaded, DatabaseUnavailable, ReadOnly,
+        LogReplaced, or what a serial `decide` or a projection raised; in each case nothing of the
+        command was written. Only after CommitUnknown, or if cancelled, it may or may not have been.
         """
         if self._closing:
             raise DatabaseUnavailable("the server is shutting down; send the request again")
         if len(self._queue) >= QUEUE_COMMANDS_MAX:
             raise Overloaded(f"{QUEUE_COMMANDS_MAX} commands are waiting to be written; try later")
+        if self._queue and self._queued_bytes + size > QUEUE_BYTES_MAX:
+            raise Overloaded(f"{self._queued_bytes} bytes are waiting to be written; try later")
         answer: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(command, size, answer))
+        self._queued_bytes += size
         self._wake.set()
         return await answer
 
     async def _run(self) -> None:
-        while True:
-            if not self._queue:
-                if self._closing:
-                    return
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            batch = self._take()
-            try:
-                await self._write(batch)
-            except Exception as error:
-                logger.exception("a batch could not be written")
-                _refuse(batch, error)
+        batch: list[_Waiting] = []
+        try:
+            while self._queue or not self._closing:
+                if not self._queue:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                batch = self._take()
+                if batch:
+                    await self._write(batch)
+        except Exception:
+            logger.exception("the committer failed")
+        finally:
+            # Only reached in order after `close`; else nobody may be left waiting for ever.
+            self._closing = True
+            _refuse(batch, CommitUnknown("the server stopped while it wrote the command"))
+            _refuse(self._queue, DatabaseUnavailable("the server stopped; send the request again"))
+            self._queue.clear()
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -117,15 +146,19 @@ class Committer:
                 break
             self._queue.popleft()
             if waiting.answer.cancelled():
+                self._queued_bytes -= waiting.size
                 continue
             contention = waiting.command.contention
             if contention is not None and contention in contended:
                 put_back.append(waiting)
+                if len(put_back) == LOOK_AHEAD_COMMANDS_MAX:
+                    break
                 continue
             if contention is not None:
                 contended.add(contention)
             batch.append(waiting)
             size += waiting.size
+        self._queued_bytes -= size
         self._queue.extendleft(reversed(put_back))
         return batch
 
@@ -133,18 +166,27 @@ class Committer:
         """Write a batch; if it raises, find the command to blame by halves."""
         try:
             appended = await self._attempt([waiting.command for waiting in batch])
-        except DatabaseUnavailable as error:
+        except _NOBODY_CAN_WRITE as error:
+            logger.error("%d commands could not be written: %s", len(batch), error)
             _refuse(batch, error)
+            if self._closing:
+                _refuse(self._queue, error)
+                self._queue.clear()
             return
         except Exception as error:
             if len(batch) == 1:
-                _refuse(batch, error)
+                if not batch[0].answer.done():
+                    batch[0].answer.set_exception(error)
                 return
             middle = len(batch) // 2
             await self._write(batch[:middle])
             await self._write(batch[middle:])
             return
-        self._hooks.committed(appended)
+        try:
+            self._hooks.committed(appended)
+        except Exception:
+            # It is in the log, whatever a listener thinks of it: the callers must be told so.
+            logger.exception("a listener failed after the commit")
         for waiting, outcome in zip(batch, appended.outcomes, strict=True):
             if waiting.answer.done():
                 continue
@@ -157,10 +199,21 @@ class Committer:
                 )
 
     async def _attempt(self, commands: list[Command]) -> Appended:
+        """Write, as often as it takes the database to answer.
+
+        Never blindly twice: an attempt whose commit got no answer is looked up first, in the
+        transaction that would write it again.
+        """
         attempted: Appended | None = None
+        unknown: Appended | None = None
 
         async def work(tx: Transaction) -> Appended:
-            nonlocal attempted
+            nonlocal attempted, unknown
+            if unknown is not None:
+                if await is_recorded(tx, self._database.dialect, unknown):
+                    return unknown
+                unknown = None
+                self._hooks.rolled_back()
             attempted = None
             attempted = await append(tx, self._database.dialect, commands, self._hooks.inline)
             return attempted
@@ -169,51 +222,29 @@ class Committer:
         while True:
             try:
                 return await self._database.transact(work)
-            except CommitUnknown as error:
-                # Never write again blindly: first ask the log whether the commit went through.
-                if attempted is not None and await self._is_recorded(attempted):
-                    return attempted
-                self._hooks.rolled_back()
-                logger.warning("a commit was lost and is written again: %s", error)
-            except DatabaseUnavailable as error:
-                self._hooks.rolled_back()
-                pause = next(pauses, None)
-                if pause is None or self._closing:
+            except Exception as error:
+                if isinstance(error, CommitUnknown):
+                    unknown = unknown or attempted
+                if unknown is None:
+                    self._hooks.rolled_back()
+                if not isinstance(error, DatabaseUnavailable) and unknown is None:
                     raise
+                pause = next(pauses, None)
+                if pause is None or (self._closing and unknown is None):
+                    if unknown is None:
+                        raise
+                    self._hooks.rolled_back()
+                    raise CommitUnknown(
+                        f"the database went away during the commit: {error}"
+                    ) from error
                 logger.warning("the database is away, trying again: %s", error)
                 await asyncio.sleep(pause)
-            except BaseException:
-                self._hooks.rolled_back()
-                raise
-
-    async def _is_recorded(self, attempted: Appended) -> bool:
-        """Whether a batch whose commit got no answer is in the log.
-
-        Positions are gapless and were assigned under the lock: the batch is there exactly if its
-        first position holds its first event id (or its first line number its first line).
-        """
-        for pause in (*UNAVAILABLE_PAUSES_SECONDS, None):
-            try:
-                return await self._look_up(attempted)
-            except DatabaseUnavailable:
-                if pause is None:
-                    raise
-                await asyncio.sleep(pause)
-        return False
-
-    async def _look_up(self, attempted: Appended) -> bool:
-        if attempted.recorded:
-            first = attempted.recorded[0]
-            rows = await self._database.fetch_keys(EVENTS, [(first.position,)])
-            return bool(rows) and rows[0][6] == first.event_id
-        if attempted.first_line is not None:
-            table, row = attempted.first_line
-            rows = await self._database.fetch_keys(table, [(row[0],)])
-            return bool(rows) and tuple(rows[0]) == tuple(row)
-        return False  # Effects alone may be carried out twice.
 
 
-def _refuse(batch: list[_Waiting], error: Exception) -> None:
+def _refuse(batch: Iterable[_Waiting], error: EventStoreError) -> None:
     for waiting in batch:
         if not waiting.answer.done():
-            waiting.answer.set_exception(error)
+            # One each: an exception that many callers raise would collect all their tracebacks.
+            refusal = type(error)(str(error))
+            refusal.__cause__ = error
+            waiting.answer.set_exception(refusal)

@@ -14,6 +14,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
+from eventstore.errors import DatabaseUnavailable
+
 Value = str | int | float | bytes | None
 Row = Sequence[Any]
 T = TypeVar("T")
@@ -30,10 +32,9 @@ class Table(Struct, frozen=True):
     """Primary key columns, in order."""
 
     def __hash__(self) -> int:
+        # Only the hash may be of the name alone: one table can be declared twice, with other columns
+        # or another key, and must not then be taken for the same.
         return hash(self.name)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Table) and other.name == self.name
 
 
 class Reader(Protocol):
@@ -98,8 +99,8 @@ class Database(Reader, Protocol):
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in one durable write transaction; an exception rolls it back.
 
-        Raises CommitUnknown if the connection was lost while committing, DatabaseUnavailable if
-        nothing was written.
+        Raises CommitUnknown if the connection was lost while committing, any other
+        DatabaseUnavailable if nothing was written. Cancelled, it may have been written or not.
         """
         ...
 
@@ -116,5 +117,5 @@ class Database(Reader, Protocol):
         ...
 
 
-class CommitUnknown(Exception):
+class CommitUnknown(DatabaseUnavailable):
     """The connection broke while committing: the transaction may or may not be in the log."""

@@ -30,11 +30,18 @@ class ContentionTimeout(EventStoreError):
 
 
 class DatabaseUnavailable(EventStoreError):
-    """The database cannot be reached or does not answer; nothing was recorded."""
+    """The database cannot be reached or does not answer; the command may be sent again.
+
+    Nothing was recorded, unless it is the subclass `eventstore.database.CommitUnknown`.
+    """
 
 
 class LogCorrupted(EventStoreError):
     """A position, a version or a hash in the log is not what it has to be."""
+
+
+class LogReplaced(EventStoreError):
+    """The log is not the one that was opened: it was erased or restored. Open it again."""
 
 
 class Overloaded(EventStoreError):

@@ -14,7 +14,7 @@ from msgspec import Struct
 from eventstore.chain import chained
 from eventstore.codec import EVENTS, Codec, encode, from_microseconds
 from eventstore.database import Dialect, Reader, Row, Table, Transaction
-from eventstore.errors import AlreadyRecorded, VersionConflict
+from eventstore.errors import AlreadyRecorded, LogCorrupted, VersionConflict
 from eventstore.events import ANY_VERSION, Event, NewEvents, Recorded
 
 STREAMS = Table("streams", {"stream": "text", "version": "bigint"}, key=("stream",))
@@ -52,7 +52,10 @@ class Decision(Struct, frozen=True):
     appends: Sequence[NewEvents] = ()
     lines: Sequence[Lines] = ()
     effects: Sequence[Effect] = ()
-    """Writes to tables that are neither log nor read model, in the same transaction."""
+    """Writes to tables that are neither log nor read model, in the same transaction.
+
+    Where a command has nothing else, a lost connection may carry them out twice.
+    """
 
 
 SerialDecide = Callable[[Transaction], Awaitable[Decision]]
@@ -110,11 +113,13 @@ ADVANCE_HEAD = (
 
 async def head(reader: Reader) -> Head:
     """Where the log ends now."""
-    (row,) = await reader.fetch(HEAD)
-    return _head(row)
+    return _head(await reader.fetch(HEAD))
 
 
-def _head(row: Row) -> Head:
+def _head(rows: Sequence[Row]) -> Head:
+    if len(rows) != 1:
+        raise LogCorrupted("the table log_head has lost its row")
+    (row,) = rows
     return Head(row[0], row[1], bytes(row[2]), row[3], row[4])
 
 
@@ -125,8 +130,8 @@ async def _lock(tx: Transaction, dialect: Dialect) -> tuple[Head, int]:
     """
     if dialect.name == "sqlite":
         return await head(tx), time.time_ns() // 1_000
-    (row,) = await tx.fetch(HEAD_LOCKED_POSTGRES)
-    return _head(row), row[5]
+    rows = await tx.fetch(HEAD_LOCKED_POSTGRES)
+    return _head(rows), rows[0][5]
 
 
 async def append(
@@ -189,6 +194,24 @@ async def append(
     return Appended(before, after, outcomes, recorded, rows, first_line)
 
 
+async def is_recorded(tx: Transaction, dialect: Dialect, attempted: Appended) -> bool:
+    """Whether a batch whose commit got no answer is in the log.
+
+    Asked under the lock: the server may still be busy with the lost commit, and whoever has the
+    lock knows that it has ended, one way or the other. Positions are gapless, so the batch is there
+    exactly if its last position holds its last hash (or its first line number its first line).
+    """
+    await _lock(tx, dialect)
+    if attempted.rows:
+        rows = await tx.fetch_keys(EVENTS, [(attempted.after.position,)])
+        return bool(rows) and bytes(rows[0][-1]) == attempted.after.hash
+    if attempted.first_line is not None:
+        table, row = attempted.first_line
+        rows = await tx.fetch_keys(table, [(row[0],)])
+        return bool(rows) and tuple(rows[0]) == tuple(row)
+    return False  # Effects alone may be carried out twice.
+
+
 def _row(fact: Recorded[Any], recorded_at: int) -> tuple[Any, ...]:
     event: Event = fact.event
     return (
@@ -214,9 +237,7 @@ async def _versions(tx: Transaction, commands: Sequence[Command]) -> dict[str, i
     return versions
 
 
-async def _known(
-    tx: Transaction, dialect: Dialect, commands: Sequence[Command]
-) -> dict[str, int]:
+async def _known(tx: Transaction, dialect: Dialect, commands: Sequence[Command]) -> dict[str, int]:
     """Position by event id, of those natural ids of the batch that are in the log already."""
     ids = [
         event_id
@@ -234,9 +255,7 @@ _EVENT_IDS = Table("events", {"event_id": "text", "position": "bigint"}, key=("e
 """The log seen through its unique index on event ids."""
 
 
-def _refusal(
-    command: Command, versions: dict[str, int], known: dict[str, int]
-) -> Exception | None:
+def _refusal(command: Command, versions: dict[str, int], known: dict[str, int]) -> Exception | None:
     # A repeat comes before a conflict: the repeated command's own first attempt moved the version.
     if command.natural_ids and not command.skip_repeats:
         for new in command.decision.appends:
@@ -285,10 +304,16 @@ def columns(dialect: Dialect) -> str:
 async def read_rows(
     reader: Reader, dialect: Dialect, after: int, until: int | None = None, limit: int = READ_PAGE
 ) -> list[Row]:
-    """Rows of the log with position > `after` (and <= `until`), in order, `limit` at most."""
+    """Rows of the log with position > `after` (and <= `until`), in order, `limit` at most.
+
+    Raises LogCorrupted rather than skip over a gap.
+    """
     where = "position > $1" if until is None else "position > $1 AND position <= $3"
     sql = f"SELECT {columns(dialect)} FROM events WHERE {where} ORDER BY position LIMIT $2"
-    return await reader.fetch(sql, after, limit, *(() if until is None else (until,)))
+    rows = await reader.fetch(sql, after, limit, *(() if until is None else (until,)))
+    if rows and rows[-1][0] != after + len(rows):
+        raise LogCorrupted(f"events are missing between positions {after} and {rows[-1][0]}")
+    return rows
 
 
 async def read_all(
@@ -300,9 +325,7 @@ async def read_all(
     limit: int = READ_PAGE,
 ) -> list[Recorded[Any]]:
     """Like `read_rows`, decoded."""
-    return [
-        codec.recorded(row) for row in await read_rows(reader, dialect, after, until, limit)
-    ]
+    return [codec.recorded(row) for row in await read_rows(reader, dialect, after, until, limit)]
 
 
 async def read_stream(

@@ -2,8 +2,8 @@
 
 Yoyo's own lock is a row that survives the process which wrote it; a server killed while migrating
 would block the next start. Here the lock dies with its holder: a file lock on SQLite, an advisory
-lock on Postgres. Yoyo marks a migration in a transaction after the one that carried it out, so every
-migration is written to be run again (`IF NOT EXISTS`).
+lock on Postgres. Yoyo marks a migration in a transaction after the one that carried it out, so
+every migration is written to be run again (`IF NOT EXISTS`).
 
 These functions block; they run before the event loop or in a thread. Yoyo and psycopg are imported
 only when there is something to do: most starts find the schema as it should be.
@@ -239,6 +239,8 @@ def _yoyo(target: Target) -> Iterator[tuple[Any, Any]]:
     try:
         # We hold a better lock; whatever row is there was left by a dead process.
         backend.break_lock()
-        yield backend, yoyo.read_migrations(str(MIGRATIONS / target.engine), str(MIGRATIONS))
+        found = yoyo.read_migrations(str(MIGRATIONS / target.engine), str(MIGRATIONS))
+        # Yoyo keeps the order in which the file system lists them.
+        yield backend, type(found)(sorted(found, key=lambda migration: migration.id))
     finally:
         backend.connection.close()

@@ -27,6 +27,8 @@ POLL_SECONDS = 0.05
 """How often to look whether another process committed."""
 IDLE_IN_TRANSACTION_TIMEOUT_SECONDS = 60
 """A writer that hangs with the log locked is thrown out by the server after this time."""
+ROLLBACK_TIMEOUT_SECONDS = 1.0
+"""A connection that does not roll back within this time is thrown away."""
 
 _ARRAY = {
     "text": "text[]",
@@ -36,24 +38,22 @@ _ARRAY = {
     "bytes": "bytea[]",
 }
 
-_LOST = (
+_AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    ConnectionError,
-    OSError,
-)
-_TIRED = (
-    asyncpg.QueryCanceledError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,  # Cancelled, shut down, crashed, starting up.
+    asyncpg.InsufficientResourcesError,  # Disk full, out of memory, too many connections.
+    asyncpg.TransactionRollbackError,  # Deadlock.
+    asyncpg.InvalidTransactionStateError,  # A session's time limit; a primary that became a standby.
     asyncpg.LockNotAvailableError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.DiskFullError,
-    TimeoutError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidCachedStatementError,  # A table was migrated; asyncpg has dropped its plans.
+    OSError,  # Timeouts among them.
 )
+"""What is not the statement's fault: the same transaction may be tried again."""
 
 
 class PostgresOptions(Struct, frozen=True, kw_only=True):
@@ -166,7 +166,7 @@ class _PostgresTransaction:
 
 
 class PostgresDatabase:
-    """See `eventstore.database.Database`."""
+    """See `eventstore.database.Database`. To be opened after a fork, never before."""
 
     def __init__(self, options: PostgresOptions) -> None:
         self.options = options
@@ -175,7 +175,21 @@ class PostgresDatabase:
         self._pool_opening = asyncio.Lock()
         self._writer: Any = None
         self._writing = asyncio.Lock()
-        self._search_path = f'"{options.schema}"'
+        self._session_settings = {
+            "search_path": f'"{options.schema}"',
+            "statement_timeout": str(round(options.timeout_seconds * 1000)),
+            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_SECONDS * 1000),
+            "synchronous_commit": "on",
+        }
+        # One round trip: without parameters a text may hold several statements.
+        self._begin = "BEGIN"
+        self._begin_reading = "BEGIN READ ONLY"
+        if options.pgbouncer:
+            settings = "".join(
+                f"; SET LOCAL {name} = '{value}'" for name, value in self._session_settings.items()
+            )
+            self._begin += settings
+            self._begin_reading += settings
 
     def _session(self) -> dict[str, Any]:
         options = self.options
@@ -190,13 +204,8 @@ class PostgresDatabase:
             session["statement_cache_size"] = 0
         else:
             session["server_settings"] = {
-                "search_path": self._search_path,
+                **self._session_settings,
                 "application_name": options.application_name,
-                "statement_timeout": str(round(options.timeout_seconds * 1000)),
-                "idle_in_transaction_session_timeout": str(
-                    IDLE_IN_TRANSACTION_TIMEOUT_SECONDS * 1000
-                ),
-                "synchronous_commit": "on",
             }
         return session
 
@@ -204,7 +213,10 @@ class PostgresDatabase:
         async with self._pool_opening:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
-                    min_size=1, max_size=self.options.readers_max, **self._session()
+                    min_size=1,
+                    max_size=self.options.readers_max,
+                    reset=_nothing_to_reset,
+                    **self._session(),
                 )
         return self._pool
 
@@ -215,13 +227,13 @@ class PostgresDatabase:
             pool = self._pool or await self._open_pool()
             async with pool.acquire(timeout=self.options.timeout_seconds) as connection:
                 if self.options.pgbouncer:
-                    async with connection.transaction(readonly=True):
-                        await connection.execute(f"SET LOCAL search_path = {self._search_path}")
-                        yield connection
+                    await connection.execute(self._begin_reading)
+                    yield connection
+                    await connection.execute("COMMIT")
                 else:
                     yield connection
-        except _TIRED + _LOST as error:
-            raise DatabaseUnavailable(f"Postgres: {error or type(error).__name__}") from error
+        except _AWAY as error:
+            raise DatabaseUnavailable(_reason(error)) from error
 
     async def fetch(self, sql: str, *params: Value) -> list[Row]:
         async with self._reading() as connection:
@@ -241,20 +253,16 @@ class PostgresDatabase:
                     self._writer = await asyncpg.connect(**self._session())
                 connection = self._writer
                 async with asyncio.timeout(self.options.timeout_seconds):
-                    await connection.execute("BEGIN")
-                    if self.options.pgbouncer:
-                        await connection.execute(f"SET LOCAL search_path = {self._search_path}")
+                    await connection.execute(self._begin)
                     result = await work(_PostgresTransaction(connection))
                     committing = True
                     await connection.execute("COMMIT")
                 return result
             except BaseException as error:
                 await self._abandon()
-                if isinstance(error, _TIRED + _LOST):
-                    if committing:
-                        raise CommitUnknown(str(error)) from error
-                    reason = str(error) or type(error).__name__
-                    raise DatabaseUnavailable(f"Postgres: {reason}") from error
+                if isinstance(error, _AWAY):
+                    kind = CommitUnknown if committing else DatabaseUnavailable
+                    raise kind(_reason(error)) from error
                 raise
 
     async def _abandon(self) -> None:
@@ -263,10 +271,14 @@ class PostgresDatabase:
         if connection is None or connection.is_closed():
             return
         try:
-            await connection.execute("ROLLBACK", timeout=1)
-            self._writer = connection
-        except (*_TIRED, *_LOST, asyncpg.PostgresError):
+            await connection.execute("ROLLBACK", timeout=ROLLBACK_TIMEOUT_SECONDS)
+        except BaseException as error:
+            # Left alone, it would keep the log locked.
             connection.terminate()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._writer = connection
 
     async def changed(self) -> None:
         await asyncio.sleep(POLL_SECONDS)
@@ -276,13 +288,26 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         async with self._writing:
-            if self._writer is not None:
-                await self._writer.close(timeout=self.options.connect_timeout_seconds)
-                self._writer = None
-        if self._pool is not None:
-            try:
-                async with asyncio.timeout(self.options.connect_timeout_seconds):
-                    await self._pool.close()
-            except TimeoutError:
-                self._pool.terminate()
-            self._pool = None
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                await _close(writer, self.options.connect_timeout_seconds)
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await _close(pool, self.options.connect_timeout_seconds)
+
+
+async def _close(connection: Any, timeout_seconds: float) -> None:
+    """Say goodbye to the server, or leave without."""
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await connection.close()
+    except Exception:
+        connection.terminate()
+
+
+async def _nothing_to_reset(connection: Any) -> None:
+    """Readers leave nothing behind in their session; asking the server costs a round trip."""
+
+
+def _reason(error: BaseException) -> str:
+    return f"Postgres: {str(error) or type(error).__name__}"

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from eventstore.database import Row
+from eventstore.errors import EventStoreError
 from eventstore.events import Recorded
 
 RING_EVENTS_MAX = 10_000
@@ -32,7 +33,8 @@ class Ring:
     def __init__(self, head: int) -> None:
         self._entries: deque[Entry] = deque()
         self._bytes = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._failure: EventStoreError | None = None
         self.head = head
         """Position of the newest event known in this process."""
 
@@ -57,22 +59,36 @@ class Ring:
             self.head = entry.recorded.position
         while len(self._entries) > RING_EVENTS_MAX or self._bytes > RING_BYTES_MAX:
             self._bytes -= len(self._entries.popleft().row[10])
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
+        self._wake()
+        return True
+
+    def fail(self, error: EventStoreError) -> None:
+        """There will be no more entries: whoever waits, or comes to wait, is told why."""
+        self._failure = error
+        self._wake()
+
+    def _wake(self) -> None:
+        for future in self._waiting:
             if not future.done():
                 future.set_result(None)
-        return True
 
     def after(self, position: int, limit: int) -> list[Entry] | None:
         """Up to `limit` entries after `position`; None if they are older than the ring."""
         start = position - self.floor
         if start < 0:
             return None
-        return list(islice(self._entries, start, start + limit))
+        # By index: a slice would walk through the whole ring, and most readers want its end.
+        entries = self._entries
+        return [entries[i] for i in range(start, min(start + limit, len(entries)))]
 
     async def wait(self, position: int) -> None:
-        """Return as soon as an event after `position` is known."""
+        """Return as soon as an event after `position` is known. Raises what `fail` was given."""
         while self.head <= position:
+            if self._failure is not None:
+                raise type(self._failure)(str(self._failure)) from self._failure
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(future)
-            await future
+            self._waiting.add(future)
+            try:
+                await future
+            finally:
+                self._waiting.discard(future)

@@ -13,6 +13,7 @@ import fcntl
 import os
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,9 @@ STATEMENT_CACHE_SIZE = 512
 ROWS_PER_STATEMENT = (64, 16, 4, 1)
 """Rows bound to one INSERT: few sizes, so that prepared statements are reused."""
 BUSY_TIMEOUT_SECONDS = 10.0
-"""How long a writer waits for a foreign program that holds the database lock."""
+"""How long a connection waits for a foreign program that holds the database lock."""
+NEARBY_BUSY_TIMEOUT_SECONDS = 0.1
+"""The same on the event loop's own thread, where only recovery after a crash makes it wait."""
 JOURNAL_SIZE_LIMIT_BYTES = 64 * 1024 * 1024
 """A write-ahead log grown larger than this is cut back after its checkpoint."""
 POLL_BUSY_SECONDS = 0.01
@@ -149,8 +152,27 @@ def _select_key_sql(table: Table) -> str:
     return f"SELECT {','.join(table.columns)} FROM {table.name} WHERE {condition}"
 
 
+_AWAY = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""What is not the statement's fault."""
+
+
 class SqliteDatabase:
-    """See `eventstore.database.Database`."""
+    """See `eventstore.database.Database`. To be opened after a fork, never before."""
 
     def __init__(self, path: Path, timeout_seconds: float, *, read_only: bool = False) -> None:
         self.path = path
@@ -160,28 +182,29 @@ class SqliteDatabase:
         self._writer_thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._writer: sqlite3.Connection | None = None
         self._lock_file = -1
+        self._closed = False
         # For rows by primary key: read on the event loop's own thread. In WAL mode a reader waits
         # for nobody, and a few microseconds of B-tree are cheaper than two thread switches.
-        self._nearby = self._connect(check_same_thread=False, busy_timeout_seconds=0.0)
+        self._nearby = self._connect(check_same_thread=False)
+        self._nearby.execute(f"PRAGMA busy_timeout = {NEARBY_BUSY_TIMEOUT_SECONDS * 1000:.0f}")
         self._data_version = -1
         self._readers: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
         self._readers_open = 0
 
-    def _connect(
-        self, *, check_same_thread: bool, busy_timeout_seconds: float
-    ) -> sqlite3.Connection:
+    def _connect(self, *, check_same_thread: bool) -> sqlite3.Connection:
         uri = self.path.absolute().as_uri() + ("?mode=ro" if self._read_only else "?mode=rw")
         try:
             connection = sqlite3.connect(
                 uri,
                 uri=True,
                 isolation_level=None,
-                timeout=busy_timeout_seconds,
+                timeout=BUSY_TIMEOUT_SECONDS,
                 check_same_thread=check_same_thread,
                 cached_statements=STATEMENT_CACHE_SIZE,
             )
             if self._read_only:
                 connection.execute("PRAGMA query_only = ON")
+                connection.execute("SELECT 1 FROM sqlite_master").fetchone()
             else:
                 connection.executescript(_PRAGMAS)
         except sqlite3.Error as error:
@@ -189,30 +212,36 @@ class SqliteDatabase:
         return connection
 
     async def fetch(self, sql: str, *params: Value) -> list[Row]:
-        connection = await self._reader()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                rows = await connection.execute_fetchall(_native(sql), params)
-            return cast(list[Row], rows)
+                return await self._query(await self._reader(), _native(sql), params)
         except TimeoutError:
-            await connection.interrupt()
             raise DatabaseUnavailable(
                 f"a query took longer than {self._timeout_seconds:g} s"
             ) from None
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise _unavailable(error) from error
-        finally:
-            self._readers.put_nowait(connection)
+
+    async def _query(
+        self, connection: aiosqlite.Connection, sql: str, params: Sequence[Value]
+    ) -> list[Row]:
+        """Run a query; given up, it is interrupted. Its connection is free when its thread is."""
+        query = asyncio.ensure_future(connection.execute_fetchall(sql, params))
+        query.add_done_callback(lambda _: self._readers.put_nowait(connection))
+        try:
+            return cast(list[Row], await asyncio.shield(query))
+        except asyncio.CancelledError:
+            await connection.interrupt()
+            raise
 
     async def _reader(self) -> aiosqlite.Connection:
+        if self._closed:
+            raise DatabaseUnavailable(f"{self.path} is closed")
         if self._readers.empty() and self._readers_open < READERS_MAX:
             self._readers_open += 1
             try:
                 return await aiosqlite.Connection(
-                    lambda: self._connect(
-                        check_same_thread=False, busy_timeout_seconds=BUSY_TIMEOUT_SECONDS
-                    ),
-                    iter_chunk_size=1024,
+                    lambda: self._connect(check_same_thread=False), iter_chunk_size=1024
                 )
             except BaseException:
                 self._readers_open -= 1
@@ -222,45 +251,71 @@ class SqliteDatabase:
     async def fetch_keys(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
         try:
             return _fetch_keys(self._nearby, table, keys)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise _unavailable(error) from error
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         if self._read_only:
             raise ReadOnly(f"{self.path} is opened read-only")
+        if self._closed:
+            raise DatabaseUnavailable(f"{self.path} is closed")
+        # Taken by whoever is first: the writer thread when its turn has come, or the caller who
+        # waits no longer. Once begun, only the end of a transaction tells what became of it.
+        begun = threading.Lock()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writer_thread, self._transact, work)
+        transaction = loop.run_in_executor(self._writer_thread, self._transact, work, begun)
+        try:
+            done, _ = await asyncio.wait({transaction}, timeout=self._timeout_seconds)
+            if not done and begun.acquire(blocking=False):
+                raise DatabaseUnavailable(
+                    f"another process has held {self.path} for {self._timeout_seconds:g} s"
+                )
+            return await transaction
+        finally:
+            begun.acquire(blocking=False)
+            transaction.cancel()
 
-    def _transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    def _transact(self, work: Callable[[Transaction], Awaitable[T]], begun: threading.Lock) -> T:
         with self._turn() as connection:
+            if not begun.acquire(blocking=False):
+                raise DatabaseUnavailable("nobody waits for this transaction any longer")
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 result = _run_to_end(work(_SqliteTransaction(connection)))
             except BaseException as error:
-                if connection.in_transaction:
-                    connection.rollback()
-                if isinstance(error, sqlite3.OperationalError):
+                self._roll_back(connection)
+                if isinstance(error, sqlite3.DatabaseError):
                     raise _unavailable(error) from error
                 raise
             try:
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
                 # The disk may have taken the commit and failed on what comes after it.
-                if connection.in_transaction:
-                    connection.rollback()
-                raise CommitUnknown(str(error)) from error
+                self._roll_back(connection)
+                raise CommitUnknown(f"SQLite: {error}") from error
             return result
+
+    def _roll_back(self, connection: sqlite3.Connection) -> None:
+        """Roll back; a connection that cannot is closed, which does it too."""
+        try:
+            if connection.in_transaction:
+                connection.rollback()
+        except sqlite3.Error:
+            self._writer = None
+            connection.close()
 
     @contextmanager
     def _turn(self) -> Iterator[sqlite3.Connection]:
         """Hold the lock file: processes write in the order in which they asked."""
-        if self._writer is None:
-            self._lock_file = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            self._writer = self._connect(
-                check_same_thread=True, busy_timeout_seconds=BUSY_TIMEOUT_SECONDS
-            )
-        fcntl.flock(self._lock_file, fcntl.LOCK_EX)
         try:
+            if self._lock_file < 0:
+                self._lock_file = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise DatabaseUnavailable(f"cannot lock {self.path}.lock: {error.strerror}") from error
+        try:
+            if self._writer is None:
+                self._writer = self._connect(check_same_thread=True)
             yield self._writer
         finally:
             fcntl.flock(self._lock_file, fcntl.LOCK_UN)
@@ -269,7 +324,10 @@ class SqliteDatabase:
         deadline = time.monotonic() + POLL_IDLE_SECONDS * 20
         pause = POLL_BUSY_SECONDS
         while time.monotonic() < deadline:
-            (version,) = self._nearby.execute("PRAGMA data_version").fetchone()
+            try:
+                (version,) = self._nearby.execute("PRAGMA data_version").fetchone()
+            except sqlite3.Error as error:
+                raise DatabaseUnavailable(f"SQLite: {error}") from error
             if version != self._data_version:
                 self._data_version = version
                 return
@@ -278,25 +336,32 @@ class SqliteDatabase:
 
     async def ping(self) -> None:
         try:
-            self._nearby.execute("SELECT 1").fetchone()
+            self._nearby.execute("SELECT 1 FROM log_head").fetchone()
         except sqlite3.Error as error:
-            raise DatabaseUnavailable(str(error)) from error
+            raise DatabaseUnavailable(f"SQLite: {error}") from error
 
     async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._writer_thread, self._close_writer)
-        self._writer_thread.shutdown(wait=True)
-        for _ in range(self._readers_open):
+        closing = loop.run_in_executor(self._writer_thread, self._close_writer)
+        # The thread may wait for a process that never gives up the lock file.
+        await asyncio.wait({closing}, timeout=self._timeout_seconds)
+        self._writer_thread.shutdown(wait=False)
+        while self._readers_open:
             connection = await self._readers.get()
+            self._readers_open -= 1
             await connection.close()
-        self._readers_open = 0
         self._nearby.close()
 
     def _close_writer(self) -> None:
         if self._writer is not None:
             self._writer.close()
-            os.close(self._lock_file)
             self._writer = None
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+            self._lock_file = -1
 
 
 def _run_to_end(work: Awaitable[T]) -> T:
@@ -310,8 +375,8 @@ def _run_to_end(work: Awaitable[T]) -> T:
     raise RuntimeError("a transaction awaited something other than its own statements")
 
 
-def _unavailable(error: sqlite3.OperationalError) -> Exception:
+def _unavailable(error: sqlite3.DatabaseError) -> Exception:
     """Locked, full, unreadable: the command may be sent again. A wrong statement is a bug."""
-    if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_ERROR:
-        return error
-    return DatabaseUnavailable(f"SQLite: {error}")
+    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _AWAY:
+        return DatabaseUnavailable(f"SQLite: {error}")
+    return error

@@ -8,9 +8,10 @@ from typing import Any
 from eventstore import log
 from eventstore.codec import Codec
 from eventstore.committer import Committer, Hooks, Written
-from eventstore.database import Database
-from eventstore.errors import DatabaseUnavailable
-from eventstore.log import Appended, Command, Inline
+from eventstore.database import Database, Transaction
+from eventstore.errors import DatabaseUnavailable, EventStoreError, LogCorrupted, LogReplaced
+from eventstore.events import Recorded
+from eventstore.log import Appended, Command, Head, Inline
 from eventstore.notifier import Notifier
 from eventstore.ring import Entry, Ring
 from eventstore.subscription import follow
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 FOLLOW_PAGE = 1_000
 """Events of other processes taken in at a time."""
+UNAVAILABLE_PAUSE_SECONDS = 1.0
+"""How long the follower waits before it asks a database again that did not answer."""
 
 
 class EventStore:
@@ -38,9 +41,10 @@ class EventStore:
         self.database = database
         self.codec = codec
         self._notifier = notifier
+        self._inline = inline
         self._committed = committed
         self._foreign = foreign
-        self.committer = Committer(database, Hooks(inline, self._publish, rolled_back))
+        self.committer = Committer(database, Hooks(self._fold, self._publish, rolled_back))
         self.ring = Ring(0)
         self.epoch = ""
         self._missing = asyncio.Event()
@@ -57,10 +61,12 @@ class EventStore:
 
     async def close(self) -> None:
         """Write what is queued; stop. The database stays open: it was given."""
-        await self.committer.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self.committer.close()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def submit(self, command: Command, size: int = 0) -> Written:
         """See `Committer.submit`."""
@@ -70,52 +76,66 @@ class EventStore:
         """See `eventstore.subscription.follow`."""
         return follow(self.database, self.codec, self.ring, after)
 
-    async def read_position(self, position: int) -> Any:
+    async def read_position(self, position: int) -> Recorded[Any] | None:
         """The event at one position, or None."""
-        return await log.read_position(
-            self.database, self.database.dialect, self.codec, position
-        )
+        return await log.read_position(self.database, self.database.dialect, self.codec, position)
+
+    async def _fold(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> None:
+        if before.epoch != self.epoch:
+            raise LogReplaced("the log was erased or restored while this server had it open")
+        await self._inline(tx, before, recorded)
 
     def _publish(self, appended: Appended) -> None:
-        self._committed(appended)
-        if appended.recorded:
-            entries = [
-                Entry(fact, row)
-                for fact, row in zip(appended.recorded, appended.rows, strict=True)
-            ]
-            if not self.ring.publish(entries):
-                self._missing.set()
+        try:
+            self._committed(appended)
+        finally:
+            if appended.recorded:
+                facts = zip(appended.recorded, appended.rows, strict=True)
+                if not self.ring.publish([Entry(fact, row) for fact, row in facts]):
+                    self._missing.set()
 
     async def _follow_others(self) -> None:
         """Bring the ring up to the log's head whenever somebody else may have moved it."""
         while True:
-            await self._woken()
             try:
+                await self._woken()
                 head = await log.head(self.database)
+                if head.epoch != self.epoch:
+                    raise LogReplaced(f"the log is now {head.epoch}, it was {self.epoch}")
                 while self.ring.head < head.position:
                     await self._take_in(head.position)
             except DatabaseUnavailable as error:
                 logger.warning("cannot look for events of other processes: %s", error)
-                await asyncio.sleep(1)
+                await asyncio.sleep(UNAVAILABLE_PAUSE_SECONDS)
+            except EventStoreError as error:
+                # Never skipped: an unknown or missing event ends it for every reader of the ring.
+                logger.error("the log cannot be followed any further: %s", error)
+                self.ring.fail(error)
+                return
+            except Exception:
+                logger.exception("could not look for events of other processes")
+                await asyncio.sleep(UNAVAILABLE_PAUSE_SECONDS)
 
     async def _woken(self) -> None:
         """Another process may have committed, or a gap was seen before one of our own batches."""
-        waits = [
+        waits = {
             asyncio.ensure_future(self._notifier.changed()),
             asyncio.ensure_future(self._missing.wait()),
-        ]
+        }
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
         self._missing.clear()
+        for wait in done:
+            wait.result()
 
     async def _take_in(self, until: int) -> None:
         known = self.ring.head
-        rows = await log.read_rows(
-            self.database, self.database.dialect, known, until, FOLLOW_PAGE
-        )
+        rows = await log.read_rows(self.database, self.database.dialect, known, until, FOLLOW_PAGE)
+        if not rows:
+            raise LogCorrupted(f"the events after position {known} are gone")
         entries = [Entry(self.codec.recorded(row), row) for row in rows]
         # While we read, our own committer may have published some of these.
         new = [entry for entry in entries if entry.recorded.position > self.ring.head]

@@ -13,6 +13,7 @@ from typing import Any
 
 from eventstore.codec import Codec
 from eventstore.database import Database
+from eventstore.errors import LogCorrupted
 from eventstore.log import read_rows
 from eventstore.ring import Entry, Ring
 
@@ -23,12 +24,18 @@ PAGE_MAX = 500
 async def follow(
     database: Database, codec: Codec, ring: Ring, after: int, page: int = PAGE_MAX
 ) -> AsyncIterator[Sequence[Entry]]:
-    """Every event after position `after`, in order, for ever; a non-empty page at a time."""
+    """Every event after position `after`, in order, for ever; a non-empty page at a time.
+
+    Raises UnknownEvent, LogCorrupted or LogReplaced where the log cannot be read any further, and
+    DatabaseUnavailable; the reader goes on from the last position it was given.
+    """
     while True:
         entries: Sequence[Entry] | None = ring.after(after, page)
         if entries is None:
             rows = await read_rows(database, database.dialect, after, limit=page)
             entries = [Entry(codec.recorded(row), row) for row in rows]
+            if not entries and ring.head > after:
+                raise LogCorrupted(f"the events after position {after} are gone")
         if not entries:
             await ring.wait(after)
             continue
@@ -43,7 +50,7 @@ async def read_until(
     while after < until:
         rows = await read_rows(database, database.dialect, after, until, page)
         if not rows:
-            return
+            raise LogCorrupted(f"the log ends at position {after}, before {until}")
         recorded = [codec.recorded(row) for row in rows]
         after = recorded[-1].position
         yield recorded

@@ -1,7 +1,7 @@
-"""Inline projections: folded inside the append transaction, so that a read sees what was acknowledged.
+"""Inline projections: folded in the append transaction, so that a read sees what was acknowledged.
 
-The rows of the last batches stay in memory. They are trusted under the lock only if no other process
-has appended since: then the head stands where our own last batch left it.
+The rows of the last batches stay in memory. They are trusted under the lock only if no other
+process has appended since: then the head stands where our own last batch left it.
 """
 
 from collections.abc import Sequence

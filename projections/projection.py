@@ -19,10 +19,11 @@ Key = tuple[Value, ...]
 Mode = Literal["inline", "derived"]
 
 
-class Model(Struct, Generic[V], frozen=True):
+class Model(Struct, Generic[V], frozen=True, eq=False):
     """A table of a read model, and how a value becomes one of its rows and comes back.
 
-    `V` is the type the projection works with: an entity, or the plain row.
+    `V` is the type the projection works with: an entity, or the plain row. A model is one constant
+    of the module that owns the table, and is compared by identity.
     """
 
     table: Table
@@ -30,12 +31,6 @@ class Model(Struct, Generic[V], frozen=True):
     parse: Callable[[Row], V]
     remembered: bool = False
     """Keep the newest values in memory: they are an entity that commands load."""
-
-    def __hash__(self) -> int:
-        return hash(self.table.name)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Model) and other.table.name == self.table.name
 
 
 def rows_of(table: Table) -> Model[Row]:
@@ -70,7 +65,7 @@ class Rows:
     def __init__(self) -> None:
         self._values: dict[tuple[Model[Any], Key], Any] = {}
         self._dirty: dict[Model[Any], dict[Key, None]] = {}
-        self._removed: list[tuple[Model[Any], str, Value]] = []
+        self._cascades: list[tuple[str, Value]] = []
 
     def get(self, model: Model[V], *key: Value) -> V | None:
         """The value at `key`; only rows that the projection's `reads` named can be asked for."""
@@ -87,15 +82,33 @@ class Rows:
         self._values[model, key] = None
         self._dirty.setdefault(model, {})[key] = None
 
-    def delete_where(self, model: Model[Any], column: str, value: Value) -> None:
-        """Remove every row whose `column` equals `value`: a cascade."""
-        at = list(model.table.columns).index(column)
-        for (other, key), held in self._values.items():
-            if other == model and held is not None and model.render(held)[at] == value:
+    def cascade(
+        self,
+        model: Model[V],
+        sql: str,
+        value: Value,
+        doomed: Callable[[V], bool],
+    ) -> None:
+        """Remove every row that goes with something else that went.
+
+        `sql` is the DELETE for rows in the database, `value` is bound to its `$1`; `doomed` says
+        the same of the values held here. Cascades run in the order of their calls, before any row
+        of this batch is written.
+        """
+        for key, held in self.held(model):
+            if doomed(held):
                 self._values[model, key] = None
-                # The row may be new in this batch: nothing to write for it then, and harmless.
+                # The row may be new in this batch: then there is nothing to delete, and no harm.
                 self._dirty.setdefault(model, {})[key] = None
-        self._removed.append((model, column, value))
+        self._cascades.append((sql, value))
+
+    def held(self, model: Model[V]) -> list[tuple[Key, V]]:
+        """Every value of a model that is held here and exists."""
+        return [
+            (key, value)
+            for (other, key), value in self._values.items()
+            if other is model and value is not None
+        ]
 
     def missing(self, wanted: Iterable[tuple[Model[Any], Key]]) -> dict[Model[Any], list[Key]]:
         """Of the wanted rows those that are not here yet, by model."""
@@ -128,7 +141,7 @@ class Rows:
     @property
     def cascaded(self) -> bool:
         """Whether rows were removed that may not be held here."""
-        return bool(self._removed)
+        return bool(self._cascades)
 
     async def write(self, tx: Transaction) -> dict[tuple[Model[Any], Key], Row]:
         """Bring the tables to what is held here, and return the rows written.
@@ -136,8 +149,8 @@ class Rows:
         Cascades go first: a row put after its removal survives.
         """
         written: dict[tuple[Model[Any], Key], Row] = {}
-        for model, column, value in self._removed:
-            await tx.execute(f"DELETE FROM {model.table.name} WHERE {column} = $1", value)
+        for sql, value in self._cascades:
+            await tx.execute(sql, value)
         for model, keys in self._dirty.items():
             gone: list[Key] = []
             rows: list[Row] = []

@@ -1,0 +1,70 @@
+"""How commands speak: one line per error on stderr, JSON on stdout where a script asks for it."""
+
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+
+from api.setting import Misconfigured
+from api.settings import Configuration, load
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="json", help="The same, as Prefect spells it."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+
+def configuration(context: typer.Context) -> Configuration:
+    """The configuration for the profile chosen on the command line; its warnings go to stderr.
+
+    Raises Misconfigured, which the command line as a whole turns into lines on stderr.
+    """
+    loaded = load(os.environ, chosen_profile(context))
+    for warning in loaded.warnings:
+        warn(warning)
+    return loaded
+
+
+def chosen_profile(context: typer.Context) -> str | None:
+    """What was given as `--profile`, if anything."""
+    profile: str | None = context.find_root().params.get("profile")
+    return profile
+
+
+def fail(*problems: str) -> NoReturn:
+    """End the command with exit code 1 and one line per problem."""
+    for problem in problems:
+        typer.secho(f"Error: {problem}", fg=typer.colors.RED, err=True)
+    raise typer.Exit(1)
+
+
+def fail_misconfigured(error: Misconfigured) -> NoReturn:
+    """End the command with the lines of a configuration that cannot be used."""
+    fail(*error.problems)
+
+
+def warn(text: str) -> None:
+    """A line on stderr that does not end anything."""
+    typer.secho(f"Warning: {text}", fg=typer.colors.YELLOW, err=True)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask, unless `yes` was given or nobody is there to answer; anything but y ends the command."""
+    if not yes and sys.stdin.isatty() and not typer.confirm(question):
+        fail("Nothing was changed.")
+
+
+def wants_json(json: bool, output: str | None) -> bool:
+    """Whether `--json` or `--output json` was given."""
+    if output is not None and output.lower() != "json":
+        fail(f"The output format {output!r} does not exist; there is only json.")
+    return json or output is not None
+
+
+def print_json(value: Any) -> None:
+    """Indented JSON on stdout."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

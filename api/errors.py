@@ -1,0 +1,160 @@
+"""What goes wrong becomes a status and a body, in one table.
+
+The bodies have the shapes that Prefect's clients know: `{"detail": …}`, `{"exception_message": …}`,
+and for an invalid body a list that names each place.
+"""
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from eventstore.errors import (
+    ContentionTimeout,
+    DatabaseUnavailable,
+    Overloaded,
+    ReadOnly,
+    UnknownEvent,
+)
+from orchestration.refusals import Conflict, Invalid, NotFound, NotNow
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_SECONDS = 1
+"""What a client is told to wait when the database is away or the queue is full."""
+
+
+class HttpError(Exception):
+    """An answer that is an error, raised where it becomes clear."""
+
+    def __init__(self, status: int, body: Any, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__(f"{status}: {body}")
+        self.status, self.body, self.headers = status, body, headers
+
+
+def not_found(message: str) -> HttpError:
+    """404 in the shape of most entities: `{"detail": "Flow not found"}`."""
+    return HttpError(404, {"detail": message})
+
+
+def missing(message: str) -> HttpError:
+    """404 in the shape of the orchestration endpoints: `{"exception_message": …}`."""
+    return HttpError(404, {"exception_message": message})
+
+
+def too_large(bytes_max: int) -> HttpError:
+    """The request body is longer than this server reads."""
+    return HttpError(413, {"detail": f"The request body is larger than {bytes_max} bytes."})
+
+
+def invalid(
+    loc: Sequence[str | int], kind: str, message: str, given: Any = None, request_body: Any = None
+) -> HttpError:
+    """422 for one wrong value at `loc`."""
+    return HttpError(
+        422,
+        {
+            "exception_message": "Invalid request received.",
+            "exception_detail": [{"type": kind, "loc": list(loc), "msg": message, "input": given}],
+            "request_body": request_body,
+        },
+    )
+
+
+_PLACE = re.compile(r" - at `\$([^`]*)`$")
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
+_MISSING = re.compile(r"Object missing required field `([^`]+)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `([^`]+)`")
+_KINDS: Sequence[tuple[re.Pattern[str], str]] = (
+    (re.compile(r"matching regex"), "string_pattern_mismatch"),
+    (re.compile(r"Invalid enum value"), "enum"),
+    (re.compile(r"Invalid RFC3339"), "datetime_from_date_parsing"),
+    (re.compile(r"Expected `\w+` >= "), "greater_than_equal"),
+    (re.compile(r"Expected `\w+` > "), "greater_than"),
+    (re.compile(r"Expected `\w+` <= "), "less_than_equal"),
+    (re.compile(r"Expected `\w+` < "), "less_than"),
+    (re.compile(r"of length >= "), "too_short"),
+    (re.compile(r"of length <= "), "too_long"),
+    (re.compile(r"Expected `object"), "model_attributes_type"),
+    (re.compile(r"Expected `(str|uuid|datetime)"), "string_type"),
+    (re.compile(r"Expected `array"), "list_type"),
+    (re.compile(r"Expected `int"), "int_parsing"),
+    (re.compile(r"Expected `float"), "float_parsing"),
+    (re.compile(r"Expected `bool"), "bool_parsing"),
+)
+
+
+def invalid_body(error: Exception, body: bytes) -> HttpError:
+    """422 for a body that is not JSON or not what the endpoint takes."""
+    if not body:
+        return invalid(("body",), "missing", "Field required")
+    if not isinstance(error, msgspec.ValidationError):
+        text = body.decode(errors="replace")
+        return invalid(("body", 0), "json_invalid", f"JSON decode error: {error}", {}, text)
+    content = msgspec.json.decode(body)
+    message = str(error)
+    loc: list[str | int] = ["body"]
+    place = _PLACE.search(message)
+    given: Any = content
+    if place is not None:
+        message = message[: place.start()]
+        for name, index in _STEP.findall(place.group(1)):
+            loc.append(name or int(index or 0))
+            given = _inside(given, loc[-1])
+    for pattern, kind in ((_MISSING, "missing"), (_UNKNOWN, "extra_forbidden")):
+        found = pattern.search(message)
+        if found is not None:
+            loc.append(found.group(1))
+            return invalid(loc, kind, message, given, content)
+    kind = next((kind for pattern, kind in _KINDS if pattern.search(message)), "value_error")
+    return invalid(loc, kind, message, given, content)
+
+
+def _inside(given: Any, step: str | int) -> Any:
+    try:
+        return given[step]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _body_content(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body) if body else None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def http_error(error: Exception, body: bytes) -> HttpError:
+    """The one place where an exception becomes an answer. `body` is the request's, for the echo."""
+    match error:
+        case HttpError():
+            return error
+        case NotFound():
+            return not_found(str(error))
+        case Invalid():
+            loc = ("body", *error.field)
+            return invalid(loc, "value_error", str(error), None, _body_content(body))
+        case Conflict():
+            return HttpError(409, {"detail": str(error)})
+        case NotNow():
+            return HttpError(400, {"detail": str(error)})
+        case UnicodeEncodeError():
+            return invalid(("body",), "string_unicode", "text holds a lone surrogate", None, None)
+        case DatabaseUnavailable() | Overloaded() | ContentionTimeout():
+            logger.warning("answered 503: %s", error)
+            return HttpError(
+                503,
+                {"exception_message": f"Service Unavailable: {error}"},
+                ((b"retry-after", str(RETRY_AFTER_SECONDS).encode()),),
+            )
+        case ReadOnly():
+            return HttpError(
+                403, {"detail": f"This server shows the past and changes nothing: {error}"}
+            )
+        case UnknownEvent():
+            return HttpError(503, {"exception_message": str(error)})
+        case _:
+            logger.error("a request failed", exc_info=error)
+            return HttpError(500, {"exception_message": "Internal Server Error"})

@@ -1,0 +1,107 @@
+"""What all lists have in common: a filtered, sorted page of documents, and numbered pages."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from api.errors import HttpError
+from api.http import Answer, Call
+from eventstore.database import Row
+from orchestration.refusals import Invalid
+from projections import paging, queries
+from projections.filters import EntityTable, Filters
+from projections.paging import Offset, PageNumber
+from projections.run_documents import SHOWN, shown
+from projections.sorting import Sort
+
+RUNS = ("flow_runs", "task_runs")
+"""Tables whose documents are shown with estimates that depend on now."""
+
+
+class Counting(Filters, frozen=True, kw_only=True):
+    """The body of a count."""
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """The answer of a `paginate`, for the documentation; `results` are the entity's documents."""
+
+    results: Sequence[object]
+    count: int
+    limit: int
+    pages: int
+    page: int
+
+
+def limited(call: Call, limit: int | None) -> int:
+    """How many rows to answer with. Raises HttpError 422 in the shape that Prefect gives it."""
+    try:
+        return paging.limited(limit, call.server.settings.api_default_limit)
+    except Invalid as refusal:
+        raise HttpError(422, {"detail": str(refusal)}) from None
+
+
+async def documents(
+    call: Call,
+    table: EntityTable,
+    filters: Filters,
+    sort: Sort,
+    limit: int,
+    offset: int,
+) -> list[str]:
+    """One page of matching entities as the API shows them."""
+    if limit == 0:
+        return []
+    database = call.server.database
+    runs = table in RUNS
+    query = queries.page(
+        table,
+        SHOWN if runs else "document",
+        filters,
+        sort,
+        database.dialect,
+        limit=limit,
+        offset=offset,
+    )
+    rows = await database.fetch(query.sql, *query.params)
+    return shown_all(rows, call.server.now()) if runs else [row[0] for row in rows]
+
+
+def shown_all(rows: Sequence[Row], now: datetime) -> list[str]:
+    """Rows of `SHOWN` as the API shows them."""
+    return [shown(row, now) for row in rows]
+
+
+async def some(
+    call: Call, table: EntityTable, filters: Filters, sort: Sort, limit: int | None, offset: Offset
+) -> Answer:
+    """The answer of a `filter`."""
+    found = await documents(call, table, filters, sort, limited(call, limit), offset)
+    return Answer(200, f"[{','.join(found)}]".encode())
+
+
+async def numbered_page(
+    call: Call,
+    table: EntityTable,
+    filters: Filters,
+    sort: Sort,
+    limit: int | None,
+    page: PageNumber,
+) -> Answer:
+    """The answer of a `paginate`: a page of documents and where it is among all pages."""
+    rows = limited(call, limit)
+    count = await queries.count(call.server.database, table, filters, call.server.database.dialect)
+    found = await documents(call, table, filters, sort, rows, paging.offset_of(page, rows))
+    pages = paging.pages(count, rows)
+    text = (
+        f'{{"results":[{",".join(found)}],"count":{count},"limit":{rows},'
+        f'"pages":{pages},"page":{page}}}'
+    )
+    return Answer(200, text.encode())
+
+
+async def number(call: Call, table: EntityTable, filters: Filters) -> Answer:
+    """The answer of a `count`."""
+    database = call.server.database
+    count = await queries.count(database, table, filters, database.dialect)
+    return Answer(200, str(count).encode())

@@ -1,0 +1,121 @@
+"""Flows: /flows."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from api.errors import not_found
+from api.http import NO_CONTENT, Answer, Area, Call, ok
+from api.lists import Counting, Page, number, numbered_page, some
+from orchestration.flows import Flow, FlowCreate, FlowUpdate
+from projections import flows, queries
+from projections.filters import Filters, FlowFilter
+from projections.paging import Offset, PageNumber
+from projections.sorting import FlowSort
+from services import flows as commands
+
+BULK_MAX = 50
+"""Entities that one bulk request may change."""
+
+area = Area("/flows", "Flows")
+
+
+class FlowQuery(Filters, frozen=True, kw_only=True):
+    """The body of `POST /flows/filter`."""
+
+    sort: FlowSort = "NAME_ASC"
+    limit: int | None = None
+    offset: Offset = 0
+
+
+class FlowPages(Filters, frozen=True, kw_only=True):
+    """The body of `POST /flows/paginate`."""
+
+    sort: FlowSort = "NAME_ASC"
+    limit: int | None = None
+    page: PageNumber = 1
+
+
+class FlowBulkDelete(Struct, frozen=True, kw_only=True):
+    """The body of `POST /flows/bulk_delete`."""
+
+    flows: FlowFilter | None = None
+    limit: Annotated[int, Meta(ge=1, le=BULK_MAX)] = BULK_MAX
+
+
+class Deleted(Struct, frozen=True):
+    """Ids of what a bulk request deleted."""
+
+    deleted: list[str]
+
+
+@area.post("/", body=FlowCreate, answers={201: Flow, 200: Flow})
+async def create_flow(call: Call, body: FlowCreate) -> Answer:
+    """Create a flow, or find the one that has this name."""
+    shown, new, position = await commands.create(
+        call.server.shell, body, call.server.now(), call.origin
+    )
+    return Answer(201 if new else 200, shown, position=position)
+
+
+@area.get("/{id:uuid}", answers={200: Flow})
+async def read_flow(call: Call) -> Answer:
+    """Read a flow."""
+    found = await flows.by_id(call.server.database, call.id)
+    if found is None:
+        raise not_found("Flow not found")
+    return Answer(200, found.encode())
+
+
+@area.get("/name/{name:str}", answers={200: Flow})
+async def read_flow_by_name(call: Call) -> Answer:
+    """Read the flow with this name."""
+    found = await flows.by_name(call.server.database, call.path["name"])
+    if found is None:
+        raise not_found("Flow not found")
+    return Answer(200, found[1].encode())
+
+
+@area.patch("/{id:uuid}", body=FlowUpdate, answers={204: None})
+async def update_flow(call: Call, body: FlowUpdate) -> Answer:
+    """Change a flow's tags."""
+    await commands.update(call.server.shell, call.id, body, call.origin)
+    return NO_CONTENT
+
+
+@area.delete("/{id:uuid}", answers={204: None})
+async def delete_flow(call: Call) -> Answer:
+    """Delete a flow with all its runs."""
+    await commands.delete(call.server.shell, call.id, call.origin)
+    return NO_CONTENT
+
+
+@area.post("/filter", body=FlowQuery, body_optional=True, answers={200: list[Flow]})
+async def read_flows(call: Call, body: FlowQuery) -> Answer:
+    """Flows that match."""
+    return await some(call, "flows", body, body.sort, body.limit, body.offset)
+
+
+@area.post("/paginate", body=FlowPages, body_optional=True, answers={200: Page})
+async def paginate_flows(call: Call, body: FlowPages) -> Answer:
+    """Flows that match, a numbered page of them."""
+    return await numbered_page(call, "flows", body, body.sort, body.limit, body.page)
+
+
+@area.post("/count", body=Counting, body_optional=True, answers={200: int})
+async def count_flows(call: Call, body: Counting) -> Answer:
+    """How many flows match."""
+    return await number(call, "flows", body)
+
+
+@area.post("/bulk_delete", body=FlowBulkDelete, body_optional=True, answers={200: Deleted})
+async def bulk_delete_flows(call: Call, body: FlowBulkDelete) -> Answer:
+    """Delete up to 50 flows that match, with all their runs."""
+    database = call.server.database
+    query = queries.page(
+        "flows", "id", Filters(flows=body.flows), "NAME_ASC", database.dialect, limit=body.limit
+    )
+    ids = [str(row[0]) for row in await database.fetch(query.sql, *query.params)]
+    for id_ in ids:
+        await commands.delete(call.server.shell, id_, call.origin)
+    return ok(Deleted(ids))

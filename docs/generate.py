@@ -1,0 +1,117 @@
+"""Writes the pages of this folder that are generated: `python docs/generate.py`.
+
+A page is a function that returns its text. `tests/test_docs.py` compares each with the file.
+"""
+
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from api.setting import Declared
+from api.settings import HOME, PROFILE, SETTINGS
+
+FOLDER = Path(__file__).parent
+
+_SECTIONS = {
+    "": "The server",
+    "api": "The API",
+    "database": "The database",
+    "events": "Events",
+    "logs": "Logs",
+    "flow_run_graph": "The graph of a flow run",
+    "tasks": "Task runs",
+}
+"""Headings by the beginning of a field's name; the first holds what has no other."""
+
+_INTRODUCTION = f"""\
+# Configuration
+
+Everything an operator can choose is in this page's tables. A setting is looked for in three places;
+the first that has it counts:
+
+1. an environment variable,
+2. the profile in use: a table in `profiles.toml` in the home,
+   changed with `pluperfect config set NAME=VALUE`,
+3. its default.
+
+An empty value counts as no value. `pluperfect config view --show-defaults` shows what is in force
+and where it comes from; `pluperfect config validate` finds mistakes, also names of no setting.
+
+## Names
+
+Each setting has the name below, and answers to the name that the Prefect server reads, so that an
+environment, a compose file or a Helm chart made for it carries over; older names that the Prefect
+server still reads count as well, and each of these names also with `PLUPERFECT_` in place of
+`PREFECT_`. If several are set in one place, ours comes first, then Prefect's in the order of the
+table. Other `PREFECT_…` variables are the client's and are left alone.
+
+`{HOME}` can only be an environment variable, and so can `{PROFILE}`, which
+chooses a profile as `pluperfect --profile NAME` does for one command.
+
+## Values
+
+| Kind | Written as |
+|---|---|
+| boolean | `true` or `false`; also `yes`/`no`, `on`/`off`, `1`/`0` |
+| duration | seconds as a number, or `90s`, `15m`, `1h30m`, `7d`, `PT1H30M`, `0:15:00` |
+| list | items separated by commas |
+| path | absolute, relative to the folder the server is started in, or beginning with `~` |
+
+Where a setting may be without a value, `none` says so.
+"""
+
+
+def configuration() -> str:
+    """The page of settings."""
+    pages = [_INTRODUCTION]
+    for prefix, title in _SECTIONS.items():
+        rows = "\n".join(_row(declared) for declared in SETTINGS if _section(declared) == prefix)
+        head = "| Setting | Kind | Default | Meaning | Prefect's names |\n|---|---|---|---|---|"
+        pages.append(f"## {title}\n\n{head}\n{rows}\n")
+    return "\n".join(pages)
+
+
+def _section(declared: Declared) -> str:
+    return next((s for s in _SECTIONS if s and declared.field.startswith(f"{s}_")), "")
+
+
+def _row(declared: Declared) -> str:
+    setting = declared.setting
+    kind = " or ".join(f"`{choice}`" for choice in setting.one_of) or declared.kind.name
+    low = setting.above if setting.above > -math.inf else setting.least
+    if setting.most < math.inf:
+        kind += f", {low:g} to {setting.most:g}"
+    elif low > -math.inf:
+        kind += f" {'>' if setting.above > -math.inf else '≥'} {low:g}"
+    if setting.unit:
+        kind += f", {setting.unit}"
+    if setting.secret == "all":
+        kind += ", secret"
+    meaning = setting.doc + (f" Without a value: {setting.when_none}." if setting.when_none else "")
+    theirs = " ".join(f"`{name}`" for name in declared.names if name.startswith("PREFECT_"))
+    cells = (f"`{declared.name}`", kind, f"`{_default(declared)}`", meaning, theirs or "–")
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _default(declared: Declared) -> str:
+    if declared.name == HOME:
+        return "~/.pluperfect"
+    return "none" if declared.default is None else declared.kind.show(declared.default)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "configuration.md": configuration,
+}
+"""Every generated page, by its file name in this folder."""
+
+
+def main() -> None:
+    """Write every page."""
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), encoding="utf-8")
+        sys.stdout.write(f"{name}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,2 @@
+DROP TABLE IF EXISTS emission_resources;
+DROP TABLE IF EXISTS emissions;

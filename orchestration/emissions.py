@@ -1,0 +1,369 @@
+"""Emissions: Prefect's public events, as clients send them and as our own log gives rise to them.
+
+What a client emits is kept as it came. What the server itself has to say is not kept a second
+time: `emission_of` is a pure function of an event of the log.
+"""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, TypeAlias, assert_never
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, json
+
+from eventstore.decider import Decider
+from eventstore.events import Event, Recorded
+from orchestration.artifacts import Artifact, ArtifactCreated, ArtifactDeleted
+from orchestration.documents import Extras, document, extras_field, parse
+from orchestration.flow_runs import FlowRunStateSet
+from orchestration.flows import FlowCreated, FlowDeleted, FlowUpdated
+from orchestration.identifiers import Id, tidy
+from orchestration.refusals import Invalid
+from orchestration.states import PAUSED, FormerState, RecordedState
+from orchestration.surroundings import Neighbour
+from orchestration.task_runs import TaskRunReported
+
+NAME_CHARACTERS_MAX = 1024
+LABELS_PER_RESOURCE_MAX = 500
+RELATED_RESOURCES_MAX = 100
+SIZE_BYTES_MAX = 1_500_000
+MESSAGE_CHARACTERS_MAX = 100_000
+"""Longer state messages are cut in the middle, visibly."""
+TIGHT = timedelta(minutes=5)
+"""Emissions of a run say which one they follow if they are no further apart than this."""
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+class EmissionReceived(Event, frozen=True, tag="emission.received"):
+    """A client told the world something. The emission is as it came."""
+
+    emission: Raw
+
+
+EmissionEvent: TypeAlias = EmissionReceived
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+class ReceiveEmission(Struct, frozen=True, kw_only=True):
+    """Take note of a client's emission."""
+
+    emission: Raw
+
+
+EmissionCommand: TypeAlias = ReceiveEmission
+
+# --- value ----------------------------------------------------------------------------------------
+
+Resource: TypeAlias = Annotated[dict[str, str], Meta(max_length=LABELS_PER_RESOURCE_MAX)]
+"""Labels of a thing that an emission is about; `prefect.resource.id` is one of them."""
+
+
+class Emission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something that happened to a resource, as `/events` shows it."""
+
+    occurred: datetime
+    event: Annotated[str, Meta(max_length=NAME_CHARACTERS_MAX)]
+    resource: Resource
+    related: Annotated[tuple[Resource, ...], Meta(max_length=RELATED_RESOURCES_MAX)] = ()
+    payload: Raw = Raw(b"{}")
+    """A JSON object."""
+    id: Id
+    follows: Id | None = None
+    received: datetime | UnsetType = UNSET
+    """When the server got to know; unset in what a client sends."""
+    extras: Extras = extras_field()
+
+    def __post_init__(self) -> None:
+        tidy(self, ("id", "follows"), ("occurred", "received"))
+
+
+def read_emission(data: bytes | str | Raw) -> Emission:
+    """What a client sent, with everything checked that Prefect checks.
+
+    Raises `Invalid`, `msgspec.ValidationError` and, for what is not JSON, `msgspec.DecodeError`.
+    """
+    sent = bytes(data) if isinstance(data, Raw) else data
+    emission = parse(Emission, sent)
+    _check_resource(emission.resource, ("resource",))
+    for place, related in enumerate(emission.related):
+        _check_resource(related, ("related", place))
+        if not related.get("prefect.resource.role"):
+            raise Invalid(
+                "Related resources need a label prefect.resource.role that is not empty",
+                ("related", place),
+            )
+    if bytes(emission.payload)[:1] != b"{":
+        raise Invalid("The payload of an event is a JSON object", ("payload",))
+    return emission
+
+
+def _check_resource(resource: dict[str, str], at: tuple[str | int, ...]) -> None:
+    if not resource.get("prefect.resource.id"):
+        raise Invalid("Resources need a label prefect.resource.id that is not empty", at)
+
+
+def as_sent(emission: Emission) -> Raw:
+    """The form in which an emission goes into the log: `received` is the log's to say."""
+    if emission.received is not UNSET:
+        emission = Emission(
+            occurred=emission.occurred,
+            event=emission.event,
+            resource=emission.resource,
+            related=emission.related,
+            payload=emission.payload,
+            id=emission.id,
+            follows=emission.follows,
+            extras=emission.extras,
+        )
+    return Raw(document(emission))
+
+
+# --- decide ---------------------------------------------------------------------------------------
+
+
+def decide(command: EmissionCommand, emission: Emission | None) -> list[EmissionEvent]:
+    """An emission is always taken note of."""
+    match command:
+        case ReceiveEmission(emission=sent):
+            return [EmissionReceived(emission=sent)]
+        case _:
+            assert_never(command)
+
+
+# --- evolve ---------------------------------------------------------------------------------------
+
+
+def evolve(emission: Emission | None, event: EmissionEvent) -> Emission | None:
+    """The last emission; emissions do not depend on each other, so nobody asks for it."""
+    return read_emission(event.emission)
+
+
+decider: Decider[EmissionCommand, Emission, EmissionEvent] = Decider(decide, evolve)
+
+# --- what the log has to say ----------------------------------------------------------------------
+
+
+def emission_of(recorded: Recorded[Any]) -> bytes | None:
+    """The emission that an event of the log gives rise to, as JSON; None if it gives rise to none.
+
+    `emission.received` and `task-run.reported` come back as they were sent, with `received`.
+    """
+    event = recorded.event
+    match event:
+        case TaskRunReported(emission=sent) | EmissionReceived(emission=sent):
+            return b'%b,"received":%b}' % (
+                bytes(sent).rstrip()[:-1],
+                json.encode(recorded.recorded_at),
+            )
+        case FlowRunStateSet():
+            return document(_flow_run_changed(event, recorded))
+        case FlowCreated() | FlowUpdated() | FlowDeleted():
+            return document(_flow_changed(event, recorded))
+        case ArtifactCreated(collection_id=str()) | ArtifactDeleted(latest=True):
+            return document(_collection_changed(event, recorded))
+        case _:
+            return None
+
+
+EMITTING: tuple[type[Event], ...] = (
+    EmissionReceived,
+    TaskRunReported,
+    FlowRunStateSet,
+    FlowCreated,
+    FlowUpdated,
+    FlowDeleted,
+    ArtifactCreated,
+    ArtifactDeleted,
+)
+"""The types of events that `emission_of` may have something to say about."""
+
+
+def _flow_run_changed(event: FlowRunStateSet, recorded: Recorded[Any]) -> Emission:
+    state, former = event.state, event.former
+    id = _id_in(recorded)
+    message = shortened(state.message)
+    close = former is not None and -TIGHT < state.timestamp - former.timestamp < TIGHT
+    return Emission(
+        occurred=state.timestamp,
+        event=f"prefect.flow-run.{state.name}",
+        resource={
+            "prefect.resource.id": f"prefect.flow-run.{id}",
+            "prefect.resource.name": event.name,
+            "prefect.run-count": str(event.run_count),
+            "prefect.state-message": message,
+            "prefect.state-name": state.name,
+            "prefect.state-timestamp": state.timestamp.isoformat(),
+            "prefect.state-type": state.type,
+        },
+        related=_around(event),
+        payload=Raw(
+            json.encode(
+                {
+                    "intended": {"from": former and former.type, "to": state.type},
+                    "initial_state": former and _essentials_of_former(former),
+                    "validated_state": _essentials(state),
+                }
+            )
+        ),
+        # The state's id is the emission's: emissions of a run can be brought into order by it.
+        id=state.id,
+        follows=former.id if former is not None and close else None,
+        received=recorded.recorded_at,
+    )
+
+
+def _essentials(state: RecordedState) -> dict[str, str]:
+    return _essential_parts(
+        state.type, state.name, state.message, state.state_details.pause_reschedule
+    )
+
+
+def _essentials_of_former(state: FormerState) -> dict[str, str]:
+    return _essential_parts(state.type, state.name, state.message, state.pause_reschedule)
+
+
+def _essential_parts(
+    type: str, name: str, message: str | None, pause_reschedule: bool
+) -> dict[str, str]:
+    parts = {"type": type}
+    if name:
+        parts["name"] = name
+    if message:
+        parts["message"] = shortened(message)
+    if type == PAUSED:
+        parts["pause_reschedule"] = "true" if pause_reschedule else "false"
+    return parts
+
+
+_KINDS = ("flow", "deployment", "work-queue", "work-pool", "task-run")
+
+
+def _around(event: FlowRunStateSet) -> tuple[dict[str, str], ...]:
+    around = event.around
+    neighbours: tuple[Neighbour | None, ...] = (
+        around.flow,
+        around.deployment,
+        around.work_queue,
+        around.work_pool,
+        around.parent_task_run,
+    )
+    related: list[dict[str, str]] = []
+    tags = set(event.tags)
+    for kind, neighbour in zip(_KINDS, neighbours, strict=True):
+        if neighbour is None:
+            continue
+        labels = {
+            "prefect.resource.id": f"prefect.{kind}.{neighbour.id}",
+            "prefect.resource.role": kind,
+            "prefect.resource.name": neighbour.name,
+        }
+        if neighbour.type is not None:
+            labels["prefect.work-pool.type"] = neighbour.type
+        related.append(labels)
+        tags.update(neighbour.tags)
+    related.extend(
+        {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"}
+        for tag in sorted(tags)
+    )
+    creator = event.created_by
+    if creator is not None and creator.type in ("DEPLOYMENT", "AUTOMATION"):
+        labels = {
+            "prefect.resource.id": f"prefect.{creator.type.lower()}.{creator.id}",
+            "prefect.resource.role": "creator",
+        }
+        if creator.display_value:
+            labels["prefect.resource.name"] = creator.display_value
+        related.append(labels)
+    return tuple(related)
+
+
+def _flow_changed(
+    event: FlowCreated | FlowUpdated | FlowDeleted, recorded: Recorded[Any]
+) -> Emission:
+    match event:
+        case FlowCreated():
+            action = "created"
+        case FlowUpdated():
+            action = "updated"
+        case FlowDeleted():
+            action = "deleted"
+    return _happened(
+        recorded,
+        f"prefect.flow.{action}",
+        {
+            "prefect.resource.id": f"prefect.flow.{_id_in(recorded)}",
+            "prefect.resource.name": event.name,
+        },
+        {"name": event.name, "tags": event.tags, "labels": event.labels},
+    )
+
+
+def _collection_changed(
+    event: ArtifactCreated | ArtifactDeleted, recorded: Recorded[Any]
+) -> Emission:
+    shown: ArtifactCreated | Artifact | None
+    if isinstance(event, ArtifactCreated):
+        action, shown = ("created" if event.founds_collection else "updated"), event
+    elif event.next_latest is not None:
+        action, shown = "updated", event.next_latest
+    else:
+        action, shown = "deleted", event.last
+    assert shown is not None
+    related = [
+        {"prefect.resource.id": f"prefect.artifact.{shown.id}", "prefect.resource.role": "latest"}
+    ]
+    for kind, id in (("flow-run", shown.flow_run_id), ("task-run", shown.task_run_id)):
+        if id is not None:
+            related.append(
+                {"prefect.resource.id": f"prefect.{kind}.{id}", "prefect.resource.role": kind}
+            )
+    return _happened(
+        recorded,
+        f"prefect.artifact-collection.{action}",
+        {
+            "prefect.resource.id": f"prefect.artifact-collection.{event.collection_id}",
+            "prefect.resource.name": shown.key or "",
+        },
+        {
+            "key": shown.key,
+            "type": shown.type,
+            "data": shown.data,
+            "description": shown.description,
+        },
+        tuple(related),
+    )
+
+
+def _happened(
+    recorded: Recorded[Any],
+    name: str,
+    resource: dict[str, str],
+    payload: dict[str, Any],
+    related: tuple[dict[str, str], ...] = (),
+) -> Emission:
+    """An emission that happened when, and is identified as, the event that tells of it."""
+    return Emission(
+        occurred=recorded.recorded_at,
+        event=name,
+        resource=resource,
+        related=related,
+        payload=Raw(json.encode(payload)),
+        id=recorded.event_id,
+        received=recorded.recorded_at,
+    )
+
+
+def _id_in(recorded: Recorded[Any]) -> str:
+    return recorded.stream.partition(":")[2]
+
+
+def shortened(message: str | None) -> str:
+    """A message with its middle left out if it is longer than `MESSAGE_CHARACTERS_MAX`."""
+    if not message:
+        return ""
+    if len(message) <= MESSAGE_CHARACTERS_MAX:
+        return message
+    half = MESSAGE_CHARACTERS_MAX // 2
+    omitted = len(message) - 2 * half
+    short = f"{message[:half]}...{omitted} additional characters...{message[-half:]}"
+    return short if len(short) < len(message) else message

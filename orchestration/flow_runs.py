@@ -1,0 +1,566 @@
+"""Flow runs: one execution of a flow each, from the wish to run it to its end."""
+
+from datetime import datetime
+from typing import Any, TypeAlias, assert_never
+
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from eventstore.decider import Decider
+from eventstore.events import Event
+from orchestration.documents import Extras, extras_field
+from orchestration.identifiers import Id, Labels, tidy
+from orchestration.refusals import AlreadyExists, MissingReference, NotFound, NotNow
+from orchestration.run_clock import advance, timestamp_after
+from orchestration.run_policies import FlowRunPolicy, current_names
+from orchestration.states import (
+    RUNNING,
+    SCHEDULED,
+    TERMINAL,
+    FormerState,
+    ProposedState,
+    RecordedState,
+    State,
+    StateType,
+    former,
+    recorded,
+    restored,
+    with_details,
+)
+from orchestration.surroundings import Surroundings
+from orchestration.transition import (
+    FlowFacts,
+    Judgement,
+    OrchestrationResult,
+    PauseSeen,
+    Policy,
+    Resuming,
+    SetStateStatus,
+    Transition,
+    answer,
+    judge,
+)
+
+# --- what the others share ------------------------------------------------------------------------
+
+
+class CreatedBy(Struct, frozen=True, kw_only=True):
+    """Who or what brought a run about: a deployment's schedule, an automation."""
+
+    id: Id | None = None
+    type: str | None = None
+    display_value: str | None = None
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+class FlowRunCreated(Event, frozen=True, tag="flow-run.created"):
+    """A run was asked for. Its first state is the next event of the stream."""
+
+    id: str
+    name: str
+    flow_id: str
+    deployment_id: str | None = None
+    deployment_version: str | None = None
+    work_queue_id: str | None = None
+    work_queue_name: str | None = None
+    work_pool_id: str | None = None
+    work_pool_name: str | None = None
+    flow_version: str | None = None
+    parameters: dict[str, Any] = {}  # noqa: RUF012
+    idempotency_key: str | None = None
+    context: dict[str, Any] = {}  # noqa: RUF012
+    empirical_policy: FlowRunPolicy = FlowRunPolicy()
+    tags: tuple[str, ...] = ()
+    labels: Labels = {}  # noqa: RUF012
+    parent_task_run_id: str | None = None
+    auto_scheduled: bool = False
+    infrastructure_document_id: str | None = None
+    created_by: CreatedBy | None = None
+    job_variables: dict[str, Any] | None = None
+    extras: Extras = extras_field()
+
+
+class FlowRunUpdated(Event, frozen=True, tag="flow-run.updated"):
+    """Some of the run's fields were changed; the others are unset."""
+
+    name: str | UnsetType = UNSET
+    flow_version: str | UnsetType | None = UNSET
+    parameters: dict[str, Any] | UnsetType = UNSET
+    empirical_policy: FlowRunPolicy | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    infrastructure_pid: str | UnsetType | None = UNSET
+    job_variables: dict[str, Any] | UnsetType | None = UNSET
+    extras: Extras = extras_field()
+
+
+class FlowRunLabelsUpdated(Event, frozen=True, tag="flow-run.labels-updated"):
+    """Labels that were added or took on another value."""
+
+    labels: Labels
+
+
+class FlowRunStateSet(Event, frozen=True, tag="flow-run.state-set"):
+    """The run took on a state: the one that was proposed, or one that a rule put in its place."""
+
+    state: RecordedState
+    former: FormerState | None = None
+    proposed_type: StateType | None = None
+    """Of the proposal, where a rule replaced it by a state of another type."""
+    status: SetStateStatus = "ACCEPT"
+    reason: str | None = None
+    run_count: int = 0
+    empirical_policy: FlowRunPolicy | None = None
+    """The policy after the change, if it changed."""
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    created_by: CreatedBy | None = None
+    around: Surroundings = Surroundings()
+
+
+class FlowRunDeleted(Event, frozen=True, tag="flow-run.deleted"):
+    """The run, its states, task runs, logs and artifacts' links are gone."""
+
+
+FlowRunEvent: TypeAlias = (
+    FlowRunCreated | FlowRunUpdated | FlowRunLabelsUpdated | FlowRunStateSet | FlowRunDeleted
+)
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+class FlowRunCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /flow_runs/`."""
+
+    state: ProposedState | None = None
+    name: str | None = None
+    flow_id: Id
+    flow_version: str | None = None
+    parameters: dict[str, Any] = {}
+    context: dict[str, Any] = {}
+    parent_task_run_id: Id | None = None
+    infrastructure_document_id: Id | None = None
+    empirical_policy: FlowRunPolicy = FlowRunPolicy()
+    tags: tuple[str, ...] = ()
+    labels: Labels | None = {}
+    idempotency_key: str | None = None
+    work_pool_name: str | None = None
+    work_queue_name: str | None = None
+    job_variables: dict[str, Any] | None = None
+    deployment_id: Id | None = None
+    extras: Extras = extras_field()
+
+    def __post_init__(self) -> None:
+        tidy(
+            self,
+            ids=("flow_id", "parent_task_run_id", "infrastructure_document_id", "deployment_id"),
+        )
+
+
+class FlowRunUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `PATCH /flow_runs/{id}`; what is unset stays as it is."""
+
+    name: str | UnsetType | None = UNSET
+    flow_version: str | UnsetType | None = UNSET
+    parameters: dict[str, Any] | UnsetType = UNSET
+    empirical_policy: FlowRunPolicy | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    infrastructure_pid: str | UnsetType | None = UNSET
+    job_variables: dict[str, Any] | UnsetType | None = UNSET
+    extras: Extras = extras_field()
+
+
+class CreateFlowRun(Struct, frozen=True, kw_only=True):
+    """Create a run in a first state. That its idempotency key is new is the caller's to know."""
+
+    id: str
+    body: FlowRunCreate
+    state: State
+    name: str
+    """For a body without a name: see `names.slug`."""
+    around: Surroundings
+    """`around.flow` is None if there is no such flow."""
+    flow_labels: Labels = {}
+    """Of the flow; the run inherits them."""
+    created_by: CreatedBy | None = None
+    auto_scheduled: bool = False
+    deployment_version: str | None = None
+
+
+class UpdateFlowRun(Struct, frozen=True, kw_only=True):
+    """Change some of a run's fields."""
+
+    id: str
+    body: FlowRunUpdate
+    name: str
+    """For a body that sets the name to nothing."""
+
+
+class UpdateFlowRunLabels(Struct, frozen=True, kw_only=True):
+    """Add labels to a run, or change their values."""
+
+    id: str
+    labels: Labels
+
+
+class SetFlowRunState(Struct, frozen=True, kw_only=True):
+    """Ask for another state. `rules` is one of the policies of `flow_rules`."""
+
+    id: str
+    proposed: State
+    rules: Policy
+    facts: FlowFacts
+    around: Surroundings = Surroundings()
+
+
+class DeleteFlowRun(Struct, frozen=True, kw_only=True):
+    """Forget a run."""
+
+    id: str
+
+
+class OrphanFlowRun(Struct, frozen=True, kw_only=True):
+    """The parent task run of a subflow run is gone; the run stays."""
+
+    id: str
+
+
+FlowRunCommand: TypeAlias = (
+    CreateFlowRun
+    | UpdateFlowRun
+    | UpdateFlowRunLabels
+    | SetFlowRunState
+    | DeleteFlowRun
+    | OrphanFlowRun
+)
+
+# --- value ----------------------------------------------------------------------------------------
+
+
+class FlowRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A flow run as the API shows it, without the two estimates that depend on now.
+
+    `created` and `updated` are the projection's to stamp. `total_run_time` is in seconds.
+    """
+
+    id: str
+    created: datetime | None = None
+    updated: datetime | None = None
+    name: str
+    flow_id: str
+    state_id: str | None = None
+    deployment_id: str | None = None
+    deployment_version: str | None = None
+    work_queue_id: str | None = None
+    work_queue_name: str | None = None
+    flow_version: str | None = None
+    parameters: dict[str, Any] = {}
+    idempotency_key: str | None = None
+    context: dict[str, Any] = {}
+    empirical_policy: FlowRunPolicy = FlowRunPolicy()
+    tags: tuple[str, ...] = ()
+    labels: Labels = {}
+    parent_task_run_id: str | None = None
+    state_type: StateType | None = None
+    state_name: str | None = None
+    run_count: int = 0
+    expected_start_time: datetime | None = None
+    next_scheduled_start_time: datetime | None = None
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    total_run_time: float = 0.0
+    auto_scheduled: bool = False
+    infrastructure_document_id: str | None = None
+    infrastructure_pid: str | None = None
+    created_by: CreatedBy | None = None
+    work_pool_id: str | None = None
+    work_pool_name: str | None = None
+    state: State | None = None
+    job_variables: dict[str, Any] | None = None
+    extras: Extras = extras_field()
+
+
+# --- decide ---------------------------------------------------------------------------------------
+
+
+def decide(command: FlowRunCommand, flow_run: FlowRun | None) -> list[FlowRunEvent]:
+    """What follows from a command. Raises refusals; a rule's no is a verdict, not a refusal."""
+    match command:
+        case SetFlowRunState():
+            event = settle(command, flow_run).event
+            return [event] if event is not None else []
+        case CreateFlowRun():
+            return _create(command, flow_run)
+        case UpdateFlowRun():
+            return _update(command, existing(flow_run, command.id))
+        case UpdateFlowRunLabels(labels=labels):
+            labelled = existing(flow_run, command.id).labels
+            changed = {k: v for k, v in labels.items() if k not in labelled or labelled[k] != v}
+            return [FlowRunLabelsUpdated(labels=changed)] if changed else []
+        case DeleteFlowRun():
+            existing(flow_run, command.id)
+            return [FlowRunDeleted()]
+        case OrphanFlowRun():
+            is_child = flow_run is not None and flow_run.parent_task_run_id is not None
+            return [FlowRunUpdated(parent_task_run_id=None)] if is_child else []
+        case _:
+            assert_never(command)
+
+
+class Settled(Struct, frozen=True):
+    """What becomes of a proposed state: what the client is told, and what is recorded."""
+
+    answer: OrchestrationResult
+    event: FlowRunStateSet | None = None
+
+
+def settle(command: SetFlowRunState, flow_run: FlowRun | None) -> Settled:
+    """Judge a proposed state. Raises `NotFound` if there is no such run."""
+    run = existing(flow_run, command.id)
+    current = run.state
+    judgement = judge(command.rules, Transition(current, command.proposed, run), command.facts)
+    if judgement.state is None:
+        told = answer(judgement.status, current, judgement.reason, judgement.delay_seconds)
+        return Settled(told)
+    state = _in_its_place(judgement.state, run)
+    event = _state_set(run, state, judgement, command.proposed.type, command.around)
+    return Settled(answer(judgement.status, state, judgement.reason), event)
+
+
+def answer_from(event: FlowRunStateSet) -> OrchestrationResult:
+    """The answer that was given when this was recorded; for a client that repeats itself."""
+    return answer(event.status, restored(event.state), event.reason)
+
+
+def parent_state(event: FlowRunStateSet, flow_run_id: str, id: str, now: datetime) -> State:
+    """The state that the parent task run of a subflow takes on with it, by force.
+
+    The task run is `FlowRun.parent_task_run_id`; `id` and `now` are minted for its new state.
+    """
+    state = restored(event.state)
+    details = with_details(state.state_details, child_flow_run_id=flow_run_id)
+    return State(id, state.type, state.name, now, state.message, state.data, details, state.extras)
+
+
+def existing(flow_run: FlowRun | None, id: str) -> FlowRun:
+    """The run, or the refusal that there is none."""
+    if flow_run is None:
+        raise NotFound("Flow run", id)
+    return flow_run
+
+
+def _in_its_place(state: State, run: FlowRun) -> State:
+    """The state with its references to the run, at a time of its own."""
+    changes: dict[str, str] = {"flow_run_id": run.id}
+    if run.parent_task_run_id is not None:
+        changes["task_run_id"] = run.parent_task_run_id
+    return State(
+        state.id,
+        state.type,
+        state.name,
+        timestamp_after(run.state, state.timestamp),
+        state.message,
+        state.data,
+        with_details(state.state_details, **changes),
+        state.extras,
+    )
+
+
+def _state_set(
+    run: FlowRun,
+    state: State,
+    judgement: Judgement[FlowRun],
+    proposed_type: StateType,
+    around: Surroundings,
+) -> FlowRunStateSet:
+    kind = state.type
+    policy = judgement.run.empirical_policy
+    run_count = judgement.run.run_count
+    if kind == RUNNING and not policy.resuming:
+        run_count += 1
+    if policy.resuming and (kind == RUNNING or kind in TERMINAL):
+        policy = replace(policy, resuming=False)
+    for wish in judgement.afterwards:
+        match wish:
+            case PauseSeen(key):
+                seen = {*(policy.pause_keys or ()), key}
+                policy = replace(policy, pause_keys=tuple(sorted(seen)))
+            case Resuming():
+                policy = replace(policy, resuming=True)
+            case _:
+                raise AssertionError(f"{wish} is not for flow runs")
+    unchanged = policy is run.empirical_policy or policy == run.empirical_policy
+    return FlowRunStateSet(
+        state=recorded(state),
+        former=former(run.state),
+        proposed_type=None if kind == proposed_type else proposed_type,
+        status=judgement.status,
+        reason=judgement.reason,
+        run_count=run_count,
+        empirical_policy=None if unchanged else policy,
+        name=run.name,
+        tags=run.tags,
+        created_by=run.created_by,
+        around=around,
+    )
+
+
+_NO_RULES = Policy.of()
+
+
+def _create(command: CreateFlowRun, flow_run: FlowRun | None) -> list[FlowRunEvent]:
+    if flow_run is not None:
+        raise AlreadyExists("Flow run", command.id)
+    body, around = command.body, command.around
+    if around.flow is None:
+        raise MissingReference("Flow", body.flow_id)
+    created = FlowRunCreated(
+        id=command.id,
+        name=body.name or command.name,
+        flow_id=body.flow_id,
+        deployment_id=body.deployment_id,
+        deployment_version=command.deployment_version,
+        work_queue_id=around.work_queue.id if around.work_queue else None,
+        work_queue_name=around.work_queue.name if around.work_queue else body.work_queue_name,
+        work_pool_id=around.work_pool.id if around.work_pool else None,
+        work_pool_name=around.work_pool.name if around.work_pool else None,
+        flow_version=body.flow_version,
+        parameters=body.parameters,
+        idempotency_key=body.idempotency_key,
+        context=body.context,
+        empirical_policy=current_names(body.empirical_policy),
+        tags=body.tags,
+        labels={**command.flow_labels, "prefect.flow.id": body.flow_id, **(body.labels or {})},
+        parent_task_run_id=body.parent_task_run_id,
+        auto_scheduled=command.auto_scheduled,
+        infrastructure_document_id=body.infrastructure_document_id,
+        created_by=command.created_by,
+        job_variables=body.job_variables or {},
+        extras=body.extras,
+    )
+    run = _created(created)
+    # No rule has anything to say about the first state of a run that is just being created.
+    judgement = judge(
+        _NO_RULES,
+        Transition(None, command.state, run),
+        FlowFacts(now=command.state.timestamp, pause_key=command.state.id),
+    )
+    state = _in_its_place(command.state, run)
+    return [created, _state_set(run, state, judgement, state.type, around)]
+
+
+def _update(command: UpdateFlowRun, run: FlowRun) -> list[FlowRunEvent]:
+    body = command.body
+    if body.job_variables is not UNSET and body.job_variables is not None:
+        _may_change_job_variables(run)
+    name = body.name if body.name is UNSET or body.name else command.name
+    policy = body.empirical_policy
+    wanted = {
+        "name": name,
+        "flow_version": body.flow_version,
+        "parameters": body.parameters,
+        "empirical_policy": policy if policy is UNSET else current_names(policy),
+        "tags": body.tags,
+        "infrastructure_pid": body.infrastructure_pid,
+        "job_variables": body.job_variables,
+    }
+    changes: dict[str, Any] = {
+        field: value
+        for field, value in wanted.items()
+        if value is not UNSET and value != getattr(run, field)
+    }
+    if body.extras is not UNSET:
+        changes["extras"] = body.extras
+    return [FlowRunUpdated(**changes)] if changes else []
+
+
+def _may_change_job_variables(run: FlowRun) -> None:
+    if run.state is None:
+        raise NotNow("The flow run has no state yet; its job variables cannot be changed")
+    if run.state.type != SCHEDULED:
+        raise NotNow(
+            f"Job variables can be changed while a flow run is SCHEDULED; it is {run.state.type}"
+        )
+    if run.deployment_id is None:
+        raise NotNow("The flow run has no deployment that job variables could be for")
+
+
+# --- evolve ---------------------------------------------------------------------------------------
+
+
+def evolve(flow_run: FlowRun | None, event: FlowRunEvent) -> FlowRun | None:
+    """The run after the event."""
+    match event:
+        case FlowRunStateSet():
+            if flow_run is None:
+                return None
+            policy = event.empirical_policy or flow_run.empirical_policy
+            return advance(
+                flow_run,
+                restored(event.state),
+                run_count=event.run_count,
+                empirical_policy=policy,
+            )
+        case FlowRunCreated():
+            return _created(event)
+        case FlowRunUpdated():
+            return flow_run and _updated(flow_run, event)
+        case FlowRunLabelsUpdated(labels=labels):
+            return flow_run and replace(flow_run, labels={**flow_run.labels, **labels})
+        case FlowRunDeleted():
+            return None
+        case _:
+            assert_never(event)
+
+
+def _created(event: FlowRunCreated) -> FlowRun:
+    return FlowRun(
+        id=event.id,
+        name=event.name,
+        flow_id=event.flow_id,
+        deployment_id=event.deployment_id,
+        deployment_version=event.deployment_version,
+        work_queue_id=event.work_queue_id,
+        work_queue_name=event.work_queue_name,
+        work_pool_id=event.work_pool_id,
+        work_pool_name=event.work_pool_name,
+        flow_version=event.flow_version,
+        parameters=event.parameters,
+        idempotency_key=event.idempotency_key,
+        context=event.context,
+        empirical_policy=event.empirical_policy,
+        tags=event.tags,
+        labels=event.labels,
+        parent_task_run_id=event.parent_task_run_id,
+        auto_scheduled=event.auto_scheduled,
+        infrastructure_document_id=event.infrastructure_document_id,
+        created_by=event.created_by,
+        job_variables=event.job_variables,
+        extras=event.extras,
+    )
+
+
+_CHANGEABLE = (
+    "name",
+    "flow_version",
+    "parameters",
+    "empirical_policy",
+    "tags",
+    "infrastructure_pid",
+    "job_variables",
+    "parent_task_run_id",
+)
+
+
+def _updated(flow_run: FlowRun, event: FlowRunUpdated) -> FlowRun:
+    changes: dict[str, Any] = {
+        field: value for field in _CHANGEABLE if (value := getattr(event, field)) is not UNSET
+    }
+    if event.extras is not UNSET:
+        kept = flow_run.extras if flow_run.extras is not UNSET else {}
+        changes["extras"] = {**kept, **event.extras}
+    return replace(flow_run, **changes)
+
+
+decider: Decider[FlowRunCommand, FlowRun, FlowRunEvent] = Decider(decide, evolve)

@@ -1,0 +1,57 @@
+"""The shapes of what clients send — ids, times, names — and how they are brought to one form."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeAlias
+from uuid import UUID
+
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
+
+# Dashes and capitals are optional, as they are for Prefect; `canonical` makes them uniform.
+Id: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$")
+]
+"""A UUID as text."""
+
+Name: TypeAlias = Annotated[str, Meta(pattern=r"^[^/%&><]+$")]
+"""A name that can be part of a path: without / % & > <."""
+
+ArtifactKey: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9-]*$")]
+"""Small letters, digits and dashes."""
+
+Label: TypeAlias = bool | int | float | str
+Labels: TypeAlias = dict[str, Label]
+
+_CANONICAL_LENGTH = 36
+
+
+def canonical(id: str) -> str:
+    """A UUID in the one form we store: dashed, lower case."""
+    if len(id) == _CANONICAL_LENGTH and id.islower():
+        return id
+    return str(UUID(id))
+
+
+def utc(moment: datetime) -> datetime:
+    """The same moment in UTC. A time without a zone is taken as UTC, as Prefect does."""
+    zone = moment.tzinfo
+    if zone is UTC:
+        return moment
+    return moment.replace(tzinfo=UTC) if zone is None else moment.astimezone(UTC)
+
+
+def tidy(body: Struct, ids: Sequence[str] = (), times: Sequence[str] = ()) -> None:
+    """Bring the named fields of a freshly decoded body to their one form. For `__post_init__`."""
+    for name in ids:
+        _settle(body, name, str, canonical)
+    for name in times:
+        _settle(body, name, datetime, utc)
+
+
+def _settle(body: Struct, name: str, kind: type, form: Any) -> None:
+    value = getattr(body, name)
+    if isinstance(value, kind):
+        settled = form(value)
+        if settled is not value:
+            force_setattr(body, name, settled)

@@ -1,0 +1,182 @@
+"""What a client reports about the states of its task runs, in an emission, brought to our form."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import astuple
+
+from orchestration.documents import Extras, extras_field, parse
+from orchestration.identifiers import Id, Labels, canonical, tidy, utc
+from orchestration.refusals import Invalid
+from orchestration.run_policies import TaskRunPolicy
+from orchestration.states import (
+    NAMES,
+    SCHEDULED,
+    ProposedDetails,
+    State,
+    StateDetails,
+    StateType,
+    with_details,
+)
+from orchestration.task_inputs import Inputs
+
+_EMISSION_PREFIX = "prefect.task-run"
+_RESOURCE_PREFIX = "prefect.task-run."
+_FLOW_RUN_PREFIX = "prefect.flow-run."
+
+
+class ReportedState(Struct, frozen=True, kw_only=True):
+    """The state in a client's report. Its id and time are the emission's."""
+
+    type: StateType
+    name: str | None = None
+    message: str | None = None
+    data: Any = None
+    state_details: ProposedDetails = ProposedDetails()
+    id: Id | UnsetType = UNSET
+    timestamp: datetime | UnsetType = UNSET
+
+
+class ReportedTaskRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fields of a task run that a client's report is about; those it leaves out are unset."""
+
+    task_key: str
+    dynamic_key: str
+    name: str | UnsetType = UNSET
+    flow_run_id: Id | UnsetType | None = UNSET
+    cache_key: str | UnsetType | None = UNSET
+    cache_expiration: datetime | UnsetType | None = UNSET
+    task_version: str | UnsetType | None = UNSET
+    empirical_policy: TaskRunPolicy | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    labels: Labels | UnsetType | None = UNSET
+    task_inputs: Inputs | UnsetType = UNSET
+    run_count: int | UnsetType = UNSET
+    flow_run_run_count: int | UnsetType = UNSET
+    expected_start_time: datetime | UnsetType | None = UNSET
+    next_scheduled_start_time: datetime | UnsetType | None = UNSET
+    start_time: datetime | UnsetType | None = UNSET
+    end_time: datetime | UnsetType | None = UNSET
+    total_run_time: float | timedelta | UnsetType = UNSET
+    extras: Extras = extras_field()
+
+    def __post_init__(self) -> None:
+        tidy(self, ("flow_run_id",), _REPORTED_TIMES)
+
+
+_REPORTED_TIMES = (
+    "cache_expiration",
+    "expected_start_time",
+    "next_scheduled_start_time",
+    "start_time",
+    "end_time",
+)
+_TAKEN_AS_REPORTED = (
+    "task_key",
+    "dynamic_key",
+    "name",
+    "cache_key",
+    "cache_expiration",
+    "task_version",
+    "empirical_policy",
+    "tags",
+    "labels",
+    "task_inputs",
+    "run_count",
+    "flow_run_run_count",
+    "expected_start_time",
+    "next_scheduled_start_time",
+    "start_time",
+    "end_time",
+    "extras",
+)
+
+
+class _ReportPayload(Struct, frozen=True):
+    validated_state: ReportedState
+    task_run: ReportedTaskRun
+
+
+class _ReportEmission(Struct, frozen=True):
+    id: Id
+    occurred: datetime
+    event: str
+    resource: dict[str, str]
+    payload: _ReportPayload
+    related: tuple[dict[str, str], ...] = ()
+
+
+class Report(Struct, frozen=True):
+    """What a client's report says, brought to our form."""
+
+    task_run_id: str
+    state: State
+    changes: dict[str, Any]
+    """Fields of the task run, for the case that this is the newest report."""
+
+
+def is_report(event: str, resource: dict[str, str]) -> bool:
+    """Whether an emission is a client's report of a state of its task run."""
+    return event.startswith(_EMISSION_PREFIX) and resource.get("prefect.orchestration") == "client"
+
+
+def reported_id(resource: dict[str, str]) -> str:
+    """The id of the task run that a report is about. Raises `Invalid`."""
+    resource_id = resource.get("prefect.resource.id", "")
+    try:
+        if resource_id.startswith(_RESOURCE_PREFIX):
+            return canonical(resource_id[len(_RESOURCE_PREFIX) :])
+    except ValueError:
+        pass
+    raise Invalid(f"{resource_id!r} is not the resource id of a task run", ("resource",))
+
+
+def read_report(emission: Raw | bytes, canonical_id: str | None = None) -> Report:
+    """Understand a report; about `canonical_id`, if the task run is known under that id.
+
+    Raises `msgspec.ValidationError` and `Invalid`.
+    """
+    told = parse(_ReportEmission, bytes(emission))
+    task_run_id = canonical_id or reported_id(told.resource)
+    fields = told.payload.task_run
+    state = told.payload.validated_state
+    flow_run_id = _flow_run_of(told.related)
+    changes: dict[str, Any] = {
+        name: value for name in _TAKEN_AS_REPORTED if (value := getattr(fields, name)) is not UNSET
+    }
+    if fields.flow_run_id is not UNSET:
+        flow_run_id = fields.flow_run_id
+    changes["flow_run_id"] = flow_run_id
+    spent = fields.total_run_time
+    if spent is not UNSET:
+        changes["total_run_time"] = (
+            spent.total_seconds() if isinstance(spent, timedelta) else float(spent)
+        )
+    occurred = utc(told.occurred if state.timestamp is UNSET else state.timestamp)
+    details = StateDetails(*astuple(state.state_details))
+    references: dict[str, Any] = {"task_run_id": task_run_id, "flow_run_id": flow_run_id}
+    if state.type == SCHEDULED and details.scheduled_time is None:
+        references["scheduled_time"] = occurred
+    return Report(
+        task_run_id,
+        State(
+            canonical(told.id if state.id is UNSET else state.id),
+            state.type,
+            state.name or NAMES[state.type][0],
+            occurred,
+            state.message,
+            state.data,
+            with_details(details, **references),
+        ),
+        changes,
+    )
+
+
+def _flow_run_of(related: tuple[dict[str, str], ...]) -> str | None:
+    for resource in related:
+        if resource.get("prefect.resource.role") == "flow-run":
+            id = resource.get("prefect.resource.id", "")
+            if id.startswith(_FLOW_RUN_PREFIX):
+                return canonical(id[len(_FLOW_RUN_PREFIX) :])
+    return None

@@ -1,0 +1,20 @@
+"""How the values of an entity become the columns of its row."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from eventstore.codec import to_microseconds
+
+_encode = msgspec.json.Encoder().encode
+
+
+def micros(moment: datetime | None) -> int | None:
+    """A time as microseconds since 1970."""
+    return None if moment is None else to_microseconds(moment)
+
+
+def json_array(values: Iterable[str]) -> str:
+    """Strings as the text of a JSON array."""
+    return _encode(values).decode() if values else "[]"

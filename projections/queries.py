@@ -1,0 +1,55 @@
+"""Statements that every list has in common: a page of documents, and how many rows there are."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from eventstore.database import Dialect, Reader, Value
+from projections.filters import EntityTable, Filters, where
+from projections.sorting import Sort, order_by
+
+
+class Query(Struct, frozen=True):
+    """One statement and what is bound to it: `reader.fetch(query.sql, *query.params)`."""
+
+    sql: str
+    params: tuple[Value, ...] = ()
+
+
+def page(
+    table: EntityTable,
+    columns: str,
+    filters: Filters,
+    sort: Sort,
+    dialect: Dialect,
+    *,
+    limit: int,
+    offset: int = 0,
+) -> Query:
+    """`columns` (SQL text) of the matching rows, in order."""
+    matching = where(table, filters, dialect, first=3)
+    sql = (
+        f"SELECT {columns} FROM {table} WHERE {matching.sql} "
+        f"ORDER BY {order_by(table, sort)} LIMIT $1 OFFSET $2"
+    )
+    return Query(sql, (limit, offset, *matching.params))
+
+
+async def count(reader: Reader, table: EntityTable, filters: Filters, dialect: Dialect) -> int:
+    """How many rows match."""
+    matching = where(table, filters, dialect)
+    sql = f"SELECT count(*) FROM {table} WHERE {matching.sql}"
+    ((number,),) = await reader.fetch(sql, *matching.params)
+    return int(number)
+
+
+async def counts_by_state(
+    reader: Reader, table: EntityTable, filters: Filters, dialect: Dialect
+) -> Mapping[str, int]:
+    """How many matching runs there are by state type; types without a run are left out."""
+    matching = where(table, filters, dialect)
+    sql = (
+        f"SELECT {table}.state_type, count(*) FROM {table} "
+        f"WHERE {table}.state_type IS NOT NULL AND {matching.sql} GROUP BY {table}.state_type"
+    )
+    return {str(kind): int(number) for kind, number in await reader.fetch(sql, *matching.params)}

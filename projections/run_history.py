@@ -1,0 +1,195 @@
+"""Runs over time: how many were expected when and what became of them, and how late they are.
+
+Everything here is answered from the indexes on time (see `migrations/0002.read-models.sql`), within
+the window that was asked for. What a run in progress has run, and how late a waiting one is, depend
+on `now`, which the caller passes.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eventstore.database import Dialect, Reader
+from orchestration.refusals import Invalid
+from orchestration.states import TERMINAL, StateType
+from projections.criteria import StateTypes, microseconds
+from projections.filters import Filters, State, where
+
+BUCKETS_MAX = 500
+"""Intervals of one history; a longer span is cut off there, as Prefect does."""
+INTERVAL_MIN = timedelta(seconds=1)
+OUTCOME_BUCKETS = 20
+"""Bars of the dashboard's picture of task runs."""
+
+RunTable = Literal["flow_runs", "task_runs"]
+
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECONDS_PER_SECOND = 1_000_000
+_DIGITS_OF_A_SECOND = 6
+
+
+class HistoryState(Struct, frozen=True):
+    """The runs of one interval that are in one state. Durations in seconds."""
+
+    state_type: str
+    state_name: str
+    count_runs: int
+    sum_estimated_run_time: float
+    sum_estimated_lateness: float
+
+
+class HistoryInterval(Struct, frozen=True):
+    """The runs expected to start at or after `interval_start` and before `interval_end`."""
+
+    interval_start: datetime
+    interval_end: datetime
+    states: Sequence[HistoryState]
+
+
+class Outcomes(Struct, frozen=True):
+    """How the task runs that began in one interval ended; `failed` counts crashed ones as well."""
+
+    completed: int
+    failed: int
+
+
+_TERMINAL = ", ".join(f"'{kind}'" for kind in sorted(TERMINAL))
+
+# In microseconds. Sums of whole numbers do not depend on the order of rows.
+_LATENESS = f"""
+CASE WHEN {{table}}.start_time > {{table}}.expected_start_time
+     THEN {{table}}.start_time - {{table}}.expected_start_time
+     WHEN {{table}}.start_time IS NULL AND {{table}}.state_type NOT IN ({_TERMINAL})
+          AND {{table}}.expected_start_time < {{now}}
+     THEN {{now}} - {{table}}.expected_start_time
+     ELSE 0 END"""
+
+_RUN_SECONDS = """
+CASE WHEN {table}.state_type = 'RUNNING' AND {now} > {table}.state_timestamp
+     THEN {table}.total_run_time
+          + CAST({now} - {table}.state_timestamp AS DOUBLE PRECISION) / 1000000
+     ELSE {table}.total_run_time END"""
+
+_HISTORY = f"""
+SELECT ({{table}}.expected_start_time - $1) / $2, {{table}}.state_type, {{table}}.state_name,
+  count(*), sum({_RUN_SECONDS}), CAST(sum({_LATENESS}) AS BIGINT)
+FROM {{table}}
+WHERE {{table}}.expected_start_time >= $1 AND {{table}}.expected_start_time < $3
+  AND {{table}}.state_type IS NOT NULL AND {{where}}
+GROUP BY 1, 2, 3
+"""
+
+
+async def history(
+    reader: Reader,
+    table: RunTable,
+    filters: Filters,
+    dialect: Dialect,
+    *,
+    start: datetime,
+    end: datetime,
+    interval: timedelta,
+    now: datetime,
+) -> list[HistoryInterval]:
+    """Matching runs by expected start and state; intervals without runs are there, and empty.
+
+    The last interval is a whole one, even if it reaches beyond `end`. Raises Invalid for an
+    interval below a second.
+    """
+    if interval < INTERVAL_MIN:
+        raise Invalid("History interval must not be less than 1 second.")
+    first, width, at = microseconds(start), interval // _MICROSECOND, microseconds(now)
+    number = min(BUCKETS_MAX, max(0, -((first - microseconds(end)) // width)))
+    matching = where(table, filters, dialect, first=5)
+    sql = _HISTORY.format(table=table, now="$4", where=matching.sql)
+    rows = await reader.fetch(sql, first, width, first + number * width, at, *matching.params)
+    states: list[list[HistoryState]] = [[] for _ in range(number)]
+    for bucket, kind, name, count, run_seconds, lateness in rows:
+        states[bucket].append(
+            HistoryState(
+                state_type=kind,
+                state_name=name,
+                count_runs=count,
+                sum_estimated_run_time=round(max(0.0, run_seconds), _DIGITS_OF_A_SECOND),
+                sum_estimated_lateness=lateness / _MICROSECONDS_PER_SECOND,
+            )
+        )
+    return [
+        HistoryInterval(
+            interval_start=_time(first + i * width),
+            interval_end=_time(first + (i + 1) * width),
+            states=sorted(found, key=lambda state: (state.state_type, state.state_name)),
+        )
+        for i, found in enumerate(states)
+    ]
+
+
+_MEAN_LATENESS = f"""
+SELECT count(*), CAST(coalesce(sum({_LATENESS}), 0) AS BIGINT) FROM flow_runs WHERE {{where}}
+"""
+
+
+async def mean_lateness(
+    reader: Reader, filters: Filters, dialect: Dialect, *, now: datetime
+) -> float | None:
+    """Seconds that matching flow runs started late, or are late by now; None without any run."""
+    matching = where("flow_runs", filters, dialect, first=2)
+    sql = _MEAN_LATENESS.format(table="flow_runs", now="$1", where=matching.sql)
+    ((count, total),) = await reader.fetch(sql, microseconds(now), *matching.params)
+    return int(total) / int(count) / _MICROSECONDS_PER_SECOND if count else None
+
+
+_OUTCOMES = """
+SELECT (task_runs.start_time - $1) * $2 / $3,
+  sum(CASE WHEN task_runs.state_type IN ('CRASHED', 'FAILED') THEN 1 ELSE 0 END), count(*)
+FROM task_runs
+WHERE task_runs.start_time >= $1 AND {where}
+GROUP BY 1
+"""
+
+
+async def outcomes(
+    reader: Reader, filters: Filters, dialect: Dialect, *, now: datetime
+) -> list[Outcomes]:
+    """Ended task runs by start, in as many intervals as the dashboard has bars.
+
+    The window reaches from the minute of `task_runs.start_time.after_` to the end of the minute of
+    `before_`, or of now. A state in the filter is overruled. Raises Invalid without `after_`.
+    """
+    asked = filters.task_runs
+    if asked is None or asked.start_time is None or asked.start_time.after_ is None:
+        raise Invalid("task_runs.start_time.after_ is required")
+    ended: list[StateType] = sorted(TERMINAL)
+    task_runs = replace(asked, state=State(type=StateTypes(any_=ended)))
+    first = _minute(asked.start_time.after_)
+    last = _minute(asked.start_time.before_ or now) + 60 * _MICROSECONDS_PER_SECOND - 1
+    matching = where("task_runs", replace(filters, task_runs=task_runs), dialect, first=4)
+    rows = await reader.fetch(
+        _OUTCOMES.format(where=matching.sql),
+        first,
+        OUTCOME_BUCKETS,
+        max(1, last - first),
+        *matching.params,
+    )
+    failed, ended_runs = [0] * OUTCOME_BUCKETS, [0] * OUTCOME_BUCKETS
+    for bucket, failures, count in rows:
+        # A client whose clock is ahead may have started a run after the window.
+        at = min(bucket, OUTCOME_BUCKETS - 1)
+        failed[at] += failures
+        ended_runs[at] += count
+    return [
+        Outcomes(completed=count - failures, failed=failures)
+        for count, failures in zip(ended_runs, failed, strict=True)
+    ]
+
+
+def _minute(time: datetime) -> int:
+    return microseconds(time.replace(second=0, microsecond=0))
+
+
+def _time(at: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=at)

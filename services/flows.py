@@ -1,0 +1,70 @@
+"""What can be done with flows: gather the facts, let the decider decide, append."""
+
+from datetime import datetime
+
+from eventstore.database import Transaction
+from eventstore.events import NewEvents
+from eventstore.ids import new_id
+from eventstore.log import Decision
+from orchestration.flows import (
+    CreateFlow,
+    DeleteFlow,
+    Flow,
+    FlowCreate,
+    FlowUpdate,
+    UpdateFlow,
+    decide,
+)
+from projections import flow_runs, flows
+from projections.flows import FLOWS
+from services import flow_runs as flow_run_commands
+from services.shell import Decided, Done, Origin, Shell, fresh_ids
+
+CATEGORY = "flow"
+
+
+async def create(
+    shell: Shell, body: FlowCreate, now: datetime, origin: Origin
+) -> tuple[bytes, bool, int | None]:
+    """Register a flow under its name: its document, whether it is new, the log's position after.
+
+    A flow that has the name already is answered as it is.
+    """
+    database = shell.store.database
+    held = await flows.by_name(database, body.name)
+    if held is not None:
+        return held[1].encode(), False, None
+    id_ = new_id()
+    events = decide(CreateFlow(id=id_, body=body), None)
+    own = NewEvents(f"{CATEGORY}:{id_}", 0, events, fresh_ids(events))
+
+    async def decide_under_lock(tx: Transaction) -> Decision:
+        taken = await tx.fetch(flows.BY_NAME, body.name)
+        return Decision() if taken else Decision(appends=(own,))
+
+    written = await shell.execute_serially(f"flow-name:{body.name}", decide_under_lock, origin)
+    held = await flows.by_name(database, body.name)
+    if held is None:
+        return await create(shell, body, now, origin)  # Deleted again between the two.
+    return held[1].encode(), bool(written.recorded), written.position
+
+
+async def update(shell: Shell, id_: str, body: FlowUpdate, origin: Origin) -> Done[None]:
+    """Change a flow's tags. Raises NotFound."""
+
+    async def decide_update(flow: Flow | None) -> Decided[None]:
+        return Decided(decide(UpdateFlow(id=id_, body=body), flow), None)
+
+    return await shell.execute(FLOWS, CATEGORY, id_, decide_update, origin)
+
+
+async def delete(shell: Shell, id_: str, origin: Origin) -> Done[None]:
+    """Forget a flow and its runs, the runs first. Raises NotFound."""
+    while ids := await flow_runs.some_of_flow(shell.store.database, id_):
+        for run_id in ids:
+            await flow_run_commands.delete(shell, run_id, origin)
+
+    async def decide_delete(flow: Flow | None) -> Decided[None]:
+        return Decided(decide(DeleteFlow(id=id_), flow), None)
+
+    return await shell.execute(FLOWS, CATEGORY, id_, decide_delete, origin)

@@ -1,0 +1,37 @@
+"""Generated pages are what the code says today, and nothing is left out of them."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from api.settings import SETTINGS
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def _generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generator = _generator()
+
+
+@pytest.mark.parametrize("page", generator.PAGES)
+def test_a_generated_page_is_up_to_date(page: str) -> None:
+    committed = (DOCS / page).read_text(encoding="utf-8")
+    assert committed == generator.PAGES[page](), "run `python docs/generate.py`"
+
+
+def test_every_setting_and_every_name_of_it_that_prefect_reads_is_documented() -> None:
+    page = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    for declared in SETTINGS:
+        assert page.count(f"| `{declared.name}` |") == 1
+        for name in declared.names:
+            assert name.startswith("PLUPERFECT_") or f"`{name}`" in page
