@@ -1,4 +1,4 @@
-"""The composition root: settings in, a runnable application out. The only place that wires things."""
+"""The composition root: settings in, a runnable application out. Only here things are wired."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,35 +9,12 @@ from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import ASGIRouteHandler, asgi
 
-from api.database_url import SqliteLocation, tls_context
+from api.databases import open_database
 from api.http import Api, Gate
 from api.routes import areas
 from api.server import Server
-from api.settings import Settings, database_location
-from eventstore.database import Database
-from eventstore.postgres import PostgresDatabase, PostgresOptions
-from eventstore.sqlite import SqliteDatabase
+from api.settings import Settings
 from projections.catalogue import CODEC, INLINE
-
-
-def open_database(settings: Settings, *, read_only: bool = False) -> Database:
-    """The database that the settings name. Connects when it is first used."""
-    location = database_location(settings)
-    if isinstance(location, SqliteLocation):
-        return SqliteDatabase(location.path, settings.database_timeout_seconds, read_only=read_only)
-    return PostgresDatabase(
-        PostgresOptions(
-            dsn=location.dsn,
-            schema=settings.database_schema_name,
-            timeout_seconds=settings.database_timeout_seconds,
-            connect_timeout_seconds=settings.database_connection_timeout_seconds,
-            readers_max=settings.database_pool_size,
-            application_name=location.application_name or settings.database_application_name,
-            pgbouncer=location.pgbouncer,
-            tls=tls_context(location),
-            read_only=read_only,
-        )
-    )
 
 
 def build(settings: Settings) -> Litestar:

@@ -47,7 +47,7 @@ class Router(Generic[T]):
         node.target = target
 
     def find(self, path: str) -> tuple[T, dict[str, str]] | None:
-        """The target of a path, and its parameters (ids dashed, lower case); None if there is none."""
+        """The target of a path with its parameters (ids dashed, lower case), or None."""
         node = self._root
         parameters: dict[str, str] = {}
         for segment in path.split("/", SEGMENTS_MAX):

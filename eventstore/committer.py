@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from eventstore.codec import Codec
 from eventstore.database import CommitUnknown, Database, Transaction
 from eventstore.errors import (
     DatabaseUnavailable,
@@ -75,8 +76,9 @@ class Hooks(Struct, frozen=True):
 class Committer:
     """Takes commands, gives answers once they are durable."""
 
-    def __init__(self, database: Database, hooks: Hooks) -> None:
+    def __init__(self, database: Database, codec: Codec, hooks: Hooks) -> None:
         self._database = database
+        self._codec = codec
         self._hooks = hooks
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
@@ -215,7 +217,9 @@ class Committer:
                 unknown = None
                 self._hooks.rolled_back()
             attempted = None
-            attempted = await append(tx, self._database.dialect, commands, self._hooks.inline)
+            attempted = await append(
+                tx, self._database.dialect, self._codec, commands, self._hooks.inline
+            )
             return attempted
 
         pauses = iter(UNAVAILABLE_PAUSES_SECONDS)

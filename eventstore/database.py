@@ -10,6 +10,7 @@ the log is locked, on either engine.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, Protocol, TypeVar
 
 from msgspec import Struct
@@ -32,8 +33,8 @@ class Table(Struct, frozen=True):
     """Primary key columns, in order."""
 
     def __hash__(self) -> int:
-        # Only the hash may be of the name alone: one table can be declared twice, with other columns
-        # or another key, and must not then be taken for the same.
+        # Equality is of everything: one table can be declared twice, with other columns or another
+        # key, and statements remembered for one must not be taken for the other.
         return hash(self.name)
 
 
@@ -68,6 +69,10 @@ class Transaction(Reader, Protocol):
         """Delete rows by primary key; absent ones are ignored."""
         ...
 
+    async def script(self, sql: str) -> None:
+        """Several statements without parameters, for example a migration's."""
+        ...
+
 
 class Dialect(Protocol):
     """SQL fragments in which the engines differ; each takes and gives SQL text."""
@@ -94,13 +99,23 @@ class Dialect(Protocol):
 class Database(Reader, Protocol):
     """One engine, opened. Reads go to a pool; writes to one connection, one transaction a time."""
 
-    dialect: Dialect
+    @property
+    def dialect(self) -> Dialect:
+        """How this engine says what the other says differently."""
+        ...
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run `work` in one durable write transaction; an exception rolls it back.
 
         Raises CommitUnknown if the connection was lost while committing, any other
         DatabaseUnavailable if nothing was written. Cancelled, it may have been written or not.
+        """
+        ...
+
+    def snapshot(self) -> AbstractAsyncContextManager[Reader]:
+        """A reader that sees the database as it is now, however long it reads.
+
+        Uses a connection of its own; nobody waits for it, but it keeps old row versions alive.
         """
         ...
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from eventstore.chain import chained
-from eventstore.codec import EVENTS, Codec, encode, from_microseconds
+from eventstore.chain import GENESIS, chained
+from eventstore.codec import EVENTS, Codec, encode
 from eventstore.database import Dialect, Reader, Row, Table, Transaction
 from eventstore.errors import AlreadyRecorded, LogCorrupted, VersionConflict
 from eventstore.events import ANY_VERSION, Event, NewEvents, Recorded
@@ -123,7 +123,7 @@ def _head(rows: Sequence[Row]) -> Head:
     return Head(row[0], row[1], bytes(row[2]), row[3], row[4])
 
 
-async def _lock(tx: Transaction, dialect: Dialect) -> tuple[Head, int]:
+async def lock(tx: Transaction, dialect: Dialect) -> tuple[Head, int]:
     """The head, locked until the end of the transaction, and the database's clock.
 
     On SQLite the transaction itself is the lock (BEGIN IMMEDIATE) and the clock is this machine's.
@@ -135,10 +135,14 @@ async def _lock(tx: Transaction, dialect: Dialect) -> tuple[Head, int]:
 
 
 async def append(
-    tx: Transaction, dialect: Dialect, commands: Sequence[Command], inline: Inline
+    tx: Transaction, dialect: Dialect, codec: Codec, commands: Sequence[Command], inline: Inline
 ) -> Appended:
-    """Write a batch of commands: lock, check, number, chain, insert, project, move the head."""
-    before, now = await _lock(tx, dialect)
+    """Write a batch of commands: lock, check, number, chain, insert, project, move the head.
+
+    What is projected and answered is the event as it reads back from its stored text, never the
+    object that was decided: so whoever folds the log later folds exactly the same.
+    """
+    before, now = await lock(tx, dialect)
     for command in commands:
         if command.decide is not None:
             command.decision = await command.decide(tx)
@@ -166,19 +170,21 @@ async def append(
                 recorded_at = max(recorded_at + 1, now)
                 version = versions[new.stream] + 1
                 versions[new.stream] = changed[new.stream] = version
-                fact = Recorded(
+                row = (
                     position,
                     new.stream,
                     version,
-                    event,
-                    from_microseconds(recorded_at),
+                    event.__struct_config__.tag,
+                    event.type_version,
+                    recorded_at,
                     event_id,
                     command.actor,
                     command.correlation,
                     command.causation,
+                    encode(event),
                 )
-                row = _row(fact, recorded_at)
                 chain = chained(chain, row)
+                fact = codec.recorded(row)
                 outcome.recorded.append(fact)
                 recorded.append(fact)
                 rows.append((*row, chain))
@@ -201,7 +207,7 @@ async def is_recorded(tx: Transaction, dialect: Dialect, attempted: Appended) ->
     lock knows that it has ended, one way or the other. Positions are gapless, so the batch is there
     exactly if its last position holds its last hash (or its first line number its first line).
     """
-    await _lock(tx, dialect)
+    await lock(tx, dialect)
     if attempted.rows:
         rows = await tx.fetch_keys(EVENTS, [(attempted.after.position,)])
         return bool(rows) and bytes(rows[0][-1]) == attempted.after.hash
@@ -212,20 +218,18 @@ async def is_recorded(tx: Transaction, dialect: Dialect, attempted: Appended) ->
     return False  # Effects alone may be carried out twice.
 
 
-def _row(fact: Recorded[Any], recorded_at: int) -> tuple[Any, ...]:
-    event: Event = fact.event
-    return (
-        fact.position,
-        fact.stream,
-        fact.version,
-        event.__struct_config__.tag,
-        event.type_version,
-        recorded_at,
-        fact.event_id,
-        fact.actor,
-        fact.correlation,
-        fact.causation,
-        encode(event),
+async def erase(tx: Transaction, dialect: Dialect, epoch: str) -> None:
+    """Empty the log for good: it starts again at position 1, under a new epoch.
+
+    Followers of the old log notice the epoch. Read models and other tables are the caller's.
+    """
+    await lock(tx, dialect)
+    for table in ("events", "streams", "checkpoints"):
+        await tx.execute(f"DELETE FROM {table}")
+    await tx.execute(
+        "UPDATE log_head SET position = 0, recorded_at = 0, hash = $1, lines = 0, epoch = $2",
+        GENESIS,
+        epoch,
     )
 
 

@@ -2,8 +2,8 @@
 
 Yoyo's own lock is a row that survives the process which wrote it; a server killed while migrating
 would block the next start. Here the lock dies with its holder: a file lock on SQLite, an advisory
-lock on Postgres. Yoyo marks a migration in a transaction after the one that carried it out, so
-every migration is written to be run again (`IF NOT EXISTS`).
+lock on Postgres. Yoyo also marks a migration in a transaction after the one that carried it out;
+here both are one, so that a server killed in between leaves nothing half done.
 
 These functions block; they run before the event loop or in a thread. Yoyo and psycopg are imported
 only when there is something to do: most starts find the schema as it should be.
@@ -12,7 +12,7 @@ only when there is something to do: most starts find the schema as it should be.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,10 @@ class ForeignDatabase(EventStoreError):
 
 class WouldLoseEvents(EventStoreError):
     """Rolling back further would drop the log."""
+
+
+class UnknownRevision(EventStoreError):
+    """This release has no migration of that name."""
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -96,7 +100,7 @@ def _applied_sqlite(path: Path) -> list[str]:
             rows = connection.execute("SELECT migration_id FROM _yoyo_migration").fetchall()
         finally:
             connection.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise DatabaseUnavailable(f"cannot read the SQLite database {path}: {error}") from None
     return sorted(row[0] for row in rows)
 
@@ -127,34 +131,56 @@ def check(target: Target) -> list[str]:
     """Ids of the migrations still to be applied. Raises SchemaTooNew, ForeignDatabase."""
     have = applied(target)
     known = available(target)
+    _refuse_newer(have, known)
+    return [name for name in known if name not in have]
+
+
+def _refuse_newer(have: Sequence[str], known: Sequence[str]) -> None:
     newer = sorted(set(have) - set(known))
     if newer:
         raise SchemaTooNew(
             f"the database has migration {newer[-1]}, which this release does not know; "
             "start a release that does, or run its `pluperfect server database downgrade` first"
         )
-    return [name for name in known if name not in have]
 
 
-def upgrade(target: Target, revision: str | None = None) -> list[str]:
-    """Apply what is missing (up to `revision`), under the lock; returns the ids applied."""
+def revision(target: Target, name: str) -> str:
+    """The id of the migration called `name`: its id or its number. Raises UnknownRevision."""
+    known = available(target)
+    for id_ in known:
+        if name in (id_, id_.partition(".")[0]):
+            return id_
+    raise UnknownRevision(f"there is no migration {name!r}; there are: {', '.join(known)}")
+
+
+def upgrade(target: Target, up_to: str | None = None) -> list[str]:
+    """Apply what is missing (up to the revision `up_to`), under the lock; returns the ids applied.
+
+    Raises SchemaTooNew, ForeignDatabase, UnknownRevision, DatabaseUnavailable.
+    """
+    last = None if up_to is None else revision(target, up_to)
     with _locked(target):
-        wanted = [name for name in check(target) if revision is None or name <= revision]
+        wanted = [name for name in check(target) if last is None or name <= last]
         if wanted:
             with _yoyo(target) as (backend, migrations):
-                backend.apply_migrations_only(
-                    backend.to_apply(migrations.filter(lambda m: m.id in wanted))
-                )
+                for migration in backend.to_apply(migrations.filter(lambda m: m.id in wanted)):
+                    with backend.transaction():
+                        migration.process_steps(backend, "apply")
+                        backend.mark_one(migration, log=False)
         return wanted
 
 
 def downgrade(target: Target, down_to: str) -> list[str]:
     """Roll back every migration after `down_to`, newest first; returns their ids.
 
-    Raises WouldLoseEvents if the log is among them.
+    Raises WouldLoseEvents if the log is among them, SchemaTooNew if this release cannot know how,
+    UnknownRevision for a `down_to` that is neither one of ours nor "" (everything).
     """
+    lowest = revision(target, down_to) if down_to else ""
     with _locked(target):
-        doomed = [name for name in applied(target) if name > down_to]
+        have = applied(target)
+        _refuse_newer(have, available(target))
+        doomed = [name for name in have if name > lowest]
         lost = [name for name in doomed if name in LOG_MIGRATIONS]
         if lost:
             raise WouldLoseEvents(
@@ -163,17 +189,21 @@ def downgrade(target: Target, down_to: str) -> list[str]:
             )
         if doomed:
             with _yoyo(target) as (backend, migrations):
-                backend.rollback_migrations(
-                    backend.to_rollback(migrations.filter(lambda m: m.id in doomed))
-                )
+                for migration in backend.to_rollback(migrations.filter(lambda m: m.id in doomed)):
+                    with backend.transaction():
+                        migration.process_steps(backend, "rollback")
+                        backend.unmark_one(migration, log=False)
         return doomed[::-1]
 
 
-def stamp(target: Target, revision: str) -> None:
-    """Say that the database is at `revision` without running anything."""
-    with _locked(target), _yoyo(target) as (backend, migrations):
-        backend.unmark_migrations(migrations)
-        backend.mark_migrations(migrations.filter(lambda m: m.id <= revision))
+def stamp(target: Target, name: str) -> None:
+    """Say that the database is at revision `name` without running anything."""
+    last = revision(target, name)
+    with _locked(target), _yoyo(target) as (backend, migrations), backend.transaction():
+        for migration in migrations:
+            backend.unmark_one(migration, log=False)
+            if migration.id <= last:
+                backend.mark_one(migration, log=False)
 
 
 def sql_of(target: Target, name: str, *, rollback: bool = False) -> str:
@@ -189,8 +219,11 @@ def sql_of(target: Target, name: str, *, rollback: bool = False) -> str:
 @contextmanager
 def _locked(target: Target) -> Iterator[None]:
     if target.path is not None:
-        target.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(f"{target.path}.migrations.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            target.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(f"{target.path}.migrations.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise DatabaseUnavailable(f"cannot create {target.path}: {error.strerror}") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -239,6 +272,10 @@ def _yoyo(target: Target) -> Iterator[tuple[Any, Any]]:
     try:
         # We hold a better lock; whatever row is there was left by a dead process.
         backend.break_lock()
+        backend.ensure_internal_schema_updated()
+        if target.path is not None:
+            # Stays in the file. Done here, under the lock: it takes the whole database for itself.
+            backend.connection.execute("PRAGMA journal_mode = WAL")
         found = yoyo.read_migrations(str(MIGRATIONS / target.engine), str(MIGRATIONS))
         # Yoyo keeps the order in which the file system lists them.
         yield backend, type(found)(sorted(found, key=lambda migration: migration.id))

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, cast
 import asyncpg
 from msgspec import Struct
 
-from eventstore.database import CommitUnknown, Row, Table, Transaction, Value
+from eventstore.database import CommitUnknown, Reader, Row, Table, Transaction, Value
 from eventstore.errors import DatabaseUnavailable, ReadOnly
 
 T = TypeVar("T")
@@ -45,7 +45,8 @@ _AWAY = (
     asyncpg.OperatorInterventionError,  # Cancelled, shut down, crashed, starting up.
     asyncpg.InsufficientResourcesError,  # Disk full, out of memory, too many connections.
     asyncpg.TransactionRollbackError,  # Deadlock.
-    asyncpg.InvalidTransactionStateError,  # A session's time limit; a primary that became a standby.
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,  # A primary that became a standby.
     asyncpg.LockNotAvailableError,
     asyncpg.PostgresSystemError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -164,6 +165,9 @@ class _PostgresTransaction:
     async def delete(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> None:
         await self._connection.execute(_keys_sql(table, "DELETE"), *_columns(keys))
 
+    async def script(self, sql: str) -> None:
+        await self._connection.execute(sql)
+
 
 class PostgresDatabase:
     """See `eventstore.database.Database`. To be opened after a fork, never before."""
@@ -186,7 +190,7 @@ class PostgresDatabase:
         self._begin_reading = "BEGIN READ ONLY"
         if options.pgbouncer:
             settings = "".join(
-                f"; SET LOCAL {name} = '{value}'" for name, value in self._session_settings.items()
+                f"; SET LOCAL {name} = {value}" for name, value in self._session_settings.items()
             )
             self._begin += settings
             self._begin_reading += settings
@@ -228,8 +232,10 @@ class PostgresDatabase:
             async with pool.acquire(timeout=self.options.timeout_seconds) as connection:
                 if self.options.pgbouncer:
                     await connection.execute(self._begin_reading)
-                    yield connection
-                    await connection.execute("COMMIT")
+                    try:
+                        yield connection
+                    finally:
+                        await connection.execute("ROLLBACK")
                 else:
                     yield connection
         except _AWAY as error:
@@ -279,6 +285,21 @@ class PostgresDatabase:
                 raise
         else:
             self._writer = connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Reader]:
+        try:
+            connection = await asyncpg.connect(**self._session())
+            try:
+                settings = self._begin_reading.removeprefix("BEGIN READ ONLY")
+                await connection.execute(
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + settings
+                )
+                yield _PostgresTransaction(connection)
+            finally:
+                await _close(connection, self.options.connect_timeout_seconds)
+        except _AWAY as error:
+            raise DatabaseUnavailable(_reason(error)) from error
 
     async def changed(self) -> None:
         await asyncio.sleep(POLL_SECONDS)

@@ -15,16 +15,16 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import aiosqlite
 
-from eventstore.database import CommitUnknown, Row, Table, Transaction, Value
+from eventstore.database import CommitUnknown, Reader, Row, Table, Transaction, Value
 from eventstore.errors import DatabaseUnavailable, ReadOnly
 
 T = TypeVar("T")
@@ -137,6 +137,29 @@ class _SqliteTransaction:
         condition = " AND ".join(f"{column}=?" for column in table.key)
         self._connection.executemany(f"DELETE FROM {table.name} WHERE {condition}", keys)
 
+    async def script(self, sql: str) -> None:
+        # `executescript` would commit first.
+        statement = ""
+        for line in sql.splitlines(keepends=True):
+            statement += line
+            if sqlite3.complete_statement(statement):
+                self._connection.execute(statement)
+                statement = ""
+
+
+class _SqliteSnapshot:
+    """See `eventstore.database.Reader`; a read transaction on a connection of its own."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, *params: Value) -> list[Row]:
+        return cast(list[Row], await self._connection.execute_fetchall(_native(sql), params))
+
+    async def fetch_keys(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
+        found = [await self.fetch(_select_key_sql(table), *key) for key in keys]
+        return [row for rows in found for row in rows]
+
 
 def _fetch_keys(
     connection: sqlite3.Connection, table: Table, keys: Sequence[tuple[Value, ...]]
@@ -174,8 +197,17 @@ _AWAY = frozenset(
 class SqliteDatabase:
     """See `eventstore.database.Database`. To be opened after a fork, never before."""
 
-    def __init__(self, path: Path, timeout_seconds: float, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        timeout_seconds: float,
+        *,
+        read_only: bool = False,
+        durable: bool = True,
+    ) -> None:
+        """`durable=False` is for files that nobody misses after a power cut."""
         self.path = path
+        self._durable = durable
         self.dialect = SqliteDialect()
         self._read_only = read_only
         self._timeout_seconds = timeout_seconds
@@ -207,6 +239,8 @@ class SqliteDatabase:
                 connection.execute("SELECT 1 FROM sqlite_master").fetchone()
             else:
                 connection.executescript(_PRAGMAS)
+                if not self._durable:
+                    connection.execute("PRAGMA synchronous = OFF")
         except sqlite3.Error as error:
             raise DatabaseUnavailable(f"cannot open SQLite database {self.path}: {error}") from None
         return connection
@@ -319,6 +353,17 @@ class SqliteDatabase:
             yield self._writer
         finally:
             fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Reader]:
+        connection = await aiosqlite.Connection(
+            lambda: self._connect(check_same_thread=False), iter_chunk_size=1024
+        )
+        try:
+            await connection.execute_fetchall("BEGIN")
+            yield _SqliteSnapshot(connection)
+        finally:
+            await connection.close()
 
     async def changed(self) -> None:
         deadline = time.monotonic() + POLL_IDLE_SECONDS * 20

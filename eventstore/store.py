@@ -44,7 +44,7 @@ class EventStore:
         self._inline = inline
         self._committed = committed
         self._foreign = foreign
-        self.committer = Committer(database, Hooks(self._fold, self._publish, rolled_back))
+        self.committer = Committer(database, codec, Hooks(self._fold, self._publish, rolled_back))
         self.ring = Ring(0)
         self.epoch = ""
         self._missing = asyncio.Event()

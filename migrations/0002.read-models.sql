@@ -59,23 +59,37 @@ CREATE TABLE IF NOT EXISTS flow_runs (
 CREATE INDEX IF NOT EXISTS flow_runs_by_expected_start ON flow_runs
   (expected_start_time, state_type, state_name, start_time, state_timestamp, total_run_time);
 
--- `start_time` filters and sorts mean "started, or expected to". The plain columns behind the
--- expression let both engines count by state within a window from the index alone.
+-- `start_time` filters and sorts mean "started, or expected to"; they are what a browser asks for.
+-- The columns after the expression let both engines filter by state, by a part of the name and by
+-- "no subflows", and count, inside the index: ten times faster than over rows with documents.
 CREATE INDEX IF NOT EXISTS flow_runs_by_start ON flow_runs
-  (COALESCE(start_time, expected_start_time), state_type, start_time, expected_start_time);
+  (COALESCE(start_time, expected_start_time), state_type, state_name, start_time,
+   expected_start_time, parent_task_run_id, name);
 
--- The few runs that are Running, Pending, Cancelling among a million that are not.
-CREATE INDEX IF NOT EXISTS flow_runs_by_state ON flow_runs (state_type, expected_start_time);
+-- A flow's runs in either order of time, and the cascade when it is deleted. Both, because a flow
+-- may own most of the table, and sorting its runs would read all of them.
+CREATE INDEX IF NOT EXISTS flow_runs_by_flow_and_expected_start ON flow_runs
+  (flow_id, expected_start_time);
 
--- A flow's runs, newest first, and the cascade when it is deleted.
-CREATE INDEX IF NOT EXISTS flow_runs_by_flow ON flow_runs (flow_id, expected_start_time);
+CREATE INDEX IF NOT EXISTS flow_runs_by_flow_and_start ON flow_runs
+  (flow_id, COALESCE(start_time, expected_start_time));
 
 -- Sort END_TIME_DESC, filters on the end, retention.
 CREATE INDEX IF NOT EXISTS flow_runs_by_end ON flow_runs (end_time);
 
--- The partial ones cost nothing for a run that a script started: no deployment, no parent, no key.
-CREATE INDEX IF NOT EXISTS flow_runs_by_deployment ON flow_runs (deployment_id, expected_start_time)
-  WHERE deployment_id IS NOT NULL;
+-- The few runs that are Running, Pending, Cancelling among a million that are not. Terminal states
+-- are left out on purpose: SQLite, which does not know how many they are, would take this index for
+-- them too and then sort nearly the whole table. Filters repeat this condition word for word.
+CREATE INDEX IF NOT EXISTS flow_runs_by_state ON flow_runs (state_type, expected_start_time)
+  WHERE state_type IN ('CANCELLING', 'PAUSED', 'PENDING', 'RUNNING', 'SCHEDULED');
+
+-- The partial ones below cost nothing for a run that a script started: no deployment, no parent,
+-- no key.
+CREATE INDEX IF NOT EXISTS flow_runs_by_deployment_and_expected_start ON flow_runs
+  (deployment_id, expected_start_time) WHERE deployment_id IS NOT NULL;
+
+CREATE INDEX IF NOT EXISTS flow_runs_by_deployment_and_start ON flow_runs
+  (deployment_id, COALESCE(start_time, expected_start_time)) WHERE deployment_id IS NOT NULL;
 
 CREATE INDEX IF NOT EXISTS flow_runs_by_parent ON flow_runs (parent_task_run_id)
   WHERE parent_task_run_id IS NOT NULL;
@@ -127,12 +141,14 @@ CREATE TABLE IF NOT EXISTS task_runs (
   document TEXT NOT NULL
 );
 
--- Task runs are the most written rows, so they carry three full indexes where flow runs carry five.
--- States are filtered inside the two time indexes, which hold them.
+-- Task runs are the most written rows, so there is less here than for flow runs. States are filtered
+-- inside the indexes that hold them.
 
--- The task runs of a flow run (a graph, a page, a cascade), and the one with a given natural key.
--- Not unique: two clients may report the same key under different ids, and nothing reported is lost.
-CREATE INDEX IF NOT EXISTS task_runs_by_flow_run ON task_runs (flow_run_id, task_key, dynamic_key);
+-- The task runs of a flow run (a graph, a page, a cascade), how many are in which state, and the one
+-- with a given natural key. Not unique: two clients may report the same key under different ids, and
+-- nothing that was reported is lost.
+CREATE INDEX IF NOT EXISTS task_runs_by_flow_run ON task_runs
+  (flow_run_id, task_key, dynamic_key, state_type);
 
 -- As for flow runs: lists, and history from the index alone.
 CREATE INDEX IF NOT EXISTS task_runs_by_expected_start ON task_runs
@@ -140,6 +156,9 @@ CREATE INDEX IF NOT EXISTS task_runs_by_expected_start ON task_runs
 
 -- The dashboard's completed and failed counts over a window of start times.
 CREATE INDEX IF NOT EXISTS task_runs_by_start ON task_runs (start_time, state_type);
+
+-- Sort END_TIME_DESC.
+CREATE INDEX IF NOT EXISTS task_runs_by_end ON task_runs (end_time);
 
 CREATE TABLE IF NOT EXISTS task_run_states (
   id TEXT NOT NULL PRIMARY KEY,

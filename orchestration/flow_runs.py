@@ -92,6 +92,8 @@ class FlowRunUpdated(Event, frozen=True, tag="flow-run.updated"):
     tags: tuple[str, ...] | UnsetType = UNSET
     infrastructure_pid: str | UnsetType | None = UNSET
     job_variables: dict[str, Any] | UnsetType | None = UNSET
+    parent_task_run_id: str | UnsetType | None = UNSET
+    """Set to nothing when the parent task run is deleted."""
     extras: Extras = extras_field()
 
 

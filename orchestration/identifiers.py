@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 from uuid import UUID
 
 from msgspec import Meta, Struct
@@ -42,16 +42,15 @@ def utc(moment: datetime) -> datetime:
 
 
 def tidy(body: Struct, ids: Sequence[str] = (), times: Sequence[str] = ()) -> None:
-    """Bring the named fields of a freshly decoded body to their one form. For `__post_init__`."""
+    """Bring the named fields of a freshly decoded body to their one form. For `__post_init__`.
+
+    Nearly always there is nothing to do, and this is done for every request: hence no helpers.
+    """
     for name in ids:
-        _settle(body, name, str, canonical)
+        id = getattr(body, name)
+        if id.__class__ is str and not (len(id) == _CANONICAL_LENGTH and id.islower()):
+            force_setattr(body, name, canonical(id))
     for name in times:
-        _settle(body, name, datetime, utc)
-
-
-def _settle(body: Struct, name: str, kind: type, form: Any) -> None:
-    value = getattr(body, name)
-    if isinstance(value, kind):
-        settled = form(value)
-        if settled is not value:
-            force_setattr(body, name, settled)
+        moment = getattr(body, name)
+        if moment.__class__ is datetime and moment.tzinfo is not UTC:
+            force_setattr(body, name, utc(moment))

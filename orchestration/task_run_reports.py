@@ -1,6 +1,7 @@
 """What a client reports about the states of its task runs, in an emission, brought to our form."""
 
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -20,6 +21,10 @@ from orchestration.states import (
     with_details,
 )
 from orchestration.task_inputs import Inputs
+
+REPORTS_REMEMBERED_MAX = 512
+"""Reports whose understanding is kept, by their bytes."""
+REPORT_REMEMBERED_BYTES_MAX = 16 * 1024
 
 _EMISSION_PREFIX = "prefect.task-run"
 _RESOURCE_PREFIX = "prefect.task-run."
@@ -137,7 +142,15 @@ def read_report(emission: Raw | bytes, canonical_id: str | None = None) -> Repor
 
     Raises `msgspec.ValidationError` and `Invalid`.
     """
-    told = parse(_ReportEmission, bytes(emission))
+    sent = bytes(emission)
+    read = _read if len(sent) <= REPORT_REMEMBERED_BYTES_MAX else _read.__wrapped__
+    return read(sent, canonical_id)
+
+
+# A report is read when it is decided on, when it is folded and for the history, soon after another.
+@lru_cache(REPORTS_REMEMBERED_MAX)
+def _read(emission: bytes, canonical_id: str | None) -> Report:
+    told = parse(_ReportEmission, emission)
     task_run_id = canonical_id or reported_id(told.resource)
     fields = told.payload.task_run
     state = told.payload.validated_state

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from orchestration.states import StateType
+from orchestration.states import STATE_TYPES, TERMINAL, StateType
 from projections.where import FALSE, Draft, Operator, any_of, combine, storable
 
 
@@ -172,18 +172,29 @@ def _equals(column: str, wanted: bool, draft: Draft) -> str:
     return f"{column} = {draft.bind(int(wanted))}"
 
 
+ACTIVE = tuple(sorted(set(STATE_TYPES) - TERMINAL))
+"""The types of runs that are still going somewhere; the index on states holds these only."""
+
+
 def _type_in(column: str, types: Sequence[StateType], _: Draft) -> str:
     # Written out, not bound: there are nine of them, and a planner that sees RUNNING knows that
-    # such rows are few, and that the partial index on SCHEDULED may serve.
+    # such rows are few and which partial indexes may serve. SQLite only knows the latter if the
+    # index's own condition is repeated.
     wanted = sorted(set(types))
-    if len(wanted) == 1:
-        return f"{column} = '{wanted[0]}'"
-    return f"{column} IN ({', '.join(map(repr, wanted))})" if wanted else FALSE
+    if not wanted:
+        return FALSE
+    one = f"{column} = '{wanted[0]}'"
+    asked = one if len(wanted) == 1 else f"{column} IN ({_quoted(wanted)})"
+    active = set(wanted) < set(ACTIVE)
+    return f"{asked} AND {column} IN ({_quoted(ACTIVE)})" if active else asked
 
 
 def _type_not_in(column: str, types: Sequence[StateType], _: Draft) -> str | None:
-    unwanted = ", ".join(map(repr, sorted(set(types))))
-    return f"{column} NOT IN ({unwanted})" if unwanted else None
+    return f"{column} NOT IN ({_quoted(sorted(set(types)))})" if types else None
+
+
+def _quoted(types: Iterable[StateType]) -> str:
+    return ", ".join(f"'{kind}'" for kind in types)
 
 
 OPERATIONS: Mapping[type[Struct], Mapping[str, Operation]] = {

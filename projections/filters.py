@@ -9,7 +9,7 @@ asks that there be one: `task_runs: {}` selects flow runs that have a task run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 from msgspec import Meta, Struct
@@ -176,6 +176,19 @@ class LogFilter(Struct, frozen=True):
     operator: Operator = "and_"
 
 
+Filter: TypeAlias = (
+    FlowFilter
+    | FlowRunFilter
+    | TaskRunFilter
+    | DeploymentFilter
+    | WorkPoolFilter
+    | WorkQueueFilter
+    | ArtifactFilter
+    | ArtifactCollectionFilter
+    | LogFilter
+)
+
+
 class Filters(Struct, frozen=True, kw_only=True):
     """All filters of one request. A request body may extend it by its sort and page."""
 
@@ -225,14 +238,14 @@ def where(table: EntityTable, filters: Filters, dialect: Dialect, first: int = 1
     return draft.where(all_of(conditions), first)
 
 
-def _filter_on(table: EntityTable, filters: Filters) -> Struct | None:
+def _filter_on(table: EntityTable, filters: Filters) -> Filter | None:
     if table == "work_queues" and filters.work_queues is None:
         return filters.work_pool_queues
-    found: Struct | None = getattr(filters, ENTITIES[table].filter)
+    found: Filter | None = getattr(filters, ENTITIES[table].filter)
     return found
 
 
-def _own_conditions(table: EntityTable, asked: Struct, draft: Draft) -> str:
+def _own_conditions(table: EntityTable, asked: Filter, draft: Draft) -> str:
     """What a filter asks of its own entity's row, and of nothing else that the request names."""
     special = ENTITIES[table].special
     conditions: list[str] = []
@@ -244,8 +257,7 @@ def _own_conditions(table: EntityTable, asked: Struct, draft: Draft) -> str:
             conditions += special[name](criterion, draft)
         else:
             conditions.append(condition(criterion, f"{table}.{name}", draft))
-    operator: Operator = asked.operator  # type: ignore[attr-defined]
-    return combine(operator, conditions)
+    return combine(asked.operator, conditions)
 
 
 def _related_conditions(
@@ -275,19 +287,27 @@ def _related(relation: "Relation", filters: Filters, draft: Draft) -> str | None
     if _names_one(table, asked):
         # A scalar lets an index on (column, time) give the order as well, as IN could not.
         return f"{outer} = (SELECT {inner} FROM {table} WHERE {matching})"
-    if matching == TRUE or (relation.many and not _wanted(asked, "id")):
+    if matching == TRUE or not _lists_few(relation, asked):
         return f"EXISTS (SELECT 1 FROM {table} WHERE {all_of([f'{inner} = {outer}', matching])})"
     return f"{outer} IN (SELECT {inner} FROM {table} WHERE {matching})"
 
 
-def _names_one(table: EntityTable, asked: Struct | None) -> bool:
+def _names_one(table: EntityTable, asked: Filter | None) -> bool:
     """Whether a filter can match no more than one row: it wants one value of a unique column."""
     return any(len(_wanted(asked, column)) == 1 for column in ENTITIES[table].unique)
 
 
-def _wanted(asked: Struct | None, column: str) -> Sequence[UUID | str]:
+def _lists_few(relation: "Relation", asked: Filter | None) -> bool:
+    """Whether listing the related rows that match is cheaper than asking for each row."""
+    if relation.few_by is None:
+        return True
+    conjunction = asked is not None and asked.operator == "and_"
+    return conjunction and any(getattr(asked, name) is not None for name in relation.few_by)
+
+
+def _wanted(asked: Filter | None, column: str) -> Sequence[UUID | str]:
     """The values one of which a matching row must have in this column; empty if it need not."""
-    if asked is None or asked.operator != "and_":  # type: ignore[attr-defined]
+    if asked is None or asked.operator != "and_":
         return ()
     criterion: Ids | Text | None = getattr(asked, column, None)
     if criterion is None or criterion.operator != "and_":
@@ -457,8 +477,8 @@ class Relation(Struct, frozen=True):
     """Column of the table it comes from."""
     further: tuple["Relation", ...] = ()
     """Relations that the same related row has to satisfy."""
-    many: bool = False
-    """Related rows are so many that listing them all costs more than asking row by row."""
+    few_by: tuple[str, ...] | None = None
+    """There may be millions of related rows; a filter on one of these fields finds some by index."""
     always: bool = False
     """There always is one."""
 
@@ -474,7 +494,22 @@ def _flow_run(outer: str, *further: Relation) -> Relation:
     return Relation("flow_runs", "flow_runs.id", outer, (flow, deployment, *further))
 
 
-_TASK_RUNS = Relation("task_runs", "task_runs.flow_run_id", "flow_runs.id", many=True)
+def _flow_runs(inner: str, outer: str) -> Relation:
+    few_by = (
+        "id",
+        "state",
+        "start_time",
+        "end_time",
+        "expected_start_time",
+        "deployment_id",
+        "parent_flow_run_id",
+        "parent_task_run_id",
+        "idempotency_key",
+    )
+    return Relation("flow_runs", inner, outer, (_TASK_RUNS,), few_by)
+
+
+_TASK_RUNS = Relation("task_runs", "task_runs.flow_run_id", "flow_runs.id", few_by=("id",))
 
 RELATIONS: Mapping[EntityTable, tuple[Relation, ...]] = {
     "flows": (
@@ -484,7 +519,7 @@ RELATIONS: Mapping[EntityTable, tuple[Relation, ...]] = {
             "flows.id",
             (_queue("deployments.work_queue_id"),),
         ),
-        Relation("flow_runs", "flow_runs.flow_id", "flows.id", (_TASK_RUNS,)),
+        _flow_runs("flow_runs.flow_id", "flows.id"),
     ),
     "flow_runs": (
         *_flow_run("").further,
@@ -494,7 +529,7 @@ RELATIONS: Mapping[EntityTable, tuple[Relation, ...]] = {
     "task_runs": (_flow_run("task_runs.flow_run_id", _queue("flow_runs.work_queue_id")),),
     "deployments": (
         Relation("flows", "flows.id", "deployments.flow_id", always=True),
-        Relation("flow_runs", "flow_runs.deployment_id", "deployments.id", (_TASK_RUNS,)),
+        _flow_runs("flow_runs.deployment_id", "deployments.id"),
         _queue("deployments.work_queue_id"),
     ),
     "work_pools": (),

@@ -138,6 +138,13 @@ class Rows:
             for key in keys:
                 self.hold(model, key, None)
 
+    def carried(self, most: int) -> "Rows":
+        """What is held here, clean, as the start of the next batch; all of it or, if more, none."""
+        rows = Rows()
+        if len(self._values) <= most:
+            rows._values = self._values
+        return rows
+
     @property
     def cascaded(self) -> bool:
         """Whether rows were removed that may not be held here."""

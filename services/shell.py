@@ -12,18 +12,22 @@ from msgspec import Struct
 
 from eventstore import log
 from eventstore.committer import Written
-from eventstore.database import Row
+from eventstore.database import Row, Transaction, Value
 from eventstore.events import Event, NewEvents
 from eventstore.execute import execute
 from eventstore.ids import new_id
 from eventstore.log import Command, Decision, Effect, Lines, SerialDecide
 from eventstore.store import EventStore
+from orchestration.refusals import Refusal
 from projections.inline import InlineProjector
 from projections.projection import Model
 
 V = TypeVar("V")
 A = TypeVar("A")
 
+
+NEIGHBOURS_MAX = 1_000
+"""Entities remembered only because commands on others mention them."""
 
 NATURAL_KEYS = UUID("0b6f7f0e-6f5a-5c2b-9d7a-3c1f6f0e9a11")
 """Namespace of event ids that are natural keys. For ever: changing it forgets what was done."""
@@ -68,12 +72,23 @@ class Done(Struct, Generic[A], frozen=True):
         return None if self.written is None else self.written.position
 
 
+class Once(Struct, frozen=True):
+    """A natural key under which only one entity may be created."""
+
+    name: str
+    """Of the key with its value. Commands with the same one never share a batch."""
+    taken: str
+    """SQL that finds a row where the key is taken already."""
+    params: tuple[Value, ...]
+
+
 class Shell:
     """Carries out commands on the event store of this process."""
 
     def __init__(self, store: EventStore, projector: InlineProjector) -> None:
         self.store = store
         self._projector = projector
+        self._neighbours: dict[tuple[Model[Any], str], tuple[int, Any]] = {}
 
     async def load(
         self, model: Model[Any], stream: str, key: str, *, fresh: bool = False
@@ -95,37 +110,55 @@ class Shell:
         rows = await database.fetch_keys(model.table, [(key,)])
         return version, model.parse(rows[0]) if rows else None
 
+    async def neighbour(
+        self, model: Model[Any], stream: str, key: str, *, fresh: bool = False
+    ) -> tuple[int, Any]:
+        """Like `load`, for an entity that other entities' commands mention all the time.
+
+        What comes back may be old: record the decision together with `unchanged`.
+        """
+        if not fresh:
+            known = self._neighbours.get((model, key))
+            if known is not None:
+                return known
+        version, entity = await self.load(model, stream, key, fresh=fresh)
+        self._neighbours.pop((model, key), None)
+        if entity is not None:
+            self._neighbours[model, key] = version, entity
+            if len(self._neighbours) > NEIGHBOURS_MAX:
+                del self._neighbours[next(iter(self._neighbours))]
+        return version, entity
+
     async def execute(
         self,
         model: Model[V],
         category: str,
         key: str,
-        decide: Callable[[V | None], Awaitable[Decided[A]]],
+        decide: Callable[[V | None, bool], Awaitable[Decided[A]]],
         origin: Origin,
     ) -> Done[A]:
         """Carry out a command on one entity.
 
-        Raises refusals of the domain, AlreadyRecorded for a repeated natural key, and what
-        `eventstore.execute.execute` raises.
+        `decide(entity, fresh)` is asked again after a conflict, then with `fresh` set: what it
+        gathers from elsewhere has to be read past every cache. Raises refusals of the domain,
+        AlreadyRecorded for a repeated natural key, and what `eventstore.execute.execute` raises.
         """
         stream = f"{category}:{key}"
 
         async def attempt(fresh: bool) -> tuple[Command | None, A]:
             version, entity = await self.load(model, stream, key, fresh=fresh)
-            decided = await decide(entity)
+            try:
+                decided = await decide(entity, fresh)
+            except Refusal:
+                if fresh or await self._is_at(stream, version):
+                    raise
+                return await attempt(True)
             if not decided.events and not decided.effects:
-                return None, decided.answer
-            own = NewEvents(
-                stream, version, decided.events, decided.event_ids or fresh_ids(decided.events)
-            )
-            command = Command(
-                Decision(appends=(own, *decided.more), effects=decided.effects),
-                actor=origin.actor,
-                correlation=origin.correlation,
-                causation=origin.causation,
-                natural_ids=decided.event_ids is not None,
-            )
-            return command, decided.answer
+                # No append will find out that this was decided on something old.
+                if fresh or await self._is_at(stream, version):
+                    return None, decided.answer
+                return await attempt(True)
+            return self._command(stream, version, decided, origin), decided.answer
 
         answer, written = await execute(self.store.submit, attempt)
         if written is None:
@@ -134,24 +167,49 @@ class Shell:
 
     async def create(
         self,
-        model: Model[Any],
+        model: Model[V],
         category: str,
         key: str,
-        events: Sequence[Event],
+        decide: Callable[[V | None, bool], Awaitable[Decided[A]]],
         origin: Origin,
-        more: Sequence[NewEvents] = (),
-    ) -> Done[None]:
-        """Record the first events of a new stream; nothing has to be loaded for that."""
-        own = NewEvents(f"{category}:{key}", 0, events, fresh_ids(events))
-        written = await self.store.submit(
-            Command(
-                Decision(appends=(own, *more)),
-                actor=origin.actor,
-                correlation=origin.correlation,
-                causation=origin.causation,
-            )
+        once: Once | None = None,
+    ) -> Done[A] | None:
+        """Carry out a command that begins a stream; `decide` as in `execute`.
+
+        That the stream is new is believed until the append says otherwise. None if the natural key
+        `once` is taken: then nothing is recorded.
+        """
+        stream = f"{category}:{key}"
+
+        async def attempt(fresh: bool) -> tuple[Command | None, A]:
+            version, entity = (0, None)
+            if fresh:
+                version, entity = await self.load(model, stream, key, fresh=True)
+            decided = await decide(entity, fresh)
+            command = self._command(stream, version, decided, origin)
+            if once is not None:
+                command.decide = _unless_taken(once, command.decision)
+                command.contention = once.name
+            return command, decided.answer
+
+        answer, written = await execute(self.store.submit, attempt)
+        if written is None or not written.recorded:
+            return None
+        return Done(answer, written, self.recent_row(model, key))
+
+    def _command(self, stream: str, version: int, decided: Decided[Any], origin: Origin) -> Command:
+        ids = decided.event_ids or fresh_ids(decided.events)
+        own = NewEvents(stream, version, decided.events, ids)
+        return Command(
+            Decision(appends=(own, *decided.more), effects=decided.effects),
+            actor=origin.actor,
+            correlation=origin.correlation,
+            causation=origin.causation,
+            natural_ids=decided.event_ids is not None,
         )
-        return Done(None, written, self.recent_row(model, key))
+
+    async def _is_at(self, stream: str, version: int) -> bool:
+        return await log.stream_version(self.store.database, stream) == version
 
     async def execute_serially(
         self, contention: str, decide: SerialDecide, origin: Origin
@@ -179,6 +237,18 @@ class Shell:
     async def append_lines(self, lines: Lines, size: int) -> Written:
         """Write rows of an append-only table that shares the log's commits."""
         return await self.store.submit(Command(Decision(lines=(lines,))), size)
+
+
+def _unless_taken(once: Once, decision: Decision) -> SerialDecide:
+    async def decide(tx: Transaction) -> Decision:
+        return Decision() if await tx.fetch(once.taken, *once.params) else decision
+
+    return decide
+
+
+def unchanged(stream: str, version: int) -> NewEvents:
+    """For `Decided.more`: recorded only if that stream is still at this version."""
+    return NewEvents(stream, version, (), ())
 
 
 def fresh_ids(events: Sequence[Event]) -> list[str]:

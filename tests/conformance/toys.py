@@ -7,8 +7,8 @@ from uuid import uuid4
 from eventstore.codec import Codec
 from eventstore.database import Database, Table, Transaction
 from eventstore.events import Event, NewEvents, Recorded
-from eventstore.log import Command, Decision, Head
-from eventstore.notifier import DatabaseNotifier
+from eventstore.log import Appended, Command, Decision, Head
+from eventstore.notifier import DatabaseNotifier, Notifier
 from eventstore.store import EventStore
 
 
@@ -44,14 +44,19 @@ def nothing(*_: object) -> None:
 
 
 def store_on(
-    database: Database, inline: Callable[..., Any] = no_projection
+    database: Database,
+    inline: Callable[..., Any] = no_projection,
+    *,
+    codec: Codec = CODEC,
+    notifier: Notifier | None = None,
+    committed: Callable[[Appended], None] = nothing,
 ) -> EventStore:
     return EventStore(
         database,
-        CODEC,
-        DatabaseNotifier(database),
+        codec,
+        notifier or DatabaseNotifier(database),
         inline,
-        committed=nothing,
+        committed=committed,
         rolled_back=nothing,
         foreign=nothing,
     )

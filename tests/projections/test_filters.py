@@ -250,7 +250,7 @@ async def test_no_filter_selects_everything(filled: Database) -> None:
     for table in FILTERS:
         everything = {row.get("line", row["id"]) for row in WORLD[table]}
         assert await selected(filled, table, {}) == everything  # type: ignore[arg-type]
-        own = {NAME_OF_FILTER.get(table, table): {}}
+        own: Json = {NAME_OF_FILTER.get(table, table): {}}
         assert await selected(filled, table, own) == everything  # type: ignore[arg-type]
 
 

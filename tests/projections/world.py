@@ -240,9 +240,9 @@ class _Rest:
 
     def rows(self, table: str, column: str, value: Any) -> Iterator[Row]:
         for row in self.world[table]:
-            if value is not None and row[column] == value:
-                if _matches(self.world, table, self.filters, row):
-                    yield row
+            related = value is not None and row[column] == value
+            if related and _matches(self.world, table, self.filters, row):
+                yield row
 
     def one(self, table: str, column: str, value: Any) -> bool:
         return not self.asks(table) or any(self.rows(table, column, value))
@@ -333,7 +333,7 @@ def _truths(world: World, table: str, name: str, criterion: Row, row: Row) -> li
             parts = []
             for part in ("type", "name"):
                 questions = criterion.get(part) or {}
-                if any(value or (key == "any_" and value == []) for key, value in questions.items()):
+                if questions.get("any_") is not None or questions.get("not_any_"):
                     parts.append(_of_column(questions, row[f"state_{part}"]))
             return [_combined(criterion, parts)]
         case "flows", "deployment":

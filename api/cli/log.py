@@ -1,0 +1,171 @@
+"""`pluperfect log`: read, check, export and import the event log."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from api.cli.on_database import on_database
+from api.cli.progress import progress_bar
+from api.cli.terminal import Json, Yes, confirm, fail, print_json
+from api.settings import Settings
+from eventstore import log, transfer, verify
+from eventstore.codec import EVENTS, from_microseconds
+from eventstore.database import Database, Row
+from projections import catalogue, rebuild
+
+app = typer.Typer(
+    help="The event log: everything that ever happened, in order.", no_args_is_help=True
+)
+
+PAGE = 500
+"""Events read at a time."""
+
+
+@app.command("tail")
+def tail(
+    context: typer.Context,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="How many of the newest events to show.")
+    ] = 20,
+    after: Annotated[
+        int | None, typer.Option(min=0, help="Show every event after this position instead.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with new events as they come.")
+    ] = False,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Only this type, or with a * at the end all that begin so."),
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option(help="Only this stream, for example flow-run:0199…")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """Show the newest events."""
+
+    async def work(database: Database, _: Settings) -> None:
+        head = await log.head(database)
+        position = after if after is not None else await _back(database, head.position)
+        while True:
+            rows = await log.read_rows(database, database.dialect, position, limit=PAGE)
+            for row in rows:
+                if _wanted(row):
+                    typer.echo(_json_line(row) if json else _text_line(row))
+            if rows:
+                position = rows[-1][0]
+            elif not follow:
+                return
+            else:
+                await database.changed()
+
+    async def _back(database: Database, head: int) -> int:
+        """The position after which `lines` wanted events follow."""
+        found, until = 0, head
+        while until > 0:
+            start = max(0, until - PAGE)
+            rows = await log.read_rows(database, database.dialect, start, until, PAGE)
+            for row in reversed(rows):
+                if found == lines:
+                    return int(row[0])
+                found += _wanted(row)
+            until = start
+        return 0 if lines else head
+
+    def _wanted(row: Row) -> bool:
+        if stream is not None and row[1] != stream:
+            return False
+        return not types or any(
+            row[3].startswith(kind[:-1]) if kind.endswith("*") else row[3] == kind for kind in types
+        )
+
+    try:
+        on_database(context, work, read_only=True)
+    except BrokenPipeError:
+        raise typer.Exit(0) from None
+
+
+def _json_line(row: Row) -> str:
+    columns = dict(zip(EVENTS.columns, row, strict=True))
+    columns["data"] = msgspec.Raw(columns["data"].encode())
+    columns["hash"] = bytes(columns["hash"]).hex()
+    columns["recorded_at"] = from_microseconds(columns["recorded_at"])
+    return msgspec.json.encode(columns).decode()
+
+
+def _text_line(row: Row) -> str:
+    at = from_microseconds(row[5]).isoformat(timespec="milliseconds")
+    return f"{row[0]:>8}  {at}  {row[3]:<24} {row[1]}@{row[2]}  {row[7]}  {row[10]}"
+
+
+@app.command("verify")
+def verify_(context: typer.Context, json: Json = False) -> None:
+    """Check the whole log: no gap, no changed row, every version and time in order.
+
+    Exits with 1 if something is wrong.
+    """
+
+    async def work(database: Database, _: Settings) -> tuple[list[verify.Finding], log.Head]:
+        head = await log.head(database)
+        with progress_bar("Verifying") as progress:
+            found = await verify.verify(
+                database, lambda position: progress(position, head.position)
+            )
+        return found, head
+
+    findings, head = on_database(context, work, read_only=True)
+    if json:
+        print_json(findings)
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.kind}: {finding.text}")
+        if not findings:
+            typer.echo(
+                f"{head.position} events, no gap, no break in the hash chain "
+                f"(ends with {head.hash.hex()[:16]})."
+            )
+    if findings:
+        raise typer.Exit(1)
+
+
+@app.command("export")
+def export(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="File to write: JSON lines, compressed by zstd.")],
+) -> None:
+    """Write the log into a file. A server may go on running."""
+
+    async def work(database: Database, _: Settings) -> int:
+        head = await log.head(database)
+        with progress_bar("Exporting") as progress:
+            header = await transfer.export_log(
+                database, file, lambda position: progress(position, head.position)
+            )
+        return header.events
+
+    if file.exists():
+        fail(f"{file} is there already; choose another name or remove it first")
+    typer.echo(f"Wrote {on_database(context, work)} events to {file}.")
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A file that `log export` wrote.")],
+    yes: Yes = False,
+) -> None:
+    """Fill an empty log from a file, then fold the read models from it."""
+    confirm(f"Import {file} into the empty log of this database?", yes)
+
+    async def work(database: Database, _: Settings) -> int:
+        with progress_bar("Importing") as progress:
+            header = await transfer.import_log(
+                database, file, lambda position: progress(position, 0)
+            )
+        with progress_bar("Folding") as progress:
+            await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL, progress)
+        return header.events
+
+    typer.echo(f"Imported {on_database(context, work)} events.")

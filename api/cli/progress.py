@@ -1,0 +1,27 @@
+"""A progress bar on stderr for work that goes through the log; nothing where nobody watches."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function that is told the position reached and the one to reach."""
+    if not sys.stderr.isatty():
+        yield lambda position, until: None
+        return
+    # Rich is imported only for a terminal: it takes longer than most of the work.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    with Progress(
+        "[progress.description]{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        "events",
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda position, until: progress.update(task, completed=position, total=until)

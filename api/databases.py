@@ -1,0 +1,47 @@
+"""The database that the settings name: opened, or as a target for migrations."""
+
+from api.database_url import SqliteLocation, tls_context
+from api.settings import Settings, database_location
+from eventstore.database import Database
+from eventstore.migrate import Target
+
+
+def target_of(settings: Settings) -> Target:
+    """Where migrations go."""
+    location = database_location(settings)
+    timeout = settings.database_migration_timeout_seconds
+    if isinstance(location, SqliteLocation):
+        return Target(path=location.path, timeout_seconds=timeout)
+    return Target(
+        url=location.libpq_dsn, schema=settings.database_schema_name, timeout_seconds=timeout
+    )
+
+
+def open_database(
+    settings: Settings, *, timeout_seconds: float | None = None, read_only: bool = False
+) -> Database:
+    """The database, connecting when it is first used. `timeout_seconds` overrules the settings'.
+
+    The engines are imported here: a process needs one of them.
+    """
+    location = database_location(settings)
+    timeout = settings.database_timeout_seconds if timeout_seconds is None else timeout_seconds
+    if isinstance(location, SqliteLocation):
+        from eventstore.sqlite import SqliteDatabase
+
+        return SqliteDatabase(location.path, timeout, read_only=read_only)
+    from eventstore.postgres import PostgresDatabase, PostgresOptions
+
+    return PostgresDatabase(
+        PostgresOptions(
+            dsn=location.dsn,
+            schema=settings.database_schema_name,
+            timeout_seconds=timeout,
+            connect_timeout_seconds=settings.database_connection_timeout_seconds,
+            readers_max=settings.database_pool_size,
+            application_name=location.application_name or settings.database_application_name,
+            pgbouncer=location.pgbouncer,
+            tls=tls_context(location),
+            read_only=read_only,
+        )
+    )

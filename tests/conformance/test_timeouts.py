@@ -1,0 +1,117 @@
+"""Time limits: whoever waits too long is told so, and leaves everything as it was for the next."""
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from eventstore import committer, log, sqlite
+from eventstore.database import Database
+from eventstore.errors import DatabaseUnavailable
+from eventstore.migrate import Target
+from tests.conformance.toys import adding, store_on
+from tests.conftest import open_database
+
+SLOW = {
+    "sqlite": (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    ),
+    "postgres": "SELECT pg_sleep(30)",
+}
+
+
+@pytest.fixture
+async def hasty(target: Target) -> AsyncIterator[Database]:
+    """The test's database, opened by somebody with little patience."""
+    database = open_database(target, timeout_seconds=0.3)
+    yield database
+    await database.close()
+
+
+@contextmanager
+def write_lock_held(target: Target) -> Iterator[None]:
+    """Another process in the middle of a transaction that does not end."""
+    if target.path is not None:
+        lock = os.open(f"{target.path}.lock", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+        os.close(lock)
+        return
+    with psycopg.connect(target.url) as connection:
+        connection.execute(f"SELECT * FROM {target.schema}.log_head FOR UPDATE")
+        yield
+
+
+async def test_a_slow_query_is_refused_in_time(hasty: Database, backend: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(DatabaseUnavailable):
+        await hasty.fetch(SLOW[backend])
+    assert time.monotonic() - begun < 2
+
+
+async def test_slow_queries_leave_no_reader_busy(hasty: Database, backend: str) -> None:
+    many = sqlite.READERS_MAX * 3
+    slow = (hasty.fetch(SLOW[backend]) for _ in range(many))
+    results = await asyncio.gather(*slow, return_exceptions=True)
+    assert [type(result) for result in results] == [DatabaseUnavailable] * many
+    assert [row[0] for row in await hasty.fetch("SELECT 1")] == [1]
+
+
+async def test_readers_who_go_away_leave_no_reader_busy(database: Database, backend: str) -> None:
+    for _ in range(3):
+        gone = [
+            asyncio.create_task(database.fetch(SLOW[backend]))
+            for _ in range(sqlite.READERS_MAX * 2)
+        ]
+        await asyncio.sleep(0.05)
+        for reader in gone:
+            reader.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+    async with asyncio.timeout(3):
+        assert [row[0] for row in await database.fetch("SELECT 1")] == [1]
+
+
+async def test_a_command_given_up_while_another_process_writes_is_not_recorded(
+    hasty: Database, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "UNAVAILABLE_PAUSES_SECONDS", (0.01,))
+    store = store_on(hasty)
+    await store.open()
+    with write_lock_held(target):
+        begun = time.monotonic()
+        with pytest.raises(DatabaseUnavailable):
+            await store.submit(adding("n:1", 0, 1))
+        assert time.monotonic() - begun < 5
+        assert (await log.head(hasty)).position == 0, "reads go on"
+    written = await store.submit(adding("n:1", 0, 2))
+    assert written.recorded[0].position == 1
+    await store.close()
+
+
+async def test_a_write_waits_for_another_process_that_ends_in_time(
+    database: Database, target: Target
+) -> None:
+    store = store_on(database)
+    await store.open()
+    with write_lock_held(target):
+        writing = asyncio.create_task(store.submit(adding("n:1", 0, 1)))
+        await asyncio.sleep(0.1)
+        assert not writing.done()
+    assert (await writing).recorded[0].position == 1
+    await store.close()
+
+
+async def test_a_closed_database_refuses(target: Target) -> None:
+    database = open_database(target)
+    await database.fetch("SELECT 1")
+    await database.close()
+    await database.close()
+    if target.path is None:
+        return  # Postgres opens its connections when they are needed, also after a close.
+    with pytest.raises(DatabaseUnavailable):
+        await database.fetch("SELECT 1")

@@ -1,0 +1,129 @@
+"""Read models folded anew are the read models that were folded live."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from eventstore.codec import Codec
+from eventstore.database import Database, Transaction
+from eventstore.migrate import Target
+from eventstore.notifier import DatabaseNotifier
+from eventstore.store import EventStore
+from orchestration.flow_runs import FlowRunCreate
+from orchestration.flows import FlowCreate
+from orchestration.states import ProposedState, StateType
+from projections import catalogue, rebuild
+from projections.digests import table_digest
+from projections.inline import InlineProjector
+from services import flow_runs, flows
+from services.shell import Origin, Shell
+
+ORIGIN = Origin("tester")
+CODEC: Codec = catalogue.CODEC
+
+
+@pytest.fixture
+async def shell(database: Database):  # type: ignore[no-untyped-def]
+    projector = InlineProjector(catalogue.INLINE)
+    store = EventStore(
+        database,
+        CODEC,
+        DatabaseNotifier(database),
+        projector.fold,
+        committed=projector.committed,
+        rolled_back=projector.rolled_back,
+        foreign=projector.foreign,
+    )
+    await store.open()
+    yield Shell(store, projector)
+    await store.close()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _some_history(shell: Shell) -> None:
+    names = [f"flow-{n % 3}" for n in range(30)]
+
+    async def one(name: str, number: int) -> None:
+        document, _, _ = await flows.create(shell, FlowCreate(name=name), _now(), ORIGIN)
+        flow_id = document.split(b'"')[3].decode()
+        run, _, _ = await flow_runs.create(
+            shell,
+            FlowRunCreate(flow_id=flow_id, idempotency_key=f"key-{number % 20}"),
+            _now(),
+            ORIGIN,
+        )
+        run_id = run.split(b'"id":"')[1][:36].decode()
+        kinds: tuple[StateType, ...] = ("RUNNING", "COMPLETED" if number % 2 else "FAILED")
+        for kind in kinds:
+            await flow_runs.set_state(
+                shell, run_id, ProposedState(type=kind), force=False, now=_now(), origin=ORIGIN
+            )
+        if number % 5 == 0:
+            await flow_runs.delete(shell, run_id, ORIGIN)
+
+    await asyncio.gather(
+        *(one(name, number) for number, name in enumerate(names)), return_exceptions=True
+    )
+
+
+async def _digests(database: Database) -> dict[str, str]:
+    return {
+        model.table.name: await table_digest(database, model.table)
+        for projection in catalogue.INLINE
+        for model in projection.models
+    }
+
+
+async def test_live_and_rebuilt_are_the_same(shell: Shell, database: Database) -> None:
+    await _some_history(shell)
+    assert await rebuild.verify(database, CODEC, catalogue.ALL) == []
+
+
+async def test_a_changed_row_is_found(shell: Shell, database: Database) -> None:
+    await _some_history(shell)
+
+    async def damage(tx: Transaction) -> None:
+        await tx.execute("UPDATE flow_runs SET run_count = run_count + 1")
+
+    await database.transact(damage)
+    found = await rebuild.verify(database, CODEC, catalogue.INLINE)
+    assert [difference.table for difference in found] == ["flow_runs"]
+
+
+async def test_a_rebuild_heals_what_was_changed(shell: Shell, database: Database) -> None:
+    await _some_history(shell)
+    before = await _digests(database)
+
+    async def damage(tx: Transaction) -> None:
+        await tx.execute("DELETE FROM flow_run_states")
+        await tx.execute("UPDATE flow_runs SET document = '{}'")
+
+    await database.transact(damage)
+    assert await _digests(database) != before
+    await rebuild.rebuild(database, CODEC, catalogue.INLINE)
+    assert await _digests(database) == before
+
+
+async def test_a_reset_ends_with_the_same_rows(
+    shell: Shell, database: Database, target: Target
+) -> None:
+    await _some_history(shell)
+    before = await _digests(database)
+    position = await rebuild.reset(database, target, CODEC, catalogue.ALL)
+    assert position == shell.store.ring.head
+    assert await _digests(database) == before
+
+
+async def test_an_erased_log_is_empty_and_has_another_epoch(
+    shell: Shell, database: Database, target: Target
+) -> None:
+    await _some_history(shell)
+    await rebuild.reset(database, target, CODEC, catalogue.ALL, erase_log=True)
+    rows = await database.fetch("SELECT position, epoch FROM log_head")
+    assert rows[0][0] == 0
+    assert rows[0][1] != shell.store.epoch
+    assert await database.fetch("SELECT id FROM flow_runs") == []

@@ -1,0 +1,132 @@
+"""Real servers for tests: a process of their own on a database of the test's own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from eventstore.migrate import Target
+
+READY_SECONDS_MAX = 20.0
+"""How long a server may take until it answers; a busy machine is slow."""
+STOP_SECONDS_MAX = 10.0
+POLL_SECONDS = 0.01
+REPOSITORY = Path(__file__).parent.parent
+
+_SERVE = """
+import asyncio, signal, sys
+sys.setswitchinterval(0.0005)
+sys.path.insert(0, sys.argv[1])
+import os, uvloop
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from api.app import build
+from api.settings import load
+settings = load(os.environ).settings
+app = build(settings)
+async def main():
+    server = Server(app, address="127.0.0.1", port=settings.api_port, interface=Interfaces.ASGI,
+                    log_enabled=False)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
+    await server.serve()
+uvloop.run(main())
+"""
+
+
+def free_port() -> int:
+    """A port that nobody listens at right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class RunningServer:
+    """A server process and where it answers."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+    target: Target
+
+    @property
+    def url(self) -> str:
+        """Base URL of the API, without a slash at the end."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    def output(self) -> str:
+        """What the server printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def wait_until_ready(self) -> None:
+        """Return when the server answers; fail with its output if it does not."""
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server ended by itself:\n{self.output()}")
+            try:
+                if httpx.get(f"{self.url}/health", timeout=5.0).status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(POLL_SECONDS)
+        raise AssertionError(f"no answer within {READY_SECONDS_MAX} s:\n{self.output()}")
+
+    def stop(self) -> int:
+        """Ask the server to end; its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the server did not stop:\n{self.output()}") from None
+
+
+def environment(target: Target, home: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    """What a server on `target` finds in its environment: nothing of the machine's own settings."""
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("PLUPERFECT_", "PREFECT_"))}
+    if target.path is not None:
+        url = f"sqlite:///{target.path}"
+    else:
+        url = target.url
+        own["PLUPERFECT_DATABASE_SCHEMA_NAME"] = target.schema
+    return own | {"PLUPERFECT_HOME": str(home), "PLUPERFECT_DATABASE_URL": url} | dict(settings)
+
+
+def start(
+    target: Target, home: Path, *, workers: int = 1, settings: Mapping[str, str] | None = None
+) -> RunningServer:
+    """A server process on `target`, answering. `settings` are environment variables."""
+    port = free_port()
+    log = home / f"server-{port}.out"
+    home.mkdir(parents=True, exist_ok=True)
+    variables = {"PLUPERFECT_API_PORT": str(port), "PLUPERFECT_API_WORKERS": str(workers)}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE, str(REPOSITORY)],
+            cwd=home,
+            env=environment(target, home, variables | dict(settings or {})),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    server = RunningServer(process, port, log, target)
+    try:
+        server.wait_until_ready()
+    except AssertionError:
+        process.kill()
+        process.wait()
+        raise
+    return server
+
+
+def verify_digests(target: Target) -> None:
+    """Fail unless the read models equal what the log folds into. Runs after every server test."""
