@@ -11,6 +11,7 @@ from eventstore.committer import Committer, Hooks, Written
 from eventstore.database import Database, Transaction
 from eventstore.errors import DatabaseUnavailable, EventStoreError, LogCorrupted, LogReplaced
 from eventstore.events import Recorded
+from eventstore.line_head import LineHead
 from eventstore.log import Appended, Command, Head, Inline
 from eventstore.notifier import Notifier
 from eventstore.ring import Entry, Ring
@@ -46,6 +47,7 @@ class EventStore:
         self._foreign = foreign
         self.committer = Committer(database, codec, Hooks(self._fold, self._publish, rolled_back))
         self.ring = Ring(0)
+        self.lines = LineHead(0)
         self.epoch = ""
         self._missing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -54,6 +56,7 @@ class EventStore:
         """Find the end of the log and begin to write and to watch other processes."""
         head = await log.head(self.database)
         self.ring = Ring(head.position)
+        self.lines = LineHead(head.lines)
         self.epoch = head.epoch
         self.committer.start()
         if follow_others:
@@ -89,6 +92,7 @@ class EventStore:
         try:
             self._committed(appended)
         finally:
+            self.lines.advance(appended.after.lines)
             if appended.recorded:
                 facts = zip(appended.recorded, appended.rows, strict=True)
                 if not self.ring.publish([Entry(fact, row) for fact, row in facts]):
@@ -102,6 +106,7 @@ class EventStore:
                 head = await log.head(self.database)
                 if head.epoch != self.epoch:
                     raise LogReplaced(f"the log is now {head.epoch}, it was {self.epoch}")
+                self.lines.advance(head.lines)
                 while self.ring.head < head.position:
                     await self._take_in(head.position)
             except DatabaseUnavailable as error:
@@ -111,6 +116,7 @@ class EventStore:
                 # Never skipped: an unknown or missing event ends it for every reader of the ring.
                 logger.error("the log cannot be followed any further: %s", error)
                 self.ring.fail(error)
+                self.lines.fail(error)
                 return
             except Exception:
                 logger.exception("could not look for events of other processes")

@@ -1,9 +1,12 @@
 -- What runs print. Neither an event nor a read model: it cannot be folded again, so nothing that
 -- rebuilds or resets read models may touch it.
+--
+-- Lines have no id column: the id that the API shows follows from when a line came and its number
+-- (projections/log_lines.py). Nobody asks for a line by its id, and 36 characters per line cost a
+-- third of the time of writing it and an eighth of its space.
 
 CREATE TABLE IF NOT EXISTS log_lines (
   line BIGINT NOT NULL PRIMARY KEY,
-  id TEXT NOT NULL,
   created BIGINT NOT NULL,
   timestamp BIGINT NOT NULL,
   level BIGINT NOT NULL,

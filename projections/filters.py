@@ -478,7 +478,7 @@ class Relation(Struct, frozen=True):
     further: tuple["Relation", ...] = ()
     """Relations that the same related row has to satisfy."""
     few_by: tuple[str, ...] | None = None
-    """There may be millions of related rows; a filter on one of these fields finds some by index."""
+    """Related rows may be millions; a filter on one of these fields finds a few by an index."""
     always: bool = False
     """There always is one."""
 

@@ -1,17 +1,31 @@
 """What runs print: an append-only table beside the log.   Table: migrations/0003.log-lines.sql
 
 Not a projection: lines are not events, they cannot be folded again. They share the commits of the
-log, and its head counts them.
+log, and its head counts them: the number of a line is its place among all lines ever written.
 """
 
-from eventstore.database import Table, Transaction
+import csv
+import io
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
+
+from eventstore.codec import from_microseconds
+from eventstore.database import Dialect, Reader, Row, Table, Transaction
 from eventstore.log import Effect
+from projections import queries
+from projections.filters import Filters, LogFilter
+from projections.sorting import LogSort
+
+CSV_PAGE_LINES = 1_000
+"""Lines read from the database at a time while a CSV file is sent."""
 
 TABLE = Table(
     "log_lines",
     {
         "line": "bigint",
-        "id": "text",
         "created": "bigint",
         "timestamp": "bigint",
         "level": "bigint",
@@ -22,6 +36,109 @@ TABLE = Table(
     },
     key=("line",),
 )
+
+_encode = msgspec.json.Encoder().encode
+
+
+class LogLine(Struct, frozen=True):
+    """A line as the API shows it."""
+
+    id: str
+    created: datetime | None
+    updated: datetime | None
+    name: str
+    level: int
+    message: str
+    timestamp: datetime
+    flow_run_id: str | None
+    task_run_id: str | None
+
+
+def shown(row: Row) -> LogLine:
+    """A row of the table as the API shows it."""
+    line, created, timestamp, level, name, message, flow_run_id, task_run_id = row
+    came = from_microseconds(created)
+    return LogLine(
+        line_id(line, created),
+        came,
+        came,
+        name,
+        level,
+        message,
+        from_microseconds(timestamp),
+        flow_run_id,
+        task_run_id,
+    )
+
+
+def line_id(line: int, created: int) -> str:
+    """The id of a line: a UUIDv7 of the time it came, with its number where others are random."""
+    text = f"{created // 1000 & 0xFFFF_FFFF_FFFF:012x}"
+    high, low = line >> 62, 1 << 63 | line & 0x3FFF_FFFF_FFFF_FFFF
+    tail = f"{low:016x}"
+    return f"{text[:8]}-{text[8:]}-{0x7000 | high:04x}-{tail[:4]}-{tail[4:]}"
+
+
+async def page(
+    reader: Reader,
+    dialect: Dialect,
+    asked: LogFilter | None,
+    sort: LogSort,
+    *,
+    limit: int,
+    offset: int = 0,
+) -> bytes:
+    """The matching lines in order, as a JSON array."""
+    query = queries.page(
+        "log_lines",
+        ", ".join(TABLE.columns),
+        Filters(logs=asked),
+        sort,
+        dialect,
+        limit=limit,
+        offset=offset,
+    )
+    rows = await reader.fetch(query.sql, *query.params)
+    return _encode([shown(row) for row in rows])
+
+
+AFTER = (
+    f"SELECT {', '.join(TABLE.columns)} FROM log_lines "
+    "WHERE line > $1 AND line <= $2 ORDER BY line LIMIT $3"
+)
+
+
+async def after(reader: Reader, line: int, until: int, limit: int) -> Sequence[Row]:
+    """Rows with a number > `line` and <= `until` in order of arrival, `limit` at most.
+
+    Fewer than `limit` are all there are; numbers of deleted lines are missing.
+    """
+    return await reader.fetch(AFTER, line, until, limit)
+
+
+CSV_PAGE = (
+    "SELECT timestamp, line, level, flow_run_id, task_run_id, message FROM log_lines "
+    "WHERE flow_run_id = $1 AND (timestamp, line) > ($2, $3) ORDER BY timestamp, line LIMIT $4"
+)
+CSV_COLUMNS = ("timestamp", "level", "flow_run_id", "task_run_id", "message")
+
+
+async def csv_pages(reader: Reader, flow_run_id: str) -> AsyncIterator[bytes]:
+    """All lines of a flow run and its task runs, oldest first, as the parts of a CSV file."""
+    text = io.StringIO()
+    write = csv.writer(text).writerow
+    write(CSV_COLUMNS)
+    timestamp, line = -(2**63), 0
+    while True:
+        rows = await reader.fetch(CSV_PAGE, flow_run_id, timestamp, line, CSV_PAGE_LINES)
+        for timestamp, line, level, flow_run, task_run, message in rows:  # noqa: B007
+            write((from_microseconds(timestamp), level, flow_run, task_run, message))
+        yield text.getvalue().encode()
+        if len(rows) < CSV_PAGE_LINES:
+            return
+        text.seek(0)
+        text.truncate()
+
 
 DELETE_OF_FLOW_RUN = "DELETE FROM log_lines WHERE flow_run_id = $1"
 

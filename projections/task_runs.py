@@ -9,7 +9,6 @@ from eventstore.events import Recorded
 from orchestration.documents import document, parse
 from orchestration.flow_runs import FlowRunDeleted
 from orchestration.states import State
-from orchestration.task_run_reports import read_report
 from orchestration.task_runs import (
     TaskRun,
     TaskRunDeleted,
@@ -17,6 +16,7 @@ from orchestration.task_runs import (
     TaskRunReported,
     TaskRunStateSet,
     evolve,
+    report_of,
 )
 from projections.columns import json_array, micros
 from projections.entities import entity_id, evolved, own_row
@@ -127,7 +127,7 @@ def apply(rows: Rows, recorded: Recorded[Any]) -> None:
                 _cache(rows, run.state, recorded.recorded_at)
         case TaskRunReported() if run is not None:
             # In the history even if a newer state was reported before.
-            state = read_report(event.emission).state
+            state = report_of(event).state
             rows.put(TASK_RUN_STATES, (state.id,), render_state(state, run.id))
         case TaskRunDeleted():
             rows.cascade(TASK_RUN_STATES, STATES_OF_TASK_RUN, id_, lambda row: row[1] == id_)

@@ -1,13 +1,16 @@
 """What can be done with flow runs: gather the facts, let the decider decide, append."""
 
+import asyncio
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 
-from eventstore.database import Transaction
+from msgspec import Struct
+
+from eventstore.committer import Written
 from eventstore.errors import AlreadyRecorded
 from eventstore.events import Event, NewEvents
 from eventstore.ids import new_id
-from eventstore.log import Decision
 from orchestration import task_rules, task_runs
 from orchestration.flow_rules import policy_for
 from orchestration.flow_runs import (
@@ -15,6 +18,7 @@ from orchestration.flow_runs import (
     DeleteFlowRun,
     FlowRun,
     FlowRunCreate,
+    FlowRunEvent,
     FlowRunStateSet,
     FlowRunUpdate,
     OrphanFlowRun,
@@ -30,7 +34,7 @@ from orchestration.flow_runs import (
 from orchestration.flows import Flow
 from orchestration.identifiers import Labels
 from orchestration.names import slug
-from orchestration.refusals import MissingReference
+from orchestration.refusals import MissingReference, NotFound
 from orchestration.states import (
     PENDING,
     ProposedState,
@@ -39,14 +43,18 @@ from orchestration.states import (
     proposed,
 )
 from orchestration.surroundings import Neighbour, Surroundings
+from orchestration.task_runs import TaskRun
 from orchestration.transition import FlowFacts, OrchestrationResult, TaskFacts
 from projections import flow_runs, log_lines
 from projections.flow_runs import FLOW_RUNS
 from projections.flows import FLOWS
 from projections.task_runs import TASK_RUNS
-from services.shell import Decided, Done, Origin, Shell, fresh_ids, natural_id
+from services.shell import Decided, Done, Once, Origin, Shell, fresh_ids, natural_id, unchanged
 
 CATEGORY = "flow-run"
+
+ORPHANS_PER_COMMIT_MAX = 500
+"""Subflow runs that lose their parent in one transaction."""
 
 
 def run_name() -> str:
@@ -60,75 +68,56 @@ async def create(
     """Create a flow run: its shown form, whether it is new, and the log's position after it.
 
     A run that exists under the same idempotency key is answered as it is. Raises MissingReference
-    if the flow does not exist.
+    if the flow or the parent task run does not exist, NotFound if the work pool does not.
     """
+    if body.work_pool_name is not None:
+        # Work pools are an entity that is still to come: whatever the name, there is none.
+        raise NotFound(f'Work pool "{body.work_pool_name}"')
     database = shell.store.database
+    id_ = new_id()
+    once: Once | None = None
     if body.idempotency_key is not None:
         held = await flow_runs.by_idempotency_key(database, body.flow_id, body.idempotency_key, now)
         if held is not None:
             return held, False, None
-    id_, events, more = await _created(shell, body, now)
-    if body.idempotency_key is None:
-        done = await shell.create(FLOW_RUNS, CATEGORY, id_, events, origin, more)
-    else:
-        done = await _create_once(shell, body, id_, events, more, origin)
-        if done.written is None or not done.written.recorded:
-            # Somebody else was quicker; if that run is gone again already, this is a new one.
-            return await create(shell, body, now, origin)
+        once = Once(
+            f"flow-run-key:{body.flow_id}:{body.idempotency_key}",
+            flow_runs.ID_BY_IDEMPOTENCY_KEY,
+            (body.idempotency_key, body.flow_id),
+        )
+    name, state = run_name(), _first_state(body.state, now)
+
+    async def decide_first(run: FlowRun | None, fresh: bool) -> Decided[None]:
+        around = await _around(shell, body.flow_id, body.parent_task_run_id, fresh)
+        if body.parent_task_run_id is not None and around.parent is None:
+            raise MissingReference("Task run", body.parent_task_run_id)
+        command = CreateFlowRun(
+            id=id_,
+            body=body,
+            state=state,
+            name=name,
+            around=around.named,
+            flow_labels=(around.flow.labels or {}) if around.flow else {},
+        )
+        events = decide(command, run)
+        return Decided(events, None, more=_with_it(around, id_, events[-1], now))
+
+    done = await shell.create(FLOW_RUNS, CATEGORY, id_, decide_first, origin, once)
+    if done is None:
+        # Somebody else was quicker; if that run is gone again already, this is a new one.
+        return await create(shell, body, now, origin)
     if done.row is None:
         shown = await flow_runs.by_id(database, id_, now)
-        return shown or b"null", True, done.position
+        if shown is None:
+            raise NotFound("Flow run", id_)  # Deleted within the last milliseconds.
+        return shown, True, done.position
     return flow_runs.shown_row(done.row, now), True, done.position
-
-
-async def _created(
-    shell: Shell, body: FlowRunCreate, now: datetime
-) -> tuple[str, list[Event], list[NewEvents]]:
-    _, flow = await shell.load(FLOWS, f"flow:{body.flow_id}", body.flow_id)
-    around = await _around(shell, flow, body.parent_task_run_id)
-    if body.parent_task_run_id is not None and around.parent_task_run is None:
-        raise MissingReference("Task run", body.parent_task_run_id)
-    id_ = new_id()
-    command = CreateFlowRun(
-        id=id_,
-        body=body,
-        state=_first_state(body.state, now),
-        name=run_name(),
-        around=around,
-        flow_labels=(flow.labels or {}) if flow else {},
-    )
-    events: list[Event] = [*decide(command, None)]
-    more = await _mirrored(shell, id_, body.parent_task_run_id, events[-1], now)
-    return id_, events, more
 
 
 def _first_state(wanted: ProposedState | None, now: datetime) -> State:
     if wanted is None:
         return new_state(PENDING, new_id(), now)
     return proposed(wanted, new_id(), now)
-
-
-async def _create_once(
-    shell: Shell,
-    body: FlowRunCreate,
-    id_: str,
-    events: list[Event],
-    more: list[NewEvents],
-    origin: Origin,
-) -> Done[None]:
-    """Create the run unless its idempotency key was taken meanwhile: then nothing is recorded."""
-    key = body.idempotency_key
-    own = NewEvents(f"{CATEGORY}:{id_}", 0, events, fresh_ids(events))
-
-    async def decide_under_lock(tx: Transaction) -> Decision:
-        if await tx.fetch(flow_runs.ID_BY_IDEMPOTENCY_KEY, key, body.flow_id):
-            return Decision()
-        return Decision(appends=(own, *more))
-
-    written = await shell.execute_serially(
-        f"flow-run-key:{body.flow_id}:{key}", decide_under_lock, origin
-    )
-    return Done(None, written, shell.recent_row(FLOW_RUNS, id_))
 
 
 async def set_state(
@@ -149,59 +138,78 @@ async def set_state(
     facts = FlowFacts(now=now, pause_key=state.id)
     rules = policy_for(force)
 
-    async def decide_state(run: FlowRun | None) -> Decided[OrchestrationResult]:
+    async def decide_state(run: FlowRun | None, fresh: bool) -> Decided[OrchestrationResult]:
         run = existing(run, id_)
-        _, flow = await shell.load(FLOWS, f"flow:{run.flow_id}", run.flow_id)
-        around = await _around(shell, flow, run.parent_task_run_id)
+        around = await _around(shell, run.flow_id, run.parent_task_run_id, fresh)
         settled = settle(
-            SetFlowRunState(id=id_, proposed=state, rules=rules, facts=facts, around=around), run
+            SetFlowRunState(id=id_, proposed=state, rules=rules, facts=facts, around=around.named),
+            run,
         )
         if settled.event is None:
             return Decided((), settled.answer)
-        more = await _mirrored(shell, id_, run.parent_task_run_id, settled.event, now)
+        more = _with_it(around, id_, settled.event, now)
         event_ids = None if transition_id is None else (natural_id(id_, transition_id),)
         return Decided((settled.event,), settled.answer, event_ids, more)
 
     try:
-        return await shell.execute(FLOW_RUNS, CATEGORY, id_, decide_state, origin)
+        return await shell.execute_with_facts(FLOW_RUNS, CATEGORY, id_, decide_state, origin)
     except AlreadyRecorded as repeat:
         recorded = await shell.store.read_position(repeat.position)
-        return Done(answer_from(recorded.event), None)
+        assert recorded is not None
+        return Done(answer_from(recorded.event), Written([recorded], repeat.position))
 
 
-async def _around(shell: Shell, flow: Flow | None, parent_task_run_id: str | None) -> Surroundings:
-    """The entities that an emission of this run names. Deployments and pools join here later."""
-    parent: Neighbour | None = None
-    if parent_task_run_id is not None:
-        _, task_run = await shell.load(
-            TASK_RUNS, f"task-run:{parent_task_run_id}", parent_task_run_id
+class _Around(Struct, frozen=True):
+    """The entities that a flow run's events mention, as they were loaded. Deployments and work
+    pools join here later."""
+
+    flow_stream: tuple[str, int]
+    flow: Flow | None
+    parent_stream: tuple[str, int]
+    parent: TaskRun | None
+
+    @property
+    def named(self) -> Surroundings:
+        """What an emission says about them."""
+        flow, parent = self.flow, self.parent
+        return Surroundings(
+            flow=None if flow is None else Neighbour(flow.id, flow.name, flow.tags),
+            parent_task_run=(
+                None if parent is None else Neighbour(parent.id, parent.name, parent.tags)
+            ),
         )
-        if task_run is not None:
-            parent = Neighbour(task_run.id, task_run.name, task_run.tags)
-    return Surroundings(
-        flow=None if flow is None else Neighbour(flow.id, flow.name, flow.tags),
-        parent_task_run=parent,
-    )
 
 
-async def _mirrored(
-    shell: Shell, id_: str, parent_task_run_id: str | None, event: Event, now: datetime
-) -> list[NewEvents]:
-    """The parent task run of a subflow takes on the same state, in the same transaction."""
-    if parent_task_run_id is None or not isinstance(event, FlowRunStateSet):
-        return []
-    stream = f"task-run:{parent_task_run_id}"
-    version, task_run = await shell.load(TASK_RUNS, stream, parent_task_run_id)
-    if task_run is None:
-        return []
-    command = task_runs.SetTaskRunState(
-        id=parent_task_run_id,
-        proposed=parent_state(event, id_, new_id(), now),
-        rules=task_rules.MINIMAL,
-        facts=TaskFacts(now=now),
+async def _around(
+    shell: Shell, flow_id: str, parent_task_run_id: str | None, fresh: bool
+) -> _Around:
+    stream = f"flow:{flow_id}"
+    version, flow = await shell.neighbour(FLOWS, stream, flow_id, fresh=fresh)
+    if parent_task_run_id is None:
+        return _Around((stream, version), flow, ("", 0), None)
+    parent_stream = f"task-run:{parent_task_run_id}"
+    parent_version, parent = await shell.load(
+        TASK_RUNS, parent_stream, parent_task_run_id, fresh=fresh
     )
-    events = task_runs.decide(command, task_run)
-    return [NewEvents(stream, version, events, fresh_ids(events))]
+    return _Around((stream, version), flow, (parent_stream, parent_version), parent)
+
+
+def _with_it(around: _Around, id_: str, event: FlowRunEvent, now: datetime) -> list[NewEvents]:
+    """What is recorded together with a new state: that the flow is still what it was, and the same
+    state for the task run that a subflow run belongs to."""
+    more: list[NewEvents] = []
+    if around.flow is not None:
+        more.append(unchanged(*around.flow_stream))
+    if around.parent is not None and isinstance(event, FlowRunStateSet):
+        command = task_runs.SetTaskRunState(
+            id=around.parent.id,
+            proposed=parent_state(event, id_, new_id(), now),
+            rules=task_rules.MINIMAL,
+            facts=TaskFacts(now=now),
+        )
+        events = task_runs.decide(command, around.parent)
+        more.append(NewEvents(*around.parent_stream, events, fresh_ids(events)))
+    return more
 
 
 async def update(shell: Shell, id_: str, body: FlowRunUpdate, origin: Origin) -> Done[None]:
@@ -229,19 +237,51 @@ async def delete(shell: Shell, id_: str, origin: Origin) -> Done[None]:
 
     Subflow runs stay, without their parent.
     """
-    orphans = await flow_runs.children(shell.store.database, id_)
-    for orphan in orphans:
-        await _orphan(shell, orphan, origin)
+    database = shell.store.database
+    children = await flow_runs.children(database, id_)
+    while len(children) > ORPHANS_PER_COMMIT_MAX:
+        # Too many for one transaction; these know of no parent a moment before it is gone.
+        some, children = children[:ORPHANS_PER_COMMIT_MAX], children[ORPHANS_PER_COMMIT_MAX:]
+        await asyncio.gather(*(_orphan(shell, child, origin) for child in some))
 
-    async def decide_delete(run: FlowRun | None) -> Decided[None]:
+    async def decide_delete(run: FlowRun | None, fresh: bool) -> Decided[None]:
         events = decide(DeleteFlowRun(id=id_), run)
-        return Decided(events, None, effects=(log_lines.deletion(id_),))
+        left = await flow_runs.children(database, id_) if fresh else children
+        more = await orphaned(shell, left, fresh)
+        return Decided(events, None, more=more, effects=(log_lines.deletion(id_),))
 
-    return await shell.execute(FLOW_RUNS, CATEGORY, id_, decide_delete, origin)
+    return await shell.execute_with_facts(FLOW_RUNS, CATEGORY, id_, decide_delete, origin)
+
+
+async def delete_all(shell: Shell, ids: Sequence[str], origin: Origin) -> list[str]:
+    """Forget flow runs, and say which of them were there to be forgotten."""
+    done = await asyncio.gather(*(_delete_if_there(shell, id_, origin) for id_ in ids))
+    return [id_ for id_, deleted in zip(ids, done, strict=True) if deleted]
+
+
+async def _delete_if_there(shell: Shell, id_: str, origin: Origin) -> bool:
+    try:
+        await delete(shell, id_, origin)
+    except NotFound:
+        return False
+    return True
+
+
+async def orphaned(shell: Shell, ids: Sequence[str], fresh: bool) -> list[NewEvents]:
+    """What makes subflow runs forget their parent task run, to go with the parent's deletion."""
+    more: list[NewEvents] = []
+    for id_ in ids:
+        stream = f"{CATEGORY}:{id_}"
+        version, run = await shell.load(FLOW_RUNS, stream, id_, fresh=fresh)
+        events: list[FlowRunEvent] = decide(OrphanFlowRun(id=id_), run)
+        if events:
+            more.append(NewEvents(stream, version, events, fresh_ids(events)))
+    return more
 
 
 async def _orphan(shell: Shell, id_: str, origin: Origin) -> None:
     async def decide_orphan(run: FlowRun | None) -> Decided[None]:
-        return Decided(decide(OrphanFlowRun(id=id_), run), None)
+        events: list[Event] = [*decide(OrphanFlowRun(id=id_), run)]
+        return Decided(events, None)
 
     await shell.execute(FLOW_RUNS, CATEGORY, id_, decide_orphan, origin)

@@ -60,11 +60,17 @@ async def update(shell: Shell, id_: str, body: FlowUpdate, origin: Origin) -> Do
 
 async def delete(shell: Shell, id_: str, origin: Origin) -> Done[None]:
     """Forget a flow and its runs, the runs first. Raises NotFound."""
-    while ids := await flow_runs.some_of_flow(shell.store.database, id_):
-        for run_id in ids:
-            await flow_run_commands.delete(shell, run_id, origin)
 
     async def decide_delete(flow: Flow | None) -> Decided[None]:
         return Decided(decide(DeleteFlow(id=id_), flow), None)
 
-    return await shell.execute(FLOWS, CATEGORY, id_, decide_delete, origin)
+    await _delete_runs(shell, id_, origin)
+    done = await shell.execute(FLOWS, CATEGORY, id_, decide_delete, origin)
+    # A run that began while the others were deleted. No more can begin: there is no flow.
+    await _delete_runs(shell, id_, origin)
+    return done
+
+
+async def _delete_runs(shell: Shell, id_: str, origin: Origin) -> None:
+    while ids := await flow_runs.some_of_flow(shell.store.database, id_):
+        await flow_run_commands.delete_all(shell, ids, origin)

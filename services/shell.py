@@ -134,14 +134,32 @@ class Shell:
         model: Model[V],
         category: str,
         key: str,
-        decide: Callable[[V | None, bool], Awaitable[Decided[A]]],
+        decide: Callable[[V | None], Awaitable[Decided[A]]],
         origin: Origin,
     ) -> Done[A]:
         """Carry out a command on one entity.
 
+        Raises refusals of the domain, AlreadyRecorded for a repeated natural key, and what
+        `eventstore.execute.execute` raises.
+        """
+
+        async def decide_alone(entity: V | None, fresh: bool) -> Decided[A]:
+            return await decide(entity)
+
+        return await self.execute_with_facts(model, category, key, decide_alone, origin)
+
+    async def execute_with_facts(
+        self,
+        model: Model[V],
+        category: str,
+        key: str,
+        decide: Callable[[V | None, bool], Awaitable[Decided[A]]],
+        origin: Origin,
+    ) -> Done[A]:
+        """Like `execute`, for a decision that looks at other entities as well.
+
         `decide(entity, fresh)` is asked again after a conflict, then with `fresh` set: what it
-        gathers from elsewhere has to be read past every cache. Raises refusals of the domain,
-        AlreadyRecorded for a repeated natural key, and what `eventstore.execute.execute` raises.
+        gathers has to be read past every cache.
         """
         stream = f"{category}:{key}"
 
@@ -174,7 +192,7 @@ class Shell:
         origin: Origin,
         once: Once | None = None,
     ) -> Done[A] | None:
-        """Carry out a command that begins a stream; `decide` as in `execute`.
+        """Carry out a command that begins a stream; `decide` as in `execute_with_facts`.
 
         That the stream is new is believed until the append says otherwise. None if the natural key
         `once` is taken: then nothing is recorded.

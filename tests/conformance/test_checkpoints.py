@@ -12,7 +12,11 @@ async def test_a_follower_that_never_ran_has_no_checkpoint(database: Database) -
 
 
 async def test_a_checkpoint_moves_and_each_follower_has_its_own(database: Database) -> None:
-    for checkpoint in (Checkpoint("feed", 1, 5), Checkpoint("other", 3, 1), Checkpoint("feed", 2, 9)):
+    for checkpoint in (
+        Checkpoint("feed", 1, 5),
+        Checkpoint("other", 3, 1),
+        Checkpoint("feed", 2, 9),
+    ):
 
         async def save(tx: Transaction, checkpoint: Checkpoint = checkpoint) -> None:
             await checkpoints.save(tx, checkpoint)

@@ -32,9 +32,7 @@ async def test_a_closed_store_refuses(database: Database) -> None:
         await store.submit(adding("n:1", 0, 1))
 
 
-async def test_giving_up_a_close_does_not_stop_the_commit(
-    database: Database, backend: str
-) -> None:
+async def test_giving_up_a_close_does_not_stop_the_commit(database: Database, backend: str) -> None:
     gate = Gate(backend)
     store = store_on(database, gate.hold)
     await store.open()

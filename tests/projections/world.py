@@ -171,7 +171,6 @@ def build(seed: int) -> World:
     world["log_lines"] = [
         {
             "line": line,
-            "id": new_id(),
             "created": BASE,
             "timestamp": chance.choice(TIMES),
             "level": chance.choice((10, 20, 30)),
