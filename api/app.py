@@ -1,25 +1,27 @@
 """The composition root: settings in, a runnable application out. Only here things are wired."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
-from litestar.handlers import ASGIRouteHandler, asgi
+from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler, asgi
+from litestar.plugins.core import MsgspecDIPlugin
 
+from api import csrf
 from api.databases import open_database
 from api.http import Api, Gate
 from api.routes import areas
 from api.server import Server
 from api.settings import Settings
-from projections.catalogue import CODEC, INLINE
+from projections.catalogue import CODEC, DERIVED, INLINE
 
 
 def build(settings: Settings) -> Litestar:
     """The application on a migrated database."""
-    server = Server(settings, open_database(settings), CODEC, INLINE)
+    server = Server(settings, open_database(settings), CODEC, INLINE, DERIVED)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -29,12 +31,21 @@ def build(settings: Settings) -> Litestar:
         finally:
             await server.close()
 
-    return Litestar(
-        [_api(server, settings)],
+    return _Application(
+        [_api(server, settings), *(_pages(server) if settings.ui_enabled else ())],
         lifespan=[lifespan],
         openapi_config=None,
         exception_handlers={HTTPException: _litestar_refused},
     )
+
+
+class _Application(Litestar):
+    """Litestar without what it adds by itself for libraries whose types we do not use."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[Any]) -> list[Any]:
+        # Pydantic alone, which is installed because the command line needs it, is 0.1 s of imports.
+        return [*plugins, MsgspecDIPlugin()]
 
 
 def _api(server: Server, settings: Settings) -> ASGIRouteHandler:
@@ -43,11 +54,17 @@ def _api(server: Server, settings: Settings) -> ASGIRouteHandler:
         cors_origins=settings.api_cors_allowed_origins,
         cors_methods=settings.api_cors_allowed_methods,
         cors_headers=settings.api_cors_allowed_headers,
-        csrf=None,
+        csrf=csrf.check if settings.api_csrf_protection_enabled else None,
     )
     api = Api(server, gate)
     api.add(areas())
     return asgi(settings.api_base_path, is_mount=True, copy_scope=False)(api.__call__)
+
+
+def _pages(server: Server) -> Sequence[HTTPRouteHandler]:
+    from api.ui.pages import pages  # A server without pages does not need them.
+
+    return pages(server)
 
 
 def _litestar_refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -7,7 +7,7 @@ and for an invalid body a list that names each place.
 import logging
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
 
@@ -68,6 +68,7 @@ _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
 _MISSING = re.compile(r"Object missing required field `([^`]+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]+)`")
 _KINDS: Sequence[tuple[re.Pattern[str], str]] = (
+    (re.compile(re.escape("matching regex '^[0-9a-fA-F]{8}-?")), "uuid_parsing"),
     (re.compile(r"matching regex"), "string_pattern_mismatch"),
     (re.compile(r"Invalid enum value"), "enum"),
     (re.compile(r"Invalid RFC3339"), "datetime_from_date_parsing"),
@@ -86,8 +87,8 @@ _KINDS: Sequence[tuple[re.Pattern[str], str]] = (
 )
 
 
-def invalid_body(error: Exception, body: bytes) -> HttpError:
-    """422 for a body that is not JSON or not what the endpoint takes."""
+def invalid_body(error: Exception, body: bytes, kind: Any = None) -> HttpError:
+    """422 for a body that is not JSON or not what the endpoint takes, which is `kind`."""
     if not body:
         return invalid(("body",), "missing", "Field required")
     if not isinstance(error, msgspec.ValidationError):
@@ -103,13 +104,39 @@ def invalid_body(error: Exception, body: bytes) -> HttpError:
         for name, index in _STEP.findall(place.group(1)):
             loc.append(name or int(index or 0))
             given = _inside(given, loc[-1])
-    for pattern, kind in ((_MISSING, "missing"), (_UNKNOWN, "extra_forbidden")):
+    if place is None and _MISSING.search(message):
+        return _fields_missing(kind, content)
+    for pattern, fault in ((_MISSING, "missing"), (_UNKNOWN, "extra_forbidden")):
         found = pattern.search(message)
         if found is not None:
             loc.append(found.group(1))
-            return invalid(loc, kind, message, given, content)
-    kind = next((kind for pattern, kind in _KINDS if pattern.search(message)), "value_error")
-    return invalid(loc, kind, message, given, content)
+            return invalid(loc, fault, message, given, content)
+    fault = next((fault for pattern, fault in _KINDS if pattern.search(message)), "value_error")
+    if place is None and get_origin(kind) is dict:
+        fault = "dict_type"
+    return invalid(loc, fault, message, given, content)
+
+
+def _fields_missing(kind: type[msgspec.Struct], content: dict[str, Any]) -> HttpError:
+    """422 that names every field that a body lacks; the decoder stops at the first."""
+    errors = [
+        {
+            "type": "missing",
+            "loc": ["body", field.encode_name],
+            "msg": "Field required",
+            "input": content,
+        }
+        for field in msgspec.structs.fields(kind)
+        if field.required and field.encode_name not in content
+    ]
+    return HttpError(
+        422,
+        {
+            "exception_message": "Invalid request received.",
+            "exception_detail": errors,
+            "request_body": content,
+        },
+    )
 
 
 def _inside(given: Any, step: str | int) -> Any:

@@ -220,7 +220,7 @@ def decoded(endpoint: Endpoint[B], body: bytes) -> B:
             return parse(kind, body)
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid_body(error, body) from None
+        raise invalid_body(error, body, kind) from None
 
 
 class Api:
@@ -320,7 +320,7 @@ class Gate:
         csrf: Callable[[Call], None] | None,
     ) -> None:
         self._authorization = (
-            b"Basic " + b64encode(auth_string.encode()) if auth_string is not None else None
+            basic(auth_string) if auth_string is not None else None
         )
         self._origins = frozenset(cors_origins)
         self._methods = ", ".join(
@@ -330,6 +330,16 @@ class Gate:
         ).encode()
         self._cors_headers = None if "*" in cors_headers else ", ".join(cors_headers).encode()
         self._csrf = csrf
+
+    @property
+    def guarded(self) -> bool:
+        """Whether callers have to authenticate."""
+        return self._authorization is not None
+
+    def knows(self, token: str) -> bool:
+        """Whether this is the authentication string, as a websocket sends it."""
+        given = b"Basic " + b64encode(token.encode(errors="replace"))
+        return self._authorization is not None and same(given, self._authorization)
 
     def admit(self, call: Call, endpoint: Endpoint[Any]) -> None:
         """Raise HttpError unless this call may be carried out."""
@@ -404,6 +414,11 @@ def _check_version(version: bytes) -> None:
         )
     if len(_known_versions) < _KNOWN_VERSIONS_MAX:
         _known_versions.add(version)
+
+
+def basic(auth_string: str) -> bytes:
+    """The header that presents `user:password` as basic authentication."""
+    return b"Basic " + b64encode(auth_string.encode())
 
 
 def same(given: bytes, expected: bytes) -> bool:

@@ -14,17 +14,19 @@ SEGMENTS_MAX = 16
 
 
 class _Node(Generic[T]):
-    __slots__ = ("children", "parameter", "target")
+    __slots__ = ("any", "children", "id", "target")
 
     def __init__(self) -> None:
         self.children: dict[str, _Node[T]] = {}
-        self.parameter: tuple[str, str, _Node[T]] | None = None
-        """Name, kind (`uuid` or `str`) and what follows."""
+        self.id: tuple[str, _Node[T]] | None = None
+        """Name of a parameter of kind `uuid`, and what follows."""
+        self.any: tuple[str, _Node[T]] | None = None
+        """Name of a parameter of kind `str`, and what follows."""
         self.target: T | None = None
 
 
 class Router(Generic[T]):
-    """Finds the target of a path. A literal segment goes before a parameter."""
+    """Finds the target of a path. A literal segment goes before an id, an id before any text."""
 
     def __init__(self) -> None:
         self._root: _Node[T] = _Node()
@@ -37,34 +39,47 @@ class Router(Generic[T]):
                 node = node.children.setdefault(segment, _Node())
                 continue
             name, _, kind = segment[1:-1].partition(":")
-            if node.parameter is None:
-                node.parameter = (name, kind, _Node())
-            elif node.parameter[:2] != (name, kind):
-                raise ValueError(f"{template}: here a path has {node.parameter[0]} already")
-            node = node.parameter[2]
+            place = "id" if kind == "uuid" else "any"
+            known: tuple[str, _Node[T]] | None = getattr(node, place)
+            if known is None:
+                known = (name, _Node())
+                setattr(node, place, known)
+            elif known[0] != name:
+                raise ValueError(f"{template}: here a path has {known[0]} already")
+            node = known[1]
         if node.target is not None:
             raise ValueError(f"{template} is taken")
         node.target = target
 
     def find(self, path: str) -> tuple[T, dict[str, str]] | None:
-        """The target of a path with its parameters (ids dashed, lower case), or None."""
-        node = self._root
+        """The target of a path, and its parameters (ids dashed, lower case); None if there is none."""
         parameters: dict[str, str] = {}
-        for segment in path.split("/", SEGMENTS_MAX):
-            if not segment:
-                continue
-            child = node.children.get(segment)
-            if child is not None:
-                node = child
-                continue
-            if node.parameter is None:
-                return None
-            name, kind, child = node.parameter
-            if kind == "uuid":
-                try:
-                    segment = str(UUID(segment))
-                except ValueError:
-                    return None
-            parameters[name] = segment
-            node = child
-        return None if node.target is None else (node.target, parameters)
+        target = _found(self._root, path.split("/", SEGMENTS_MAX), 0, parameters)
+        return None if target is None else (target, parameters)
+
+
+def _found(node: _Node[T], segments: list[str], at: int, parameters: dict[str, str]) -> T | None:
+    """The target at the end of the segments from `at` on; their parameters are put down."""
+    while at < len(segments) and not segments[at]:
+        at += 1
+    if at == len(segments):
+        return node.target
+    segment = segments[at]
+    target: T | None = None
+    child = node.children.get(segment)
+    if child is not None:
+        target = _found(child, segments, at + 1, parameters)
+    if target is None and node.id is not None:
+        try:
+            id = str(UUID(segment))
+        except ValueError:
+            pass
+        else:
+            target = _found(node.id[1], segments, at + 1, parameters)
+            if target is not None:
+                parameters[node.id[0]] = id
+    if target is None and node.any is not None:
+        target = _found(node.any[1], segments, at + 1, parameters)
+        if target is not None:
+            parameters[node.any[0]] = segment
+    return target

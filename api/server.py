@@ -9,8 +9,12 @@ from eventstore.codec import Codec
 from eventstore.database import Database
 from eventstore.notifier import DatabaseNotifier
 from eventstore.store import EventStore
+from orchestration.emissions import Limits
 from projections.inline import InlineProjector
 from projections.projection import Projection
+from projections.runner import Runner
+from services.emissions import Intake, LiveFeed
+from services.log_tail import LogTail
 from services.shell import Shell
 
 
@@ -23,6 +27,7 @@ class Server:
         database: Database,
         codec: Codec,
         inline: tuple[Projection, ...],
+        derived: tuple[Projection, ...] = (),
     ) -> None:
         self.settings = settings
         self.database = database
@@ -37,14 +42,29 @@ class Server:
             foreign=projector.foreign,
         )
         self.shell = Shell(self.store, projector)
+        self.log_tail = LogTail(self.store)
+        self.runner = Runner(self.store, derived)
+        self.intake = Intake(
+            self.shell,
+            Limits(
+                name_characters=settings.events_maximum_event_name_length,
+                labels_per_resource=settings.events_maximum_labels_per_resource,
+                related_resources=settings.events_maximum_related_resources,
+                size_bytes=settings.events_maximum_size_bytes,
+            ),
+        )
+        self.live_feed = LiveFeed(self.store)
         self.services: list[Callable[[Server], Awaitable[Any]]] = []
 
     async def open(self) -> None:
         """Find the end of the log and begin to take commands."""
         await self.store.open()
+        if self.settings.services_enabled:
+            self.runner.open()
 
     async def close(self) -> None:
         """Finish what was accepted, then let go of the database."""
+        await self.runner.close()
         await self.store.close()
         await self.database.close()
 

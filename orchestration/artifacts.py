@@ -235,7 +235,12 @@ def of_result(
         return None
     about: dict[str, Any] = {}
     if isinstance(data, dict):
-        about = {field: data[key] for key, field in _ABOUT_A_RESULT.items() if data.get(key)}
+        # Anything but text would make an event that cannot be read again.
+        about = {
+            field: value
+            for key, field in _ABOUT_A_RESULT.items()
+            if (value := data.get(key)) and isinstance(value, str)
+        }
         data = {key: value for key, value in data.items() if key not in _ABOUT_A_RESULT}
     return ArtifactCreate(data=data, flow_run_id=flow_run_id, task_run_id=task_run_id, **about)
 

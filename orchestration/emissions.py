@@ -5,9 +5,9 @@ time: `emission_of` is a pure function of an event of the log.
 """
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType, json
+from msgspec import UNSET, Raw, Struct, UnsetType, field, json
 
 from eventstore.decider import Decider
 from eventstore.events import Event, Recorded
@@ -21,10 +21,6 @@ from orchestration.states import PAUSED, FormerState, RecordedState
 from orchestration.surroundings import Neighbour
 from orchestration.task_runs import TaskRunReported
 
-NAME_CHARACTERS_MAX = 1024
-LABELS_PER_RESOURCE_MAX = 500
-RELATED_RESOURCES_MAX = 100
-SIZE_BYTES_MAX = 1_500_000
 MESSAGE_CHARACTERS_MAX = 100_000
 """Longer state messages are cut in the middle, visibly."""
 TIGHT = timedelta(minutes=5)
@@ -54,18 +50,35 @@ EmissionCommand: TypeAlias = ReceiveEmission
 
 # --- value ----------------------------------------------------------------------------------------
 
-Resource: TypeAlias = Annotated[dict[str, str], Meta(max_length=LABELS_PER_RESOURCE_MAX)]
+Resource: TypeAlias = dict[str, str]
 """Labels of a thing that an emission is about; `prefect.resource.id` is one of them."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """How large an emission may be."""
+
+    name_characters: int = 1_024
+    labels_per_resource: int = 500
+    related_resources: int = 100
+    size_bytes: int = 1_500_000
+    """Of its JSON."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def _empty() -> Raw:
+    return Raw(b"{}")
 
 
 class Emission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Something that happened to a resource, as `/events` shows it."""
 
     occurred: datetime
-    event: Annotated[str, Meta(max_length=NAME_CHARACTERS_MAX)]
+    event: str
     resource: Resource
-    related: Annotated[tuple[Resource, ...], Meta(max_length=RELATED_RESOURCES_MAX)] = ()
-    payload: Raw = Raw(b"{}")
+    related: tuple[Resource, ...] = ()
+    payload: Raw = field(default_factory=_empty)
     """A JSON object."""
     id: Id
     follows: Id | None = None
@@ -77,16 +90,28 @@ class Emission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         tidy(self, ("id", "follows"), ("occurred", "received"))
 
 
-def read_emission(data: bytes | str | Raw) -> Emission:
+def read_emission(data: bytes | Raw, limits: Limits = DEFAULT_LIMITS) -> Emission:
     """What a client sent, with everything checked that Prefect checks.
 
-    Raises `Invalid`, `msgspec.ValidationError` and, for what is not JSON, `msgspec.DecodeError`.
+    Raises `Invalid`, `msgspec.ValidationError` and, for what is not JSON, `msgspec.DecodeError` or
+    `UnicodeDecodeError`.
     """
-    sent = bytes(data) if isinstance(data, Raw) else data
+    sent = bytes(data)
+    if len(sent) > limits.size_bytes:
+        raise Invalid(f"An event may have {limits.size_bytes} bytes, this one has {len(sent)}")
+    sent.decode()  # A payload is taken over unread: what is not text must not get any further.
     emission = parse(Emission, sent)
-    _check_resource(emission.resource, ("resource",))
+    if len(emission.event) > limits.name_characters:
+        raise Invalid(
+            f"The name of an event may have {limits.name_characters} characters", ("event",)
+        )
+    if len(emission.related) > limits.related_resources:
+        raise Invalid(
+            f"An event may name {limits.related_resources} related resources", ("related",)
+        )
+    _check_resource(emission.resource, ("resource",), limits)
     for place, related in enumerate(emission.related):
-        _check_resource(related, ("related", place))
+        _check_resource(related, ("related", place), limits)
         if not related.get("prefect.resource.role"):
             raise Invalid(
                 "Related resources need a label prefect.resource.role that is not empty",
@@ -97,7 +122,9 @@ def read_emission(data: bytes | str | Raw) -> Emission:
     return emission
 
 
-def _check_resource(resource: dict[str, str], at: tuple[str | int, ...]) -> None:
+def _check_resource(resource: Resource, at: tuple[str | int, ...], limits: Limits) -> None:
+    if len(resource) > limits.labels_per_resource:
+        raise Invalid(f"A resource may have {limits.labels_per_resource} labels", at)
     if not resource.get("prefect.resource.id"):
         raise Invalid("Resources need a label prefect.resource.id that is not empty", at)
 
@@ -135,7 +162,7 @@ def decide(command: EmissionCommand, emission: Emission | None) -> list[Emission
 
 def evolve(emission: Emission | None, event: EmissionEvent) -> Emission | None:
     """The last emission; emissions do not depend on each other, so nobody asks for it."""
-    return read_emission(event.emission)
+    return parse(Emission, bytes(event.emission))
 
 
 decider: Decider[EmissionCommand, Emission, EmissionEvent] = Decider(decide, evolve)

@@ -22,7 +22,7 @@ class FlowRunPolicy(Struct, frozen=True, kw_only=True):
     retry_type: Literal["in_process", "reschedule"] | None = None
 
 
-Delays: TypeAlias = Annotated[tuple[int | float, ...], Meta(max_length=RETRY_DELAYS_MAX)]
+Delays: TypeAlias = tuple[int | float, ...]
 
 
 class TaskRunPolicy(Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from orchestration.identifiers import Id, Labels, tidy
 from orchestration.names import slug
 from orchestration.refusals import AlreadyExists, Invalid, NotFound
 from orchestration.run_clock import advance, timestamp_after
-from orchestration.run_policies import TaskRunPolicy, current_names
+from orchestration.run_policies import RETRY_DELAYS_MAX, TaskRunPolicy, current_names
 from orchestration.states import (
     RUNNING,
     ProposedState,
@@ -317,9 +317,7 @@ def _create(command: CreateTaskRun, task_run: TaskRun | None) -> list[TaskRunEve
         raise AlreadyExists("Task run", command.id)
     body = command.body
     around = {} if body.flow_run_id is None else {"prefect.flow-run.id": body.flow_run_id}
-    longest = command.facts.cache_key_characters_max
-    if body.cache_key and len(body.cache_key) > longest:
-        raise Invalid(f"The cache key is longer than {longest} characters.", ("cache_key",))
+    check(body, command.facts.cache_key_characters_max)
     created = TaskRunCreated(
         id=command.id,
         name=body.name or command.name,
@@ -340,6 +338,20 @@ def _create(command: CreateTaskRun, task_run: TaskRun | None) -> list[TaskRunEve
     )
     event = settle(first, _created(created)).event
     return [created] if event is None else [created, event]
+
+
+def check(body: TaskRunCreate, cache_key_characters_max: int) -> None:
+    """Raise `Invalid` for a task run that has something too long."""
+    if body.cache_key and len(body.cache_key) > cache_key_characters_max:
+        raise Invalid(
+            f"The cache key is longer than {cache_key_characters_max} characters.", ("cache_key",)
+        )
+    delays = body.empirical_policy.retry_delay
+    if isinstance(delays, tuple) and len(delays) > RETRY_DELAYS_MAX:
+        raise Invalid(
+            f"There are more than {RETRY_DELAYS_MAX} retry delays.",
+            ("empirical_policy", "retry_delay"),
+        )
 
 
 # --- evolve ---------------------------------------------------------------------------------------

@@ -76,6 +76,12 @@ class StateTypes(Struct, frozen=True):
     not_any_: list[StateType] | None = None
 
 
+PATTERN_BYTES_MAX = 50_000
+"""SQLite refuses a longer LIKE pattern; one that long is taken to match nothing."""
+PREFIXES_PER_GROUP = 100
+"""Alternatives side by side: SQLite refuses expressions that are nested 1000 deep, and a row of
+ORs is as deep as it is long."""
+
 Criterion = Ids | Text | Tags | Time | Number | Flag | StateTypes
 Operation = Callable[[str, Any, Draft], str | None]
 """The condition that a value asks of a column, or None if it asks nothing."""
@@ -132,7 +138,9 @@ def like(column: str, wanted: str, draft: Draft) -> str | None:
 def _starts_with(column: str, prefixes: Sequence[str], draft: Draft) -> str | None:
     if not prefixes:
         return None
-    return any_of([_matches(column, f"{_pattern(prefix)}%", draft) for prefix in prefixes])
+    asked = [_matches(column, f"{_pattern(prefix)}%", draft) for prefix in prefixes]
+    groups = range(0, len(asked), PREFIXES_PER_GROUP)
+    return any_of([any_of(asked[i : i + PREFIXES_PER_GROUP]) for i in groups])
 
 
 def _pattern(wanted: str) -> str:
@@ -140,7 +148,9 @@ def _pattern(wanted: str) -> str:
 
 
 def _matches(column: str, pattern: str, draft: Draft) -> str:
-    return draft.dialect.ilike(column, draft.bind(pattern)) if storable(pattern) else FALSE
+    if not storable(pattern) or len(pattern.encode()) > PATTERN_BYTES_MAX:
+        return FALSE
+    return draft.dialect.ilike(column, draft.bind(pattern))
 
 
 def _has_all(column: str, tags: Sequence[str], draft: Draft) -> str | None:

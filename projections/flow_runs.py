@@ -138,6 +138,15 @@ async def by_id(reader: Reader, id: str, now: datetime) -> bytes | None:
     return shown_row(rows[0], now) if rows else None
 
 
+NAME_OF = "SELECT name FROM flow_runs WHERE id = $1"
+
+
+async def name_of(reader: Reader, id: str) -> str | None:
+    """The name of a flow run; None if there is no such run."""
+    rows = await reader.fetch(NAME_OF, id)
+    return rows[0][0] if rows else None
+
+
 BY_IDEMPOTENCY_KEY = f"SELECT {SHOWN} FROM flow_runs WHERE idempotency_key = $1 AND flow_id = $2"
 
 
@@ -158,6 +167,14 @@ CHILDREN = (
 async def children(reader: Reader, id: str) -> list[str]:
     """Ids of the subflow runs that a flow run's task runs stand for."""
     return [row[0] for row in await reader.fetch(CHILDREN, id)]
+
+
+CHILDREN_OF_TASK_RUN = "SELECT id FROM flow_runs WHERE parent_task_run_id = $1"
+
+
+async def children_of_task_run(reader: Reader, task_run_id: str) -> list[str]:
+    """Ids of the subflow runs that a task run stands for."""
+    return [row[0] for row in await reader.fetch(CHILDREN_OF_TASK_RUN, task_run_id)]
 
 
 SOME_OF_FLOW = "SELECT id FROM flow_runs WHERE flow_id = $1 LIMIT 200"

@@ -150,3 +150,15 @@ def deletion(flow_run_id: str) -> Effect:
         await tx.execute(DELETE_OF_FLOW_RUN, flow_run_id)
 
     return delete
+
+
+DELETE_OF_TASK_RUN = "DELETE FROM log_lines WHERE task_run_id = $1"
+
+
+def deletion_of_task_run(task_run_id: str) -> Effect:
+    """Removes the lines of a task run, with the command's commit."""
+
+    async def delete(tx: Transaction) -> None:
+        await tx.execute(DELETE_OF_TASK_RUN, task_run_id)
+
+    return delete

@@ -1,4 +1,4 @@
-"""A log filter as a predicate in memory: it says of a new line what the database says of stored ones.
+"""A log filter as a predicate in memory: it says of new lines what the database says of old ones.
 
 `projections/filters.py` has the same filter as SQL; a test holds the two against each other.
 """

@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any, get_args
 
+from msgspec import json
+
 from eventstore.codec import to_microseconds
 from eventstore.database import Reader, Row, Table
 from eventstore.events import Recorded
@@ -175,6 +177,23 @@ async def by_id(reader: Reader, id: str, now: datetime) -> bytes | None:
     """One task run as the API shows it."""
     rows = await reader.fetch_keys(TABLE, [(id,)])
     return shown_row(rows[0], now) if rows else None
+
+
+_shown = ", ".join(f"task_runs.{name}" for name in SHOWN.split(", "))
+
+FLOW_RUN_NAME = (
+    f"SELECT {_shown}, flow_runs.name FROM task_runs "
+    "LEFT JOIN flow_runs ON flow_runs.id = task_runs.flow_run_id WHERE task_runs.id = $1"
+)
+
+
+async def with_flow_run_name(reader: Reader, id: str, now: datetime) -> bytes | None:
+    """One task run as the API shows it, with `flow_run_name` as its last field."""
+    rows = await reader.fetch(FLOW_RUN_NAME, id)
+    if not rows:
+        return None
+    *row, name = rows[0]
+    return b'%b,"flow_run_name":%b}' % (shown(row, now).encode()[:-1], json.encode(name))
 
 
 BY_KEYS = (

@@ -49,7 +49,17 @@ from projections import flow_runs, log_lines
 from projections.flow_runs import FLOW_RUNS
 from projections.flows import FLOWS
 from projections.task_runs import TASK_RUNS
-from services.shell import Decided, Done, Once, Origin, Shell, fresh_ids, natural_id, unchanged
+from services.shell import (
+    Clock,
+    Decided,
+    Done,
+    Once,
+    Origin,
+    Shell,
+    fresh_ids,
+    natural_id,
+    unchanged,
+)
 
 CATEGORY = "flow-run"
 
@@ -63,7 +73,7 @@ def run_name() -> str:
 
 
 async def create(
-    shell: Shell, body: FlowRunCreate, now: datetime, origin: Origin
+    shell: Shell, body: FlowRunCreate, clock: Clock, origin: Origin
 ) -> tuple[bytes, bool, int | None]:
     """Create a flow run: its shown form, whether it is new, and the log's position after it.
 
@@ -77,7 +87,9 @@ async def create(
     id_ = new_id()
     once: Once | None = None
     if body.idempotency_key is not None:
-        held = await flow_runs.by_idempotency_key(database, body.flow_id, body.idempotency_key, now)
+        held = await flow_runs.by_idempotency_key(
+            database, body.flow_id, body.idempotency_key, clock()
+        )
         if held is not None:
             return held, False, None
         once = Once(
@@ -85,6 +97,7 @@ async def create(
             flow_runs.ID_BY_IDEMPOTENCY_KEY,
             (body.idempotency_key, body.flow_id),
         )
+    now = clock()
     name, state = run_name(), _first_state(body.state, now)
 
     async def decide_first(run: FlowRun | None, fresh: bool) -> Decided[None]:
@@ -105,13 +118,13 @@ async def create(
     done = await shell.create(FLOW_RUNS, CATEGORY, id_, decide_first, origin, once)
     if done is None:
         # Somebody else was quicker; if that run is gone again already, this is a new one.
-        return await create(shell, body, now, origin)
+        return await create(shell, body, clock, origin)
     if done.row is None:
-        shown = await flow_runs.by_id(database, id_, now)
+        shown = await flow_runs.by_id(database, id_, clock())
         if shown is None:
             raise NotFound("Flow run", id_)  # Deleted within the last milliseconds.
         return shown, True, done.position
-    return flow_runs.shown_row(done.row, now), True, done.position
+    return flow_runs.shown_row(done.row, clock()), True, done.position
 
 
 def _first_state(wanted: ProposedState | None, now: datetime) -> State:

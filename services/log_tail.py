@@ -22,7 +22,7 @@ from projections.log_matching import matcher
 
 PAGE_LINES = 500
 """Lines read, and handed to a listener, at a time."""
-KEPT_LINES_MAX = 5_000
+KEPT_PAGES_MAX = 100
 KEPT_CHARACTERS_MAX = 16 * 1024 * 1024
 """What is kept of the newest lines for listeners that are a little behind."""
 
@@ -52,7 +52,6 @@ class LogTail:
         self._store = store
         self._reading = asyncio.Lock()
         self._pages: deque[Page] = deque()
-        self._lines = 0
         self._characters = 0
 
     async def follow(self, asked: LogFilter) -> AsyncIterator[list[Row]]:
@@ -101,14 +100,11 @@ class LogTail:
     def _keep(self, page: Page) -> None:
         if self._pages and self._pages[-1].until != page.after:
             self._pages.clear()  # Nobody listened for a while.
-            self._lines = self._characters = 0
+            self._characters = 0
         self._pages.append(page)
-        self._lines += len(page.rows)
         self._characters += page.characters
-        while self._lines > KEPT_LINES_MAX or self._characters > KEPT_CHARACTERS_MAX:
-            oldest = self._pages.popleft()
-            self._lines -= len(oldest.rows)
-            self._characters -= oldest.characters
+        while len(self._pages) > KEPT_PAGES_MAX or self._characters > KEPT_CHARACTERS_MAX:
+            self._characters -= self._pages.popleft().characters
 
 
 def frame(row: Row) -> str:

@@ -5,6 +5,7 @@ by the caller's `decide`, which is asked again, from fresh state, after a confli
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid5
 
@@ -24,6 +25,8 @@ from projections.projection import Model
 
 V = TypeVar("V")
 A = TypeVar("A")
+Clock = Callable[[], datetime]
+"""Tells the time, UTC."""
 
 
 NEIGHBOURS_MAX = 1_000

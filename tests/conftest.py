@@ -3,6 +3,7 @@
 import itertools
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,11 +60,11 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def target(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
-    """An empty, migrated database of this test's own."""
+@contextmanager
+def fresh_database(backend: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Target]:
+    """An empty, migrated database of its own, copied from a template."""
     if backend == "sqlite":
-        path = tmp_path / "pluperfect.db"
+        path = folder / "pluperfect.db"
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield Target(path=path)
         return
@@ -74,6 +75,13 @@ def target(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iter
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         yield Target(url=_database_url(url, name))
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def target(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
+    """An empty, migrated database of this test's own."""
+    with fresh_database(backend, request, tmp_path) as target:
+        yield target
 
 
 def open_database(target: Target, timeout_seconds: float = 10.0, **options: Any) -> Database:

@@ -1,43 +1,31 @@
 """Real servers for tests: a process of their own on a database of the test's own."""
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from eventstore.database import Database
 from eventstore.migrate import Target
+from eventstore.postgres import PostgresDatabase, PostgresOptions
+from eventstore.sqlite import SqliteDatabase
+from projections import catalogue, rebuild
 
 READY_SECONDS_MAX = 20.0
 """How long a server may take until it answers; a busy machine is slow."""
 STOP_SECONDS_MAX = 10.0
 POLL_SECONDS = 0.01
 REPOSITORY = Path(__file__).parent.parent
-
-_SERVE = """
-import asyncio, signal, sys
-sys.setswitchinterval(0.0005)
-sys.path.insert(0, sys.argv[1])
-import os, uvloop
-from granian.constants import Interfaces
-from granian.server.embed import Server
-from api.app import build
-from api.settings import load
-settings = load(os.environ).settings
-app = build(settings)
-async def main():
-    server = Server(app, address="127.0.0.1", port=settings.api_port, interface=Interfaces.ASGI,
-                    log_enabled=False)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
-    await server.serve()
-uvloop.run(main())
-"""
-
+COMMAND = (sys.executable, "-m", "api.cli")
+"""The command line, from this checkout."""
 
 def free_port() -> int:
     """A port that nobody listens at right now."""
@@ -93,6 +81,7 @@ class RunningServer:
 def environment(target: Target, home: Path, settings: Mapping[str, str]) -> dict[str, str]:
     """What a server on `target` finds in its environment: nothing of the machine's own settings."""
     own = {k: v for k, v in os.environ.items() if not k.startswith(("PLUPERFECT_", "PREFECT_"))}
+    own["PYTHONPATH"] = str(REPOSITORY)
     if target.path is not None:
         url = f"sqlite:///{target.path}"
     else:
@@ -111,7 +100,7 @@ def start(
     variables = {"PLUPERFECT_API_PORT": str(port), "PLUPERFECT_API_WORKERS": str(workers)}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(REPOSITORY)],
+            [*COMMAND, "server", "start"],
             cwd=home,
             env=environment(target, home, variables | dict(settings or {})),
             stdin=subprocess.DEVNULL,
@@ -130,3 +119,22 @@ def start(
 
 def verify_digests(target: Target) -> None:
     """Fail unless the read models equal what the log folds into. Runs after every server test."""
+
+    async def compare() -> list[rebuild.Difference]:
+        timeout = rebuild.TIMEOUT_SECONDS
+        database: Database = (
+            SqliteDatabase(target.path, timeout)
+            if target.path is not None
+            else PostgresDatabase(
+                PostgresOptions(dsn=target.url, schema=target.schema, timeout_seconds=timeout)
+            )
+        )
+        try:
+            return await rebuild.verify(database, catalogue.CODEC, catalogue.ALL)
+        finally:
+            await database.close()
+
+    # In a thread: the caller may have an event loop running, as browser tests do.
+    with ThreadPoolExecutor(1) as thread:
+        differences = thread.submit(lambda: asyncio.run(compare())).result()
+    assert differences == [], "live and rebuilt read models differ"

@@ -3,24 +3,12 @@
 import os
 import platform
 import sqlite3
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 
 import typer
 
 from api.cli.terminal import Json, Output, chosen_profile, print_json, wants_json
 from api.settings import active_profile, home_of
-
-NOT_INSTALLED = "0 (not installed)"
-
-
-def product_version() -> str:
-    """The version of this package."""
-    try:
-        return installed_version("pluperfect")
-    except PackageNotFoundError:
-        return NOT_INSTALLED
-
+from api.version import product_version
 
 def version(context: typer.Context, json: Json = False, output: Output = None) -> None:
     """Show the versions that a report should name."""

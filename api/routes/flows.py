@@ -1,5 +1,6 @@
 """Flows: /flows."""
 
+from contextlib import suppress
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -8,6 +9,7 @@ from api.errors import not_found
 from api.http import NO_CONTENT, Answer, Area, Call, ok
 from api.lists import Counting, Page, number, numbered_page, some
 from orchestration.flows import Flow, FlowCreate, FlowUpdate
+from orchestration.refusals import NotFound
 from projections import flows, queries
 from projections.filters import Filters, FlowFilter
 from projections.paging import Offset, PageNumber
@@ -16,31 +18,32 @@ from services import flows as commands
 
 BULK_MAX = 50
 """Entities that one bulk request may change."""
+DEFAULT_SORT: FlowSort = "NAME_ASC"
 
 area = Area("/flows", "Flows")
 
 
 class FlowQuery(Filters, frozen=True, kw_only=True):
-    """The body of `POST /flows/filter`."""
+    """The body of `POST /flows/filter`. What is null has its default."""
 
-    sort: FlowSort = "NAME_ASC"
+    sort: FlowSort | None = None
     limit: int | None = None
-    offset: Offset = 0
+    offset: Offset | None = None
 
 
 class FlowPages(Filters, frozen=True, kw_only=True):
     """The body of `POST /flows/paginate`."""
 
-    sort: FlowSort = "NAME_ASC"
+    sort: FlowSort | None = None
     limit: int | None = None
-    page: PageNumber = 1
+    page: PageNumber | None = None
 
 
 class FlowBulkDelete(Struct, frozen=True, kw_only=True):
     """The body of `POST /flows/bulk_delete`."""
 
     flows: FlowFilter | None = None
-    limit: Annotated[int, Meta(ge=1, le=BULK_MAX)] = BULK_MAX
+    limit: Annotated[int, Meta(ge=1, le=BULK_MAX)] | None = None
 
 
 class Deleted(Struct, frozen=True):
@@ -93,13 +96,15 @@ async def delete_flow(call: Call) -> Answer:
 @area.post("/filter", body=FlowQuery, body_optional=True, answers={200: list[Flow]})
 async def read_flows(call: Call, body: FlowQuery) -> Answer:
     """Flows that match."""
-    return await some(call, "flows", body, body.sort, body.limit, body.offset)
+    sort, offset = body.sort or DEFAULT_SORT, body.offset or 0
+    return await some(call, "flows", body, sort, body.limit, offset)
 
 
 @area.post("/paginate", body=FlowPages, body_optional=True, answers={200: Page})
 async def paginate_flows(call: Call, body: FlowPages) -> Answer:
     """Flows that match, a numbered page of them."""
-    return await numbered_page(call, "flows", body, body.sort, body.limit, body.page)
+    sort, page = body.sort or DEFAULT_SORT, body.page or 1
+    return await numbered_page(call, "flows", body, sort, body.limit, page)
 
 
 @area.post("/count", body=Counting, body_optional=True, answers={200: int})
@@ -113,9 +118,17 @@ async def bulk_delete_flows(call: Call, body: FlowBulkDelete) -> Answer:
     """Delete up to 50 flows that match, with all their runs."""
     database = call.server.database
     query = queries.page(
-        "flows", "id", Filters(flows=body.flows), "NAME_ASC", database.dialect, limit=body.limit
+        "flows",
+        "id",
+        Filters(flows=body.flows),
+        DEFAULT_SORT,
+        database.dialect,
+        limit=body.limit or BULK_MAX,
     )
     ids = [str(row[0]) for row in await database.fetch(query.sql, *query.params)]
+    deleted: list[str] = []
     for id_ in ids:
-        await commands.delete(call.server.shell, id_, call.origin)
-    return ok(Deleted(ids))
+        with suppress(NotFound):  # Somebody else may delete some of them just now.
+            await commands.delete(call.server.shell, id_, call.origin)
+            deleted.append(id_)
+    return ok(Deleted(deleted))

@@ -1,8 +1,11 @@
 """Health, readiness, versions, and what else stands at the root of the API."""
 
+from typing import Any
+
 from api.errors import HttpError
 from api.http import Answer, Area, Call, ok
 from api.settings_view import settings_document
+from api.version import product_version
 from eventstore.errors import DatabaseUnavailable
 
 CONTRACT_API_VERSION = "0.8.4"
@@ -21,11 +24,13 @@ async def health(call: Call) -> Answer:
 
 @area.get("/ready", answers={200: dict[str, str]}, open_to_all=True)
 async def ready(call: Call) -> Answer:
-    """Say whether the database answers."""
+    """Say whether the database answers and every read model follows the log."""
     try:
         await call.server.database.ping()
     except DatabaseUnavailable:
         raise HttpError(503, {"message": "Database is not available"}) from None
+    for name, failure in call.server.runner.failures.items():
+        raise HttpError(503, {"message": f"Read model {name} cannot be kept up: {failure}"})
     return ok({"message": "OK"})
 
 
@@ -47,7 +52,19 @@ async def admin_version(call: Call) -> Answer:
     return ok(CONTRACT_SERVER_VERSION)
 
 
-@area.get("/admin/settings", answers={200: dict[str, object]})
+@area.get("/admin/settings", answers={200: dict[str, Any]})
 async def admin_settings(call: Call) -> Answer:
     """Every setting, secrets masked."""
     return ok(settings_document(call.server.settings))
+
+
+@area.get("/openapi.json", answers={200: dict[str, Any]})
+async def openapi_document(call: Call) -> Answer:
+    """This API as an OpenAPI document."""
+    from api import openapi  # Collects the endpoints of this package, this very module included.
+    from api.routes import areas
+
+    base = call.server.settings.api_base_path
+    return ok(
+        openapi.document(areas(), title="Pluperfect", version=product_version(), base_path=base)
+    )

@@ -9,9 +9,19 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Literal, TypeVar
 
-from eventstore.database import CommitUnknown, Database, Dialect, Row, Table, Transaction, Value
+from eventstore.database import (
+    CommitUnknown,
+    Database,
+    Dialect,
+    Reader,
+    Row,
+    Table,
+    Transaction,
+    Value,
+)
 from eventstore.errors import DatabaseUnavailable
 
 T = TypeVar("T")
@@ -53,6 +63,9 @@ class FaultyDatabase:
 
     async def fetch_keys(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
         return await self._database.fetch_keys(table, keys)
+
+    def snapshot(self) -> AbstractAsyncContextManager[Reader]:
+        return self._database.snapshot()
 
     async def changed(self) -> None:
         await self._database.changed()

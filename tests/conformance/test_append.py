@@ -1,6 +1,7 @@
 """Appending: numbering, order, concurrency, repeats, all or nothing."""
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,7 +135,7 @@ async def test_recorded_time_strictly_increases_with_position(store: EventStore)
     await asyncio.gather(*(store.submit(adding(f"counter:{n}", 0, 1, 1, 1)) for n in range(100)))
     times = [f.recorded_at for f in await _everything(store)]
     assert len(times) == 300
-    assert all(earlier < later for earlier, later in zip(times, times[1:], strict=False))
+    assert all(earlier < later for earlier, later in itertools.pairwise(times))
 
 
 async def test_the_hash_chain_covers_every_row(store: EventStore) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import field
 
 from eventstore import log
 from eventstore.codec import Codec, encode, from_microseconds, to_microseconds
@@ -21,7 +22,7 @@ class Paid(Event, frozen=True, tag="bill.paid"):
     cents: int
     currency: str
     at: datetime | None = None
-    parts: dict[int, str] = {}
+    parts: dict[int, str] = field(default_factory=dict)
 
 
 def with_currency(content: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Behind PgBouncer nothing may depend on the session; here without one, on a session that is empty."""
+"""Behind PgBouncer nothing may depend on the session; here without one, on empty sessions."""
 
 import asyncio
 
@@ -32,8 +32,8 @@ async def test_every_transaction_brings_its_own_settings(target: Target) -> None
 
 
 async def test_a_failed_read_leaves_a_usable_connection(target: Target) -> None:
-    database = open_database(target, pgbouncer=True, timeout_seconds=0.3)
-    for _ in range(10):
+    database = open_database(target, pgbouncer=True, timeout_seconds=0.1)
+    for _ in range(6):
         with pytest.raises(asyncpg.UndefinedTableError):
             await database.fetch("SELECT * FROM nowhere")
         with pytest.raises(DatabaseUnavailable):

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from eventstore import ring as ring_module
+from eventstore import store as store_module
 from eventstore.codec import Codec
 from eventstore.database import Database, Transaction
-from eventstore.errors import LogCorrupted, LogReplaced, UnknownEvent
+from eventstore.errors import DatabaseUnavailable, LogCorrupted, LogReplaced, UnknownEvent
 from eventstore.events import ANY_VERSION, Event, NewEvents
 from eventstore.log import Command, Decision
 from eventstore.migrate import Target
@@ -170,9 +171,6 @@ async def test_a_replaced_log_is_neither_followed_nor_written(store: EventStore)
 async def test_the_follower_outlives_a_database_that_does_not_answer(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eventstore import store as store_module
-    from eventstore.errors import DatabaseUnavailable
-
     monkeypatch.setattr(store_module, "UNAVAILABLE_PAUSE_SECONDS", 0.01)
     failures = iter([DatabaseUnavailable("away"), RuntimeError("a bug")])
 

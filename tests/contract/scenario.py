@@ -1,16 +1,18 @@
-"""Replays a contract scenario, written down as data, against any server that claims to speak Prefect's API.
+"""Replays a contract scenario, written as data, on any server that claims to speak Prefect's API.
 
-A scenario file holds `{"scenarios": [{"name", "given", "steps"}]}`. A step is one request (`"do": "POST /flows/"`) or one
-websocket conversation (`"do": "WS /events/out"`), and what must come back. `vocabulary.json` holds the shapes and the
-preludes (`given`) that scenarios share.
+A scenario file holds `{"scenarios": [{"name", "given", "steps"}]}`. A step is one request
+(`"do": "POST /flows/"`) or one websocket conversation (`"do": "WS /events/out"`), and what must
+come back. `vocabulary.json` holds the shapes and the preludes (`given`) that scenarios share.
 
-Inside requests and expectations, text in braces is filled in: `{nonce}` is new for every replay, `{uuid.x}` is minted once per
-replay and name, `{now}`, `{now-60}`, `{now+60}` are UTC times (seconds), anything else was captured by an earlier step.
+In requests and expectations, text in braces is filled in: `{nonce}` is new for every replay,
+`{uuid.x}` is minted once per replay and name, `{now}`, `{now-60}`, `{now+60}` are UTC times in
+seconds, anything else was captured by an earlier step.
 
-Inside expectations an object must have exactly the keys that are listed, and a list exactly the items, in order, unless:
-`"$uuid"`, `"$time"`, … (see `KINDS`; a `?` behind it admits null) stand for a value of that kind; `"$any"` for any value;
-`{"$shape": "flow", …}` is a named shape with some fields replaced; `"$more": true` admits further keys;
-`{"$each": m}` wants every item of a list to match, `{"$has": m}` at least one, `{"$set": [m, …]}` the items in any order.
+In expectations an object has exactly the keys that are listed, a list exactly the items, in order,
+unless: `"$uuid"`, `"$time"`, … stand for a value of that kind (`KINDS`; a `?` behind it admits
+null) and `"$any"` for any value; `{"$shape": "flow", …}` is a named shape with some fields
+replaced; `"$more": true` admits further keys; `{"$each": m}` wants every item to match,
+`{"$has": m}` at least one, `{"$set": [m, …]}` the items in any order.
 """
 
 import json
@@ -20,7 +22,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
@@ -35,16 +37,16 @@ EVENTUALLY_SECONDS = 20.0
 """How long a step marked `eventually` is repeated until it matches."""
 EVENTUALLY_PAUSE_SECONDS = 0.25
 BUSY_ATTEMPTS = 8
-"""A real server on SQLite answers 503 when its file is locked; its clients ask again, and so do we."""
+"""A real server on SQLite answers 503 while its file is locked; its clients ask again, so we do."""
 
 Json = Any
+Shapes = Mapping[str, dict[str, Any]]
 
 
 class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One move in a websocket conversation: exactly one of the fields is given."""
 
     send: Json = msgspec.UNSET
-    send_text: str | None = None
     receive: Json = msgspec.UNSET
     closed: int | None = None
     """The close code that the server must send."""
@@ -90,13 +92,13 @@ class Vocabulary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load_scenarios(folder: Path = FOLDER) -> list[Scenario]:
-    """All scenarios of the folder in file order, preludes put in front; the file's name becomes part of the name."""
+    """All scenarios of the folder, preludes put in front, their names led by the file's name."""
     vocabulary = load_vocabulary(folder)
     return [
         msgspec.structs.replace(
             scenario,
             name=f"{path.stem}-{scenario.name}",
-            steps=[*(vocabulary.preludes[scenario.given] if scenario.given else []), *scenario.steps],
+            steps=(vocabulary.preludes[scenario.given] if scenario.given else []) + scenario.steps,
         )
         for path in sorted(folder.glob("*.json"))
         if path.name != "vocabulary.json"
@@ -126,7 +128,7 @@ class Names(dict[str, Json]):
         return self[name]
 
     def fill(self, template: Json) -> Json:
-        """The template with every placeholder replaced; a string that is only a placeholder keeps the value's type."""
+        """The template filled in; a string that is only a placeholder keeps the value's type."""
         if isinstance(template, str):
             if whole := _PLACEHOLDER.fullmatch(template):
                 return self.value(whole[1])
@@ -165,7 +167,7 @@ KINDS: dict[str, Callable[[Json], bool]] = {
 def differences(
     expected: Json,
     actual: Json,
-    shapes: Mapping[str, dict[str, Json]],
+    shapes: Shapes,
     at: str = "answer",
 ) -> Iterator[str]:
     """Every way in which `actual` is not what was expected, one line each."""
@@ -192,7 +194,7 @@ def _kind_differences(kind: str, actual: Json, at: str) -> Iterator[str]:
 
 
 def _object_differences(
-    expected: dict[str, Json], actual: Json, shapes: Mapping[str, dict[str, Json]], at: str
+    expected: dict[str, Json], actual: Json, shapes: Shapes, at: str
 ) -> Iterator[str]:
     if "$shape" in expected:
         overrides = {key: value for key, value in expected.items() if key != "$shape"}
@@ -213,7 +215,7 @@ def _object_differences(
 
 
 def _collection_differences(
-    expected: dict[str, Json], actual: Json, shapes: Mapping[str, dict[str, Json]], at: str
+    expected: dict[str, Json], actual: Json, shapes: Shapes, at: str
 ) -> Iterator[str]:
     if not isinstance(actual, list):
         yield f"{at}: expected a list, got {_brief(actual)}"
@@ -241,61 +243,74 @@ def _brief(value: Json) -> str:
 # ---------------------------------------------------------------- replaying
 
 
+class Replay(NamedTuple):
+    """What the steps of one replay share."""
+
+    client: httpx.Client
+    names: Names
+    shapes: Shapes
+
+
 def replay(scenario: Scenario, base_url: str) -> None:
-    """Run all steps against the API at `base_url` (ending in `/api`). Raises AssertionError with every difference."""
+    """Run all steps on the API at `base_url` (it ends in `/api`).
+
+    Raises AssertionError, listing every difference of the first step that goes wrong.
+    """
     names = Names(nonce=uuid.uuid4().hex[:12], base_url=base_url)
-    shapes = load_vocabulary().shapes
     with httpx.Client(base_url=base_url, timeout=REQUEST_TIMEOUT_SECONDS) as client:
+        run = Replay(client, names, load_vocabulary().shapes)
         for number, step in enumerate(scenario.steps, start=1):
-            at = f"{scenario.name}, step {number}, {names.fill(step.do)}"
-            _take(step, client, names, shapes, at)
+            _take(run, step, f"{scenario.name}, step {number}, {names.fill(step.do)}")
 
 
-def _take(
-    step: Step, client: httpx.Client, names: Names, shapes: Mapping[str, dict[str, Json]], at: str
-) -> None:
+def _take(run: Replay, step: Step, at: str) -> None:
     if step.do.startswith("WS "):
-        _converse(step, client, names, shapes, at)
+        _converse(run, step, at)
         return
     deadline = time.monotonic() + (EVENTUALLY_SECONDS if step.eventually else 0.0)
     while True:
-        response = _send(step, client, names)
-        found = list(_response_differences(step, response, names, shapes))
+        response = _send(run, step)
+        found = list(_response_differences(run, step, response))
         if not found or time.monotonic() >= deadline:
             break
+        # The server is a black box that offers no signal for "recorded by now".
         time.sleep(EVENTUALLY_PAUSE_SECONDS)
-    assert not found, "\n  ".join([at, *found])
+    _complain(at, found)
     for name, path in step.capture.items():
-        names[name] = _pick(response.json(), path)
+        run.names[name] = _pick(response.json(), path)
 
 
-def _send(step: Step, client: httpx.Client, names: Names) -> httpx.Response:
-    method, path = names.fill(step.do).split(" ", 1)
+def _complain(at: str, found: list[str]) -> None:
+    assert not found, "\n  ".join([at, *found])
+
+
+def _send(run: Replay, step: Step) -> httpx.Response:
+    method, path = run.names.fill(step.do).split(" ", 1)
     body: dict[str, Any] = {}
     if step.body is not msgspec.UNSET:
-        body = {"json": names.fill(step.body)}
+        body = {"json": run.names.fill(step.body)}
     elif step.content is not None:
         body = {"content": step.content.encode()}
     for attempt in range(BUSY_ATTEMPTS):
-        response = client.request(method, path, headers=names.fill(step.headers), **body)
+        response = run.client.request(method, path, headers=run.names.fill(step.headers), **body)
         if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
             break
         time.sleep(EVENTUALLY_PAUSE_SECONDS * (attempt + 1))
     return response
 
 
-def _response_differences(
-    step: Step, response: httpx.Response, names: Names, shapes: Mapping[str, dict[str, Json]]
-) -> Iterator[str]:
+def _response_differences(run: Replay, step: Step, response: httpx.Response) -> Iterator[str]:
     if response.status_code != step.status:
         yield f"expected status {step.status}, got {response.status_code}: {response.text[:600]}"
         return
+    fill = run.names.fill
     if step.json is not msgspec.UNSET:
-        yield from differences(names.fill(step.json), response.json(), shapes)
+        yield from differences(fill(step.json), response.json(), run.shapes)
     if step.text is not msgspec.UNSET:
-        yield from differences(names.fill(step.text), response.text, shapes, "body")
-    for name, wanted in names.fill(step.response_headers).items():
-        yield from differences(wanted, response.headers.get(name), shapes, f"header {name}")
+        yield from differences(fill(step.text), response.text, run.shapes, "body")
+    for name, wanted in step.response_headers.items():
+        actual = response.headers.get(name)
+        yield from differences(fill(wanted), actual, run.shapes, f"header {name}")
 
 
 def _pick(value: Json, path: str) -> Json:
@@ -304,40 +319,30 @@ def _pick(value: Json, path: str) -> Json:
     return value
 
 
-def _converse(
-    step: Step, client: httpx.Client, names: Names, shapes: Mapping[str, dict[str, Json]], at: str
-) -> None:
-    url = f"{client.base_url}".rstrip("/").replace("http", "ws", 1) + names.fill(step.do)[3:]
+def _converse(run: Replay, step: Step, at: str) -> None:
+    base = str(run.client.base_url).rstrip("/").replace("http", "ws", 1)
     subprotocols = [Subprotocol(step.subprotocol)] if step.subprotocol else None
-    with connect(url, subprotocols=subprotocols) as socket:
+    with connect(base + run.names.fill(step.do)[3:], subprotocols=subprotocols) as socket:
         assert socket.subprotocol == step.subprotocol, f"{at}: accepted {socket.subprotocol!r}"
         for number, frame in enumerate(step.frames, start=1):
-            _exchange(frame, socket, client, names, shapes, f"{at}, frame {number}")
+            _exchange(run, frame, socket, f"{at}, frame {number}")
 
 
-def _exchange(
-    frame: Frame,
-    socket: ClientConnection,
-    client: httpx.Client,
-    names: Names,
-    shapes: Mapping[str, dict[str, Json]],
-    at: str,
-) -> None:
+def _exchange(run: Replay, frame: Frame, socket: ClientConnection, at: str) -> None:
     if frame.meanwhile is not None:
-        _take(frame.meanwhile, client, names, shapes, at)
-    elif frame.send_text is not None:
-        socket.send(frame.send_text)
+        _take(run, frame.meanwhile, at)
     elif frame.send is not msgspec.UNSET:
-        socket.send(json.dumps(names.fill(frame.send)))
+        socket.send(json.dumps(run.names.fill(frame.send)))
     elif frame.closed is not None:
-        try:
-            received = socket.recv(timeout=FRAME_TIMEOUT_SECONDS)
-        except ConnectionClosed as closed:
-            code = closed.rcvd.code if closed.rcvd else None
-            assert code == frame.closed, f"{at}: expected close code {frame.closed}, got {code}"
-        else:
-            raise AssertionError(f"{at}: expected a close, got {received!r}")
+        assert _close_code(socket, at) == frame.closed, at
     else:
+        received = json.loads(socket.recv(timeout=FRAME_TIMEOUT_SECONDS))
+        _complain(at, list(differences(run.names.fill(frame.receive), received, run.shapes)))
+
+
+def _close_code(socket: ClientConnection, at: str) -> int | None:
+    try:
         received = socket.recv(timeout=FRAME_TIMEOUT_SECONDS)
-        found = list(differences(names.fill(frame.receive), json.loads(received), shapes))
-        assert not found, "\n  ".join([at, *found])
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else None
+    raise AssertionError(f"{at}: expected a close, got {received!r}")

@@ -1,4 +1,4 @@
-"""The contract, scenario by scenario: our server and, when one is named, a real Prefect must answer alike."""
+"""The contract, scenario by scenario, on our server and, when one is named, on a real Prefect."""
 
 import os
 
@@ -27,7 +27,5 @@ def test_our_server_keeps_the_contract(scenario: Scenario, server_url: str) -> N
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-def test_a_real_prefect_server_answers_as_written_down(
-    scenario: Scenario, oracle_url: str
-) -> None:
+def test_a_real_prefect_server_answers_as_written_down(scenario: Scenario, oracle_url: str) -> None:
     replay(scenario, oracle_url)

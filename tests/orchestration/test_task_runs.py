@@ -78,9 +78,11 @@ class TestRest:
     def test_a_cache_key_has_its_limits(self) -> None:
         given().when(create(cache_key="k" * 2001)).refused(Invalid, "2000")
 
-    @pytest.mark.parametrize(
-        "policy", [{"retry_delay": [1] * 51}, {"retry_jitter_factor": -0.1}, {"retries": "x"}]
-    )
+    def test_a_list_of_retry_delays_has_its_limits(self) -> None:
+        policy = {"retry_delay": [1] * 51}
+        given().when(create(empirical_policy=policy)).refused(Invalid, "50")
+
+    @pytest.mark.parametrize("policy", [{"retry_jitter_factor": -0.1}, {"retries": "x"}])
     def test_a_policy_has_its_limits(self, policy: dict[str, Any]) -> None:
         with pytest.raises(ValidationError):
             create(empirical_policy=policy)

@@ -17,7 +17,7 @@ PAGE = 7
 
 async def listed(database: Database, table: EntityTable, sort: Sort, **bounds: int) -> list[Any]:
     key = "line" if table == "log_lines" else "id"
-    query = page(table, f"{table}.{key}", Filters(), sort, database.dialect, **bounds)  # type: ignore[arg-type]
+    query = page(table, f"{table}.{key}", Filters(), sort, database.dialect, **bounds)
     return [row[0] for row in await database.fetch(query.sql, *query.params)]
 
 

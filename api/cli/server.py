@@ -1,0 +1,255 @@
+"""`pluperfect server`: start a server, stop it, ask how it is."""
+
+import gc
+import os
+import signal
+import time
+from enum import StrEnum
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from msgspec.structs import replace
+
+from api import pid_file
+from api.cli.terminal import Json, Output, configuration, fail, print_json, wants_json
+from api.pid_file import Running
+from api.settings import Settings
+
+app = typer.Typer(
+    help="Start the server, stop it, ask how it is; look after its database.",
+    no_args_is_help=True,
+)
+
+STOP_SECONDS_MAX = 10.0
+"""How long `stop` waits; a server ends within 3 s unless the machine is very busy."""
+POLL_SECONDS = 0.05
+"""How often another process is looked at: there is no signal to wait for."""
+ANSWER_SECONDS_MAX = 5.0
+"""How long a server may take to answer that it is alive."""
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
+"""A server that listens at all addresses is reached at this one from the same machine."""
+
+
+class LogLevel(StrEnum):
+    """Severities, as the settings spell them."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+
+@app.command()
+def start(
+    context: typer.Context,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address to listen at; 0.0.0.0 makes the server reachable from other machines. "
+            "[default: PLUPERFECT_API_HOST, 127.0.0.1]",
+            show_default=False,
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            help="Port to listen at; 0 takes any free one. [default: PLUPERFECT_API_PORT, 4200]",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that answer requests. [default: PLUPERFECT_API_WORKERS, 1]",
+            show_default=False,
+        ),
+    ] = None,
+    no_services: Annotated[
+        bool,
+        typer.Option(
+            "--no-services",
+            help="Only answer requests; scheduling, triggers and clean-up run in another server.",
+        ),
+    ] = False,
+    ui: Annotated[
+        bool | None, typer.Option("--ui/--no-ui", help="Serve the pages for the browser.")
+    ] = None,
+    background: Annotated[
+        bool,
+        typer.Option("--background", "-b", help="Return once the server answers; it goes on."),
+    ] = False,
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(
+            case_sensitive=False,
+            help="Least severe messages to log. [default: PLUPERFECT_LOGGING_LEVEL, WARNING]",
+            show_default=False,
+        ),
+    ] = None,
+    keep_alive_timeout: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="How long an idle connection is kept open. "
+            "[default: PLUPERFECT_API_KEEPALIVE_TIMEOUT, 5]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Start a server, here or in the background.
+
+    A new database is created, an older one is brought up to date.
+    """
+    gc.disable()  # Hardly anything made until the server runs can be collected.
+    from api import running  # lazily: `stop` and `status` need none of it
+
+    wishes: dict[str, Any] = {
+        "api_host": host,
+        "api_port": port,
+        "api_workers": workers,
+        "services_enabled": False if no_services else None,
+        "ui_enabled": ui,
+        "logging_level": None if log_level is None else log_level.value,
+        "api_keepalive_timeout_seconds": keep_alive_timeout,
+    }
+    settings = configuration(context).settings
+    settings = replace(settings, **{k: v for k, v in wishes.items() if v is not None})
+    try:
+        prepared = running.prepare(settings)
+        if background:
+            pid = running.run_in_background(prepared)
+            _banner(prepared, f"Pluperfect runs in the background as process {pid}.")
+            typer.echo(f"It logs to {settings.home / running.LOG_FILE_NAME}.")
+            typer.echo("Stop it with `pluperfect server stop`.")
+            return
+        code = running.run(
+            prepared, lambda: _banner(prepared, "Pluperfect is running; ctrl + c stops it.")
+        )
+    except running.CannotStart as error:
+        fail(str(error))
+    raise typer.Exit(code)
+
+
+def _banner(prepared: Any, headline: str) -> None:
+    settings: Settings = prepared.settings
+    root = _root(settings.api_host, settings.api_port)
+    api = root + settings.api_base_path
+    rows = {"API": api, "Database": str(prepared.location)}
+    if settings.ui_enabled:
+        rows = {"Pages": root, **rows}
+    if settings.api_workers > 1:
+        rows["Workers"] = str(settings.api_workers)
+    if not settings.services_enabled:
+        rows["Services"] = "none in this server"
+    typer.secho(headline, bold=True)
+    typer.echo("")
+    for name, value in rows.items():
+        typer.echo(f"  {name:<10}{value}")
+    typer.echo("\nTo point a Prefect client at it:\n")
+    typer.secho(f"  prefect config set PREFECT_API_URL={api}", fg=typer.colors.CYAN)
+    if settings.api_auth_string is not None:
+        typer.secho("  prefect config set PREFECT_API_AUTH_STRING=…", fg=typer.colors.CYAN)
+    typer.echo("")
+
+
+def _root(host: str, port: int) -> str:
+    host = _EVERY_ADDRESS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@app.command()
+def stop(context: typer.Context) -> None:
+    """Stop the server that runs in this home, in the background or elsewhere."""
+    home = configuration(context).settings.home
+    server = pid_file.running(home)
+    if server is None:
+        if pid_file.remove_leftover(home):
+            typer.echo("No server runs; the file that a killed one left behind is removed.")
+            return
+        fail(f"No server runs in the home {home}.")
+    try:
+        os.kill(server.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # It ended this very moment.
+    except PermissionError:
+        fail(f"The server is process {server.pid} of another user.")
+    deadline = time.monotonic() + STOP_SECONDS_MAX
+    while pid_file.running(home) == server:
+        if time.monotonic() > deadline:
+            fail(
+                f"Process {server.pid} did not end within {STOP_SECONDS_MAX:g} s; "
+                f"`kill -9 {server.pid}` ends it without loss of anything acknowledged."
+            )
+        time.sleep(POLL_SECONDS)
+    pid_file.remove_leftover(home)
+    typer.echo(f"The server (process {server.pid}) has stopped.")
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the server answers.")] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            "-t",
+            min=0,
+            metavar="SECONDS",
+            help="How long to wait at most; 0 waits for ever.",
+        ),
+    ] = 0,
+    json: Json = False,
+    output: Output = None,
+) -> None:
+    """Say whether the server answers; exit code 0 if it does, 1 if not."""
+    as_json = wants_json(json, output)
+    settings = configuration(context).settings
+    deadline = time.monotonic() + timeout if timeout else float("inf")
+    while True:
+        server = _server(settings)
+        healthy = _healthy(server)
+        if healthy or not wait or time.monotonic() >= deadline:
+            break
+        time.sleep(POLL_SECONDS)
+    state = "available" if healthy else "timed_out" if wait else "unavailable"
+    url = _root(server.host, server.port) + server.base_path
+    if as_json:
+        pid = server.pid or None
+        print_json({"status": state, "url": url, "pid": pid, "home": str(Path(settings.home))})
+    else:
+        words = {
+            "available": f"The server at {url} is available.",
+            "unavailable": f"The server at {url} does not answer.",
+            "timed_out": f"The server at {url} did not answer within {timeout:g} s.",
+        }
+        typer.echo(words[state])
+    raise typer.Exit(0 if healthy else 1)
+
+
+def _server(settings: Settings) -> Running:
+    """The server that runs in this home, or where the settings say that one would be."""
+    known = pid_file.running(settings.home)
+    if known is not None:
+        return known
+    return Running(0, settings.api_host, settings.api_port, settings.api_base_path)
+
+
+def _healthy(server: Running) -> bool:
+    # Not urllib: it would go through a proxy, and takes longer to import.
+    host = _EVERY_ADDRESS.get(server.host, server.host)
+    connection = HTTPConnection(host, server.port, timeout=ANSWER_SECONDS_MAX)
+    try:
+        connection.request("GET", f"{server.base_path}/health")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,121 @@
+"""Every request and websocket in progress, so that a server can end without dropping one.
+
+Wraps the whole application. Granian by itself cuts websockets off without a word when it stops, and
+waits for requests as long as they take.
+"""
+
+import asyncio
+from typing import Any
+
+from litestar.enums import ScopeType
+from litestar.exceptions import WebSocketDisconnect
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+GOING_AWAY = 1001
+"""Close code of a websocket whose server shuts down; clients connect again."""
+GOING_AWAY_REASON = "the server is shutting down"
+SAY_GOODBYE_SECONDS = 0.5
+"""How long clients may take to be told, and handlers to notice, before they are cancelled."""
+
+
+class Connections:
+    """The application, and what it is busy with."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._websockets: dict[asyncio.Task[Any], _Websocket] = {}
+        self._leaving = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or one websocket."""
+        task = asyncio.current_task()
+        assert task is not None
+        if scope["type"] != ScopeType.WEBSOCKET:
+            self._requests.add(task)
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._requests.discard(task)
+            return
+        if self._leaving:
+            await send({"type": "websocket.close", "code": GOING_AWAY, "reason": GOING_AWAY_REASON})
+            return
+        websocket = self._websockets[task] = _Websocket(receive, send)
+        try:
+            await self._app(scope, websocket.receive, websocket.send)
+        finally:
+            del self._websockets[task]
+
+    async def close_websockets(self) -> None:
+        """Tell every websocket's client and handler that this is the end; accept no new one."""
+        self._leaving = True
+        open_now = dict(self._websockets)
+        if not open_now:
+            return
+        goodbyes = {asyncio.ensure_future(websocket.leave()) for websocket in open_now.values()}
+        _, late = await asyncio.wait({*goodbyes, *open_now}, timeout=SAY_GOODBYE_SECONDS)
+        for task in late:
+            task.cancel()
+
+    def cancel_requests(self) -> None:
+        """Give up the requests that still run."""
+        for task in self._requests:
+            task.cancel()
+
+    @property
+    def requests(self) -> int:
+        """How many requests are being answered."""
+        return len(self._requests)
+
+
+class _Websocket:
+    """One websocket's two directions, which can be ended from outside."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        # Granian's own future, not a task around it: one allocation per message is enough.
+        self._receiving: asyncio.Future[Any] | None = None
+        self._left = False
+        self._told = asyncio.Event()
+
+    async def receive(self) -> Any:
+        if self._left:
+            return await self._disconnected()
+        self._receiving = self._receive()  # type: ignore[assignment]
+        try:
+            return await self._receiving
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._left or (task is not None and task.cancelling()):
+                raise
+            return await self._disconnected()
+        finally:
+            self._receiving = None
+
+    async def _disconnected(self) -> Any:
+        # A handler that ended now would cut the connection before the client is told why.
+        await self._told.wait()
+        return {"type": "websocket.disconnect", "code": GOING_AWAY, "reason": GOING_AWAY_REASON}
+
+    async def send(self, message: Message) -> None:
+        if self._left:
+            await self._told.wait()
+            raise WebSocketDisconnect(detail=GOING_AWAY_REASON, code=GOING_AWAY)
+        await self._send(message)
+
+    async def leave(self) -> None:
+        """Say why, then let the handler see a disconnect."""
+        self._left = True
+        try:
+            if self._receiving is not None:
+                # Granian closes only once nobody reads any more.
+                self._receiving.cancel()
+            await self._send(
+                {"type": "websocket.close", "code": GOING_AWAY, "reason": GOING_AWAY_REASON}
+            )
+        except RuntimeError:
+            pass  # The client was faster.
+        finally:
+            self._told.set()

@@ -1,0 +1,192 @@
+"""A server from start to end: address, database, pid file, workers.
+
+`prepare` does everything that can fail and says why in a sentence; `run` serves. Between the two a
+background server leaves its terminal.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from api import logs, pid_file
+from api.database_url import DatabaseLocation
+from api.databases import target_of
+from api.listening import CannotListen, listen
+from api.pid_file import PidFile, Running
+from api.settings import Settings, database_location
+from eventstore import migrate
+from eventstore.errors import EventStoreError
+
+LOG_FILE_NAME = "server.log"
+"""What a background server would have printed, in the home."""
+
+
+class CannotStart(Exception):
+    """Why there will be no server; the message is a sentence for the operator."""
+
+
+class Prepared(Struct, frozen=True):
+    """A server that has everything it needs to run."""
+
+    settings: Settings
+    """With the port that was really taken."""
+    listeners: list[socket.socket]
+    location: DatabaseLocation
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Take the address and bring the database up to date. Raises CannotStart."""
+    try:
+        listeners = listen(settings.api_host, settings.api_port, settings.api_workers)
+    except CannotListen as error:
+        other = pid_file.running(settings.home) if error.taken else None
+        if other is not None and other.port == settings.api_port:
+            raise CannotStart(
+                f"Port {other.port} is taken by the Pluperfect server with process id {other.pid}; "
+                "stop it with `pluperfect server stop`, or choose another port with --port."
+            ) from None
+        raise CannotStart(str(error)) from None
+    settings = replace(settings, api_port=listeners[0].getsockname()[1])
+    try:
+        _prepare_database(settings)
+    except CannotStart:
+        for listener in listeners:
+            listener.close()
+        raise
+    return Prepared(settings, listeners, database_location(settings))
+
+
+def _prepare_database(settings: Settings) -> None:
+    target = target_of(settings)
+    try:
+        if settings.database_migrate_on_start:
+            migrate.upgrade(target)
+        elif pending := migrate.check(target):
+            raise CannotStart(
+                f"The database lacks {len(pending)} migrations ({pending[-1]} is the newest) and "
+                "the settings forbid to apply them on start; "
+                "run `pluperfect server database upgrade`."
+            )
+    except EventStoreError as error:
+        raise CannotStart(sentence(error)) from None
+
+
+def sentence(error: Exception) -> str:
+    """An error's message as a sentence of its own."""
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+
+
+def run(prepared: Prepared, ready: Callable[[], None], *, pid_file_required: bool = False) -> int:
+    """Serve until told to stop; the exit code of the process. Raises CannotStart."""
+    settings = prepared.settings
+    held = _take_pid_file(settings, required=pid_file_required)
+    logs.set_up(settings.logging_level)
+    try:
+        if len(prepared.listeners) == 1:
+            from api import worker  # lazily: what can go wrong early shall go wrong quickly
+
+            return worker.run(settings, prepared.listeners[0], ready, worker.Stop(alone=True))
+        from api.supervisor import Supervisor  # lazily, as above
+
+        in_worker = held.leave if held is not None else _nothing
+        return Supervisor(settings, prepared.listeners, ready, in_worker).run()
+    finally:
+        if held is not None:
+            held.remove()
+
+
+def _nothing() -> None:
+    """What a worker has to do about a pid file that nobody holds."""
+
+
+def _take_pid_file(settings: Settings, *, required: bool) -> PidFile | None:
+    """The pid file; where it is not required, a server can do without.
+
+    A second one in the same home, or one whose home cannot be written, is still a good server.
+    """
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        held = pid_file.take(settings.home)
+    except OSError as error:
+        if required:
+            raise CannotStart(
+                f"The home {settings.home} cannot be written: {error.strerror}."
+            ) from None
+        return None
+    if held is None:
+        if required:
+            raise CannotStart(
+                f"A server of the home {settings.home} runs already; "
+                "stop it with `pluperfect server stop`."
+            )
+        return None
+    held.write(
+        Running(os.getpid(), settings.api_host, settings.api_port, settings.api_base_path)
+    )
+    return held
+
+
+def run_in_background(prepared: Prepared) -> int:
+    """Serve in a process of its own that outlives this one; its id, once it answers.
+
+    Raises CannotStart if it does not.
+    """
+    settings = prepared.settings
+    log = settings.home / LOG_FILE_NAME
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise CannotStart(f"Cannot write {log}: {error.strerror}.") from None
+    told, tell = os.pipe()
+    # A fork, not a new interpreter: nothing is imported twice and the address is never given up.
+    pid = os.fork()
+    if not pid:
+        os.close(told)
+        _detached(prepared, output, tell)
+    os.close(tell)
+    os.close(output)
+    with os.fdopen(told, "rb") as told_by:
+        message = told_by.read()
+    if message == _READY:
+        return pid
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+    raise CannotStart(message.decode() or f"The server ended by itself; {log} says why.")
+
+
+_READY = b"ready"
+
+
+def _detached(prepared: Prepared, output: int, tell: int) -> NoReturn:
+    code = 1
+    try:
+        os.setsid()
+        # Not to keep a folder busy that somebody may want to remove or unmount.
+        os.chdir(Path("/"))
+        empty = os.open(os.devnull, os.O_RDONLY)
+        for number, descriptor in enumerate((empty, output, output)):
+            os.dup2(descriptor, number)
+        os.close(empty)
+        os.close(output)
+
+        def ready() -> None:
+            os.write(tell, _READY)
+            os.close(tell)
+
+        code = run(prepared, ready, pid_file_required=True)
+    except CannotStart as error:
+        os.write(tell, str(error).encode())
+    except BaseException:
+        import traceback  # lazily: only a bug needs it
+
+        traceback.print_exc()
+    finally:
+        os._exit(code)

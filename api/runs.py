@@ -1,0 +1,71 @@
+"""What flow runs and task runs have in common at the edge: their history, times in the query."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from api.errors import HttpError, invalid
+from api.http import Answer, Call, ok
+from orchestration.identifiers import utc
+from orchestration.refusals import Invalid
+from projections import run_history
+from projections.filters import Filters
+from projections.run_history import RunTable
+
+
+class HistoryQuery(Filters, frozen=True, kw_only=True):
+    """The body of a history: a time range, and the width of its intervals."""
+
+    history_start: datetime
+    history_end: datetime
+    history_interval_seconds: float | timedelta
+
+
+async def history(call: Call, table: RunTable, body: HistoryQuery) -> Answer:
+    """The answer of a `history`: matching runs by the time at which they were expected."""
+    width = body.history_interval_seconds
+    try:
+        interval = width if isinstance(width, timedelta) else timedelta(seconds=width)
+    except OverflowError:
+        interval = timedelta.max
+    try:
+        found = await run_history.history(
+            call.server.database,
+            table,
+            body,
+            call.server.database.dialect,
+            start=utc(body.history_start),
+            end=utc(body.history_end),
+            interval=interval,
+            now=call.server.now(),
+        )
+    except Invalid as refusal:
+        raise HttpError(422, {"detail": str(refusal)}) from None
+    return ok(found)
+
+
+def time_parameter(call: Call, name: str) -> datetime | None:
+    """A time in the query, UTC; None if it is not there. Raises HttpError 422."""
+    given = call.query.get(name)
+    if given is None:
+        return None
+    try:
+        return utc(datetime.fromisoformat(given))
+    except ValueError as error:
+        raise invalid(("query", name), "datetime_from_date_parsing", str(error), given) from None
+
+
+def id_parameter(call: Call, name: str) -> str:
+    """An id in the query, dashed and lower case. Raises HttpError 422."""
+    given = call.query.get(name)
+    if given is None:
+        raise invalid(("query", name), "missing", "Field required")
+    try:
+        return str(UUID(given))
+    except ValueError as error:
+        raise invalid(("query", name), "uuid_parsing", str(error), given) from None
+
+
+def array(documents: Sequence[str]) -> Answer:
+    """Documents as a JSON array."""
+    return Answer(200, f"[{','.join(documents)}]".encode())

@@ -1,0 +1,81 @@
+"""Which page stands where. Links are relative, so that any base path works."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from litestar import MediaType, Response, get
+from litestar.connection import ASGIConnection
+from litestar.exceptions import NotAuthorizedException
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.response import Stream
+
+from api import openapi
+from api.http import basic, same
+from api.routes import areas
+from api.server import Server
+from api.ui import api_page, front_page
+from api.version import product_version
+
+ASSETS = Path(__file__).parent / "assets"
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_SECURITY = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+}
+
+
+def pages(server: Server) -> list[HTTPRouteHandler]:
+    """The handlers of every page. Where the API asks for a password, so do the pages."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        expected = server.settings.api_auth_string
+        given = connection.headers.get("authorization", "")
+        if expected is not None and not same(given.encode(), basic(expected)):
+            raise NotAuthorizedException(headers={"www-authenticate": 'Basic realm="Pluperfect"'})
+
+    @get("/", media_type=MediaType.HTML, guards=[guard])
+    async def front() -> Response[str]:
+        return _html(await front_page.page(server))
+
+    @get("/live", guards=[guard])
+    async def live() -> Stream:
+        return Stream(
+            front_page.changes(server),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store"},
+        )
+
+    @get("/docs", media_type=MediaType.HTML, sync_to_thread=False)
+    def docs() -> Response[str]:
+        return _html(_api_page(server.settings.api_base_path))
+
+    @get("/assets/{name:str}", sync_to_thread=False)
+    def asset(name: str) -> Response[bytes]:
+        path = ASSETS / name
+        kind = _TYPES.get(path.suffix)
+        if kind is None or path.parent != ASSETS or not path.is_file():
+            return Response(b"Not Found", status_code=404, media_type="text/plain")
+        return Response(path.read_bytes(), media_type=kind, headers=_SECURITY)
+
+    return [front, live, docs, asset]
+
+
+def _html(text: str) -> Response[str]:
+    return Response(text, media_type=MediaType.HTML, headers=_SECURITY)
+
+
+@lru_cache(maxsize=1)
+def _api_page(base_path: str) -> str:
+    return api_page.page(
+        openapi.document(
+            areas(), title="Pluperfect", version=product_version(), base_path=base_path
+        )
+    )

@@ -1,0 +1,166 @@
+"""One worker: granian, embedded in this process, until a signal; then the drain.
+
+The drain takes `DRAIN_SECONDS` plus the time to close the database, and never more than
+`SHUTDOWN_SECONDS_MAX`. Whatever was acknowledged is on disk before, so nothing is lost by force.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import uvloop
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.net import SocketHolder
+from granian.server.embed import Server as EmbeddedServer
+
+from api.app import build
+from api.connections import Connections
+from api.listening import LISTEN_BACKLOG
+from api.settings import Settings
+from eventstore.errors import EventStoreError
+
+logger = logging.getLogger("pluperfect")
+
+DRAIN_SECONDS = 2.0
+"""How long requests in progress may take to end; the rest are cancelled."""
+SHUTDOWN_SECONDS_MAX = 2.8
+"""After this the process ends whatever it waits for."""
+CONNECTIONS_MAX = 16_384
+"""Open connections per worker; further ones wait to be accepted."""
+SWITCH_INTERVAL_SECONDS = 0.0005
+"""The thread that writes to SQLite gets the interpreter back this quickly from a busy event loop;
+with Python's own 5 ms a commit costs several times as much."""
+REQUEST_BUFFER_BYTES = 512 * 1024
+
+
+class Stop:
+    """How a worker is told to end."""
+
+    def __init__(self, *, alone: bool, parent_alive: int = -1) -> None:
+        self.alone = alone
+        """No supervisor: the terminal's ctrl + c is ours, and a second signal means at once."""
+        self.parent_alive = parent_alive
+        """A pipe that ends when the supervisor does."""
+
+
+def run(
+    settings: Settings, listener: socket.socket, ready: Callable[[], None], stop: Stop
+) -> int:
+    """Serve until told to stop; the exit code of the process."""
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    _allow_many_files()
+    try:
+        return uvloop.run(_serve(settings, listener, ready, stop))
+    except EventStoreError as error:
+        logger.error("%s", error)
+        return 1
+
+
+async def _serve(
+    settings: Settings, listener: socket.socket, ready: Callable[[], None], stop: Stop
+) -> int:
+    stopping = asyncio.Event()
+    _listen_for_signals(stopping, stop)
+    app = build(settings)
+    connections = Connections(app)
+    async with app.lifespan():
+        granian = _granian(connections, settings, listener)
+        serving = asyncio.create_task(granian.serve())
+        # What has been made so far stays: the collector need not look at it, now or later.
+        gc.freeze()
+        gc.enable()
+        ready()
+        waiting = asyncio.create_task(stopping.wait())
+        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            logger.error("the HTTP server ended by itself")
+            return 1
+        await _drain(granian, serving, connections)
+    return 0
+
+
+def _granian(
+    connections: Connections, settings: Settings, listener: socket.socket
+) -> EmbeddedServer:
+    server = _ListeningServer(
+        connections,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
+        websockets=True,
+        backlog=LISTEN_BACKLOG,
+        backpressure=CONNECTIONS_MAX,
+        http1_settings=HTTP1Settings(
+            # Also how long granian keeps a connection that is idle between two requests.
+            header_read_timeout=max(1, settings.api_keepalive_timeout_seconds) * 1_000,
+            keep_alive=settings.api_keepalive_timeout_seconds > 0,
+            max_buffer_size=REQUEST_BUFFER_BYTES,
+        ),
+        log_level=LogLevels.error,
+        log_dictconfig={"handlers": {}, "formatters": {}, "loggers": {}},
+    )
+    server.listener = listener
+    return server
+
+
+class _ListeningServer(EmbeddedServer):
+    """Granian's embedded server on a socket that is listening already."""
+
+    listener: socket.socket
+
+    def _init_shared_socket(self) -> None:
+        # Granian takes the descriptor for its own and closes it when it stops to accept.
+        self._ssp = None
+        self._shd = SocketHolder(os.dup(self.listener.fileno()), False, LISTEN_BACKLOG)
+        self.listener.close()
+
+
+async def _drain(
+    granian: EmbeddedServer, serving: asyncio.Task[Any], connections: Connections
+) -> None:
+    """Say goodbye to websockets, accept nothing new, and let requests in progress end."""
+    began = asyncio.get_running_loop().time()
+    await connections.close_websockets()
+    granian.stop()
+    left = DRAIN_SECONDS - (asyncio.get_running_loop().time() - began)
+    done, _ = await asyncio.wait({serving}, timeout=left)
+    if not done:
+        logger.warning("%d requests took too long and are given up", connections.requests)
+        connections.cancel_requests()
+
+
+def _listen_for_signals(stopping: asyncio.Event, stop: Stop) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop_now(number: int) -> None:
+        if not stopping.is_set():
+            signal.setitimer(signal.ITIMER_REAL, SHUTDOWN_SECONDS_MAX)
+            stopping.set()
+        elif stop.alone:
+            os._exit(128 + number)
+
+    loop.add_signal_handler(signal.SIGTERM, stop_now, signal.SIGTERM)
+    if stop.alone:
+        loop.add_signal_handler(signal.SIGINT, stop_now, signal.SIGINT)
+    if stop.parent_alive >= 0:
+
+        def orphaned() -> None:
+            loop.remove_reader(stop.parent_alive)
+            stop_now(signal.SIGTERM)
+
+        loop.add_reader(stop.parent_alive, orphaned)
+
+
+def _allow_many_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_MAX * 2 if hard == resource.RLIM_INFINITY else min(hard, CONNECTIONS_MAX * 2)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,384 @@
+"""Taking in what clients emit, and handing out what the log has to say, as it happens.
+
+An emission is recorded as it came. A client's report of a state of its task run goes into the
+stream of the task run, everything else into the one stream `emissions`. The emission's own id is
+the id of the event: sent twice, it is recorded once.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+
+from eventstore.database import Database, Row, Table
+from eventstore.errors import (
+    DatabaseUnavailable,
+    LogReplaced,
+    Overloaded,
+    ReadOnly,
+)
+from eventstore.events import ANY_VERSION, Event, NewEvents
+from eventstore.log import STREAMS, Command, Decision
+from eventstore.ring import Entry
+from eventstore.store import EventStore
+from orchestration.emissions import (
+    DEFAULT_LIMITS,
+    EMITTING,
+    EmissionReceived,
+    Limits,
+    as_sent,
+    emission_of,
+    read_emission,
+)
+from orchestration.refusals import Invalid
+from orchestration.task_run_reports import Report, is_report, read_report
+from orchestration.task_runs import TaskRunReported
+from projections.emission_filters import EventFilter, Glimpse, predicate
+from projections.emissions import glimpse
+from projections.flow_runs import FLOW_RUNS
+from projections.task_runs import TASK_RUNS
+from services.shell import Origin, Shell
+
+logger = logging.getLogger(__name__)
+
+STREAM = "emissions"
+"""Emissions do not depend on each other: one stream for all that are about no task run's state."""
+COMMAND_EMISSIONS_MAX = 256
+COMMAND_BYTES_MAX = 1024 * 1024
+"""Emissions recorded by one command, by count and by size."""
+UNACKNOWLEDGED_EMISSIONS_MAX = 128
+UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
+"""What a websocket may have sent without it being on disk before no more is read from it."""
+RETRY_PAUSES_SECONDS = (0.2, 1.0, 2.0, 5.0)
+"""Pauses between attempts to record what a websocket sent; the last one is repeated."""
+GLIMPSES_MAX = 2_000
+"""Newest emissions kept ready for those who follow the live feed."""
+
+_NOBODY_CAN_WRITE = (DatabaseUnavailable, Overloaded, ReadOnly, LogReplaced)
+"""Errors that no single emission is to blame for."""
+UNREADABLE = (
+    Invalid,
+    msgspec.DecodeError,
+    UnicodeDecodeError,
+    RecursionError,  # Nested too deeply.
+    OverflowError,  # A time that is none in UTC.
+)
+"""What `Intake.understand` raises for an emission that cannot be accepted."""
+
+
+class Taken(Struct, frozen=True):
+    """What became of some emissions."""
+
+    refused: Sequence[Exception | None]
+    """For each emission None, or why it was not recorded."""
+    position: int | None = None
+    """Of the last of them in the log; None if none was recorded."""
+
+
+class _Arrival(Struct):
+    """An emission that was understood."""
+
+    place: int
+    """Its place among those that came together."""
+    id: str
+    emission: Raw
+    report: Report | None
+    canonical_id: str | None = None
+    orphaned: bool = False
+    """A report about something that was deleted."""
+
+    def new_events(self) -> NewEvents:
+        """The event that is recorded, and in which stream."""
+        if self.report is None or self.orphaned:
+            return _new(STREAM, EmissionReceived(emission=self.emission), self.id)
+        stream = f"task-run:{self.canonical_id or self.report.task_run_id}"
+        event = TaskRunReported(emission=self.emission, canonical_id=self.canonical_id)
+        return _new(stream, event, self.id)
+
+
+def _new(stream: str, event: Event, id: str) -> NewEvents:
+    return NewEvents(stream, ANY_VERSION, (event,), (id,))
+
+
+_Keys = tuple[str, str, str]
+"""Flow run, task key, dynamic key: what a task run is recognised by if not by its id."""
+
+_TASK_RUN_IDS = Table("task_runs", {"id": "text"})
+_TASK_RUN_KEYS = Table(
+    "task_runs",
+    {"flow_run_id": "text", "task_key": "text", "dynamic_key": "text", "id": "text"},
+    key=("flow_run_id", "task_key", "dynamic_key"),
+)
+_FLOW_RUN_IDS = Table("flow_runs", {"id": "text"})
+"""Read models seen through the indexes that answer whether something is there."""
+
+
+class Intake:
+    """Records emissions; one per process."""
+
+    def __init__(self, shell: Shell, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._shell = shell
+        self._limits = limits
+        self._first_sights: dict[_Keys, str] = {}
+        """Task runs whose first report is on its way into the log, by their keys."""
+
+    def understand(self, sent: bytes) -> "_Arrival":
+        """Check an emission. Raises UNREADABLE."""
+        emission = read_emission(sent, self._limits)
+        kept = as_sent(emission)
+        report = None
+        if is_report(emission.event, emission.resource):
+            try:
+                report = read_report(kept)
+            except (*UNREADABLE, ValueError) as error:
+                # It happened, so the feed shows it; but it tells nothing about a task run.
+                logger.warning("emission %s reports no task run: %s", emission.id, error)
+        return _Arrival(0, emission.id, kept, report)
+
+    async def take(self, sent: Sequence[bytes], origin: Origin) -> Taken:
+        """Record some emissions in their order; what cannot be accepted is refused by itself.
+
+        Raises DatabaseUnavailable, Overloaded, ReadOnly or LogReplaced; then any of them may have
+        been recorded or not, and all of them may be sent again.
+        """
+        refused: list[Exception | None] = [None] * len(sent)
+        arrivals: list[_Arrival] = []
+        for place, data in enumerate(sent):
+            try:
+                arrival = self.understand(data)
+            except UNREADABLE as error:
+                refused[place] = error
+                continue
+            arrival.place = place
+            arrivals.append(arrival)
+        position = None
+        for some in _portions(arrivals):
+            position = await self._record(some, refused, origin) or position
+        return Taken(refused, position)
+
+    async def _record(
+        self, arrivals: Sequence[_Arrival], refused: list[Exception | None], origin: Origin
+    ) -> int | None:
+        new = await self._recognise(arrivals)
+        try:
+            return await self._submit(arrivals, origin)
+        except _NOBODY_CAN_WRITE:
+            raise
+        except Exception as error:
+            if len(arrivals) > 1:
+                position = None
+                for arrival in arrivals:
+                    position = await self._record((arrival,), refused, origin) or position
+                return position
+            (arrival,) = arrivals
+            if arrival.report is not None:
+                logger.warning("report %s cannot be taken in: %s", arrival.id, error)
+                arrival.report = None
+                return await self._record(arrivals, refused, origin)
+            logger.error("emission %s cannot be recorded", arrival.id, exc_info=error)
+            refused[arrival.place] = error
+            return None
+        finally:
+            for keys in new:
+                self._first_sights.pop(keys, None)
+
+    async def _submit(self, arrivals: Sequence[_Arrival], origin: Origin) -> int:
+        command = Command(
+            Decision(appends=[arrival.new_events() for arrival in arrivals]),
+            actor=origin.actor,
+            correlation=origin.correlation,
+            causation=origin.causation,
+            natural_ids=True,
+            skip_repeats=True,
+        )
+        size = sum(len(bytes(arrival.emission)) for arrival in arrivals)
+        return (await self._shell.store.submit(command, size)).position
+
+    async def _recognise(self, arrivals: Sequence[_Arrival]) -> Sequence[_Keys]:
+        """Find out which task runs are meant; asks the database only about those new to us.
+
+        Returns the keys of task runs that nobody has heard of.
+        """
+        unknown = [
+            arrival
+            for arrival in arrivals
+            if arrival.report is not None
+            and self._shell.recent_row(TASK_RUNS, arrival.report.task_run_id) is None
+        ]
+        if not unknown:
+            return ()
+        database = self._shell.store.database
+        ids = {arrival.report.task_run_id for arrival in unknown if arrival.report}
+        known = await _existing(database, _TASK_RUN_IDS, ids)
+        unknown = [a for a in unknown if a.report and a.report.task_run_id not in known]
+        by_keys = {keys: a for a in reversed(unknown) if (keys := _keys(a.report)) is not None}
+        held: dict[_Keys, str] = {
+            (row[0], row[1], row[2]): row[3]
+            for row in await _fetched(database, _TASK_RUN_KEYS, list(by_keys))
+        }
+        deleted = await self._deleted({keys[0] for keys in by_keys if keys not in held})
+        new: list[_Keys] = []
+        for arrival in unknown:
+            keys = _keys(arrival.report)
+            if keys is None or arrival.report is None:
+                continue
+            id = held.get(keys) or self._first_sights.get(keys)
+            if id is not None:
+                arrival.canonical_id = id if id != arrival.report.task_run_id else None
+            elif keys[0] in deleted:
+                arrival.orphaned = True
+            else:
+                self._first_sights[keys] = arrival.report.task_run_id
+                new.append(keys)
+        return new
+
+    async def _deleted(self, flow_run_ids: set[str]) -> set[str]:
+        """Of some flow runs those that were deleted; one that was never heard of is none."""
+        absent = {id for id in flow_run_ids if self._shell.recent_row(FLOW_RUNS, id) is None}
+        if not absent:
+            return set()
+        database = self._shell.store.database
+        absent -= await _existing(database, _FLOW_RUN_IDS, absent)
+        streams = [(f"flow-run:{id}",) for id in absent]
+        return {row[0].partition(":")[2] for row in await _fetched(database, STREAMS, streams)}
+
+
+def _keys(report: Report | None) -> _Keys | None:
+    if report is None or report.changes["flow_run_id"] is None:
+        return None
+    changes = report.changes
+    return changes["flow_run_id"], changes["task_key"], changes["dynamic_key"]
+
+
+async def _existing(database: Database, table: Table, ids: set[str]) -> set[str]:
+    return {row[0] for row in await _fetched(database, table, [(id,) for id in ids])}
+
+
+async def _fetched(
+    database: Database, table: Table, keys: Sequence[tuple[str, ...]]
+) -> Sequence[Row]:
+    return await database.fetch_keys(table, keys) if keys else ()
+
+
+def _portions(arrivals: Sequence[_Arrival]) -> list[list[_Arrival]]:
+    portions: list[list[_Arrival]] = []
+    size = 0
+    for arrival in arrivals:
+        more = len(bytes(arrival.emission))
+        full = (
+            not portions
+            or len(portions[-1]) == COMMAND_EMISSIONS_MAX
+            or size + more > COMMAND_BYTES_MAX
+        )
+        if full:
+            portions.append([])
+            size = 0
+        portions[-1].append(arrival)
+        size += more
+    return portions
+
+
+class Inlet:
+    """Takes emissions one by one, as a websocket sends them, and records what came together.
+
+    While a commit is under way the next emissions gather; they are recorded together after it. So
+    one connection profits from group commit as well, and what is not yet on disk is bounded: `put`
+    returns when there is room for more.
+    """
+
+    def __init__(self, intake: Intake, origin: Origin) -> None:
+        self._intake = intake
+        self._origin = origin
+        self._waiting: list[bytes] = []
+        self._unacknowledged = 0
+        self._unacknowledged_bytes = 0
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._closed = False
+
+    async def put(self, emission: bytes) -> None:
+        """Take one more. What was taken is recorded even if the sender goes away."""
+        self._waiting.append(emission)
+        self._unacknowledged += 1
+        self._unacknowledged_bytes += len(emission)
+        self._arrived.set()
+        while (
+            self._unacknowledged >= UNACKNOWLEDGED_EMISSIONS_MAX
+            or self._unacknowledged_bytes >= UNACKNOWLEDGED_BYTES_MAX
+        ):
+            self._room.clear()
+            await self._room.wait()
+
+    def close(self) -> None:
+        """There is no more: `run` returns when everything is recorded."""
+        self._closed = True
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Record what arrives until `close`. While the database is away, nothing is given up.
+
+        Raises ReadOnly or LogReplaced: then nothing can ever be recorded here.
+        """
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            if self._waiting:
+                batch, self._waiting = self._waiting, []
+                self._arrived.set()
+                await self._persist(batch)
+                self._unacknowledged -= len(batch)
+                self._unacknowledged_bytes -= sum(map(len, batch))
+                self._room.set()
+            elif self._closed:
+                return
+
+    async def _persist(self, batch: Sequence[bytes]) -> None:
+        failures = 0
+        while True:
+            try:
+                taken = await self._intake.take(batch, self._origin)
+            except (DatabaseUnavailable, Overloaded) as error:
+                # Repeats are recognised, so it does no harm if some of it was recorded.
+                pause = RETRY_PAUSES_SECONDS[min(failures, len(RETRY_PAUSES_SECONDS) - 1)]
+                failures += 1
+                logger.warning("%d emissions wait: %s", len(batch), error)
+                await asyncio.sleep(pause)
+                continue
+            for refusal in filter(None, taken.refused):
+                logger.warning("an emission was refused: %s", refusal)
+            return
+
+
+class LiveFeed:
+    """Emissions as the log grows, for any number of followers in this process."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self._glimpses: dict[int, Glimpse | None] = {}
+
+    async def follow(self, wanted: EventFilter, after: int) -> AsyncIterator[str]:
+        """Every matching emission after a log position, as JSON, in the log's order, for ever.
+
+        Raises what `EventStore.follow` raises.
+        """
+        holds = predicate(wanted)
+        async for page in self._store.follow(after):
+            for entry in page:
+                seen = self._glimpse(entry)
+                if seen is not None and holds(seen):
+                    yield seen.document
+
+    def _glimpse(self, entry: Entry) -> Glimpse | None:
+        if not isinstance(entry.recorded.event, EMITTING):
+            return None
+        position = entry.recorded.position
+        if position in self._glimpses:
+            return self._glimpses[position]
+        document = emission_of(entry.recorded)
+        seen = None if document is None else glimpse(document)
+        self._glimpses[position] = seen
+        while len(self._glimpses) > GLIMPSES_MAX:
+            del self._glimpses[next(iter(self._glimpses))]
+        return seen

@@ -1,0 +1,225 @@
+"""What can be done with task runs over REST: gather the facts, let the decider decide, append.
+
+Most task runs are reported by their clients instead; see `orchestration/task_run_reports.py`.
+"""
+
+import random
+from datetime import datetime
+
+from eventstore.committer import Written
+from eventstore.errors import AlreadyRecorded
+from eventstore.ids import new_id
+from orchestration.flow_runs import FlowRun
+from orchestration.refusals import MissingReference, NotFound
+from orchestration.states import (
+    PENDING,
+    RUNNING,
+    TERMINAL,
+    ProposedState,
+    State,
+    new_state,
+    proposed,
+)
+from orchestration.task_rules import policy_for
+from orchestration.task_runs import (
+    CreateTaskRun,
+    DeleteTaskRun,
+    SetTaskRunState,
+    TaskRun,
+    TaskRunCreate,
+    TaskRunUpdate,
+    UpdateTaskRun,
+    answer_from,
+    check,
+    decide,
+    existing,
+    settle,
+)
+from orchestration.transition import EnclosingFlowRun, OrchestrationResult, TaskFacts
+from projections import flow_runs, log_lines, task_runs
+from projections.flow_runs import FLOW_RUNS
+from projections.task_runs import TASK_RUNS
+from services.flow_runs import orphaned, run_name
+from services.shell import Clock, Decided, Done, Once, Origin, Shell, natural_id, unchanged
+
+CATEGORY = "task-run"
+
+
+async def create(
+    shell: Shell, body: TaskRunCreate, clock: Clock, origin: Origin, *, cache_key_max: int
+) -> tuple[bytes, bool, int | None]:
+    """Make a task run known: its shown form, whether it is new, and the log's position after it.
+
+    One that has the same keys in the same flow run is answered as it is. `cache_key_max` is in
+    characters. Raises MissingReference if the flow run does not exist, AlreadyExists if the id is
+    taken, Invalid.
+    """
+    check(body, cache_key_max)
+    database = shell.store.database
+    held = await _held(shell, body, clock())
+    if held is not None:
+        return held, False, None
+    id_, name = body.id or new_id(), run_name()
+    now = clock()
+    state = _first_state(body.state, now)
+
+    async def decide_first(run: TaskRun | None, fresh: bool) -> Decided[None]:
+        around, more = None, []
+        if body.flow_run_id is not None:
+            stream = f"flow-run:{body.flow_run_id}"
+            version, around = await shell.load(FLOW_RUNS, stream, body.flow_run_id, fresh=fresh)
+            if around is None:
+                raise MissingReference("Flow run", body.flow_run_id)
+            # Its labels are inherited, and it must not be deleted meanwhile.
+            more.append(unchanged(stream, version))
+        command = CreateTaskRun(
+            id=id_,
+            body=body,
+            state=state,
+            name=name,
+            # The first state is nobody's to refuse.
+            rules=policy_for(state, force=True),
+            facts=TaskFacts(
+                now=now,
+                flow_run=_enclosing(around),
+                cached=await _cached(shell, state, now),
+                chance=random.random(),
+                cache_key_characters_max=cache_key_max,
+            ),
+            flow_run_labels={} if around is None else around.labels,
+        )
+        return Decided(decide(command, run), None, more=more)
+
+    done = await shell.create(TASK_RUNS, CATEGORY, id_, decide_first, origin, _once(body))
+    if done is None:
+        # Somebody else was quicker; if that run is gone again already, this is a new one.
+        return await create(shell, body, clock, origin, cache_key_max=cache_key_max)
+    if done.row is None:
+        shown = await task_runs.by_id(database, id_, clock())
+        if shown is None:
+            raise NotFound("Task run", id_)  # Deleted within the last milliseconds.
+        return shown, True, done.position
+    return task_runs.shown_row(done.row, clock()), True, done.position
+
+
+async def _held(shell: Shell, body: TaskRunCreate, now: datetime) -> bytes | None:
+    held = await task_runs.by_keys(
+        shell.store.database, body.flow_run_id, body.task_key, body.dynamic_key, now
+    )
+    return None if held is None else held[1]
+
+
+def _once(body: TaskRunCreate) -> Once:
+    name = f"task-run-key:{body.flow_run_id}:{body.task_key}:{body.dynamic_key}"
+    if body.flow_run_id is None:
+        return Once(name, task_runs.BY_KEYS_OUTSIDE, (body.task_key, body.dynamic_key))
+    return Once(name, task_runs.BY_KEYS, (body.flow_run_id, body.task_key, body.dynamic_key))
+
+
+def _first_state(wanted: ProposedState | None, now: datetime) -> State:
+    if wanted is None:
+        return new_state(PENDING, new_id(), now)
+    return proposed(wanted, new_id(), now)
+
+
+async def set_state(
+    shell: Shell,
+    id_: str,
+    wanted: ProposedState,
+    *,
+    force: bool,
+    now: datetime,
+    origin: Origin,
+    cache_key_max: int,
+) -> Done[OrchestrationResult]:
+    """Ask for another state of a task run. A repeated transition gets its first answer.
+
+    `cache_key_max` is in characters. Raises NotFound, of the task run or of its flow run.
+    """
+    state = proposed(wanted, new_id(), now)
+    transition_id = state.state_details.transition_id
+    rules = policy_for(state, force)
+    chance = random.random()
+
+    async def decide_state(run: TaskRun | None) -> Decided[OrchestrationResult]:
+        run = existing(run, id_)
+        facts = TaskFacts(
+            now=now,
+            flow_run=await _flow_run_facts(shell, run, state),
+            cached=await _cached(shell, state, now),
+            chance=chance,
+            cache_key_characters_max=cache_key_max,
+        )
+        settled = settle(SetTaskRunState(id=id_, proposed=state, rules=rules, facts=facts), run)
+        if settled.event is None:
+            return Decided((), settled.answer)
+        event_ids = None if transition_id is None else (natural_id(id_, transition_id),)
+        return Decided((settled.event,), settled.answer, event_ids)
+
+    try:
+        return await shell.execute(TASK_RUNS, CATEGORY, id_, decide_state, origin)
+    except AlreadyRecorded as repeat:
+        recorded = await shell.store.read_position(repeat.position)
+        assert recorded is not None
+        return Done(answer_from(recorded.event), Written([recorded], repeat.position))
+
+
+async def _flow_run_facts(shell: Shell, run: TaskRun, state: State) -> EnclosingFlowRun | None:
+    """The flow run around a task run, if the rules will ask about it.
+
+    Past what this process remembers: another one may just have set the flow run running, and its
+    task must not be refused for that.
+    """
+    ended = run.state is not None and run.state.type in TERMINAL
+    if run.flow_run_id is None or not (state.type == RUNNING or ended):
+        return None
+    stream = f"flow-run:{run.flow_run_id}"
+    _, around = await shell.load(FLOW_RUNS, stream, run.flow_run_id, fresh=True)
+    return _enclosing(around)
+
+
+def _enclosing(run: FlowRun | None) -> EnclosingFlowRun | None:
+    if run is None:
+        return None
+    details = None if run.state is None else run.state.state_details
+    return EnclosingFlowRun(
+        id=run.id,
+        run_count=run.run_count,
+        state_type=run.state_type,
+        pause_timeout=None if details is None else details.pause_timeout,
+        pause_reschedule=details is not None and details.pause_reschedule,
+    )
+
+
+async def _cached(shell: Shell, state: State, now: datetime) -> State | None:
+    """The state that is cached under the proposal's key, if the rules will ask for it."""
+    details = state.state_details
+    if state.type != RUNNING or not details.cache_key or details.refresh_cache:
+        return None
+    return await task_runs.cached_state(shell.store.database, details.cache_key, now)
+
+
+async def update(shell: Shell, id_: str, body: TaskRunUpdate, origin: Origin) -> Done[None]:
+    """Give a task run another name. Raises NotFound."""
+    command = UpdateTaskRun(id=id_, body=body, name=run_name())
+
+    async def decide_update(run: TaskRun | None) -> Decided[None]:
+        return Decided(decide(command, run), None)
+
+    return await shell.execute(TASK_RUNS, CATEGORY, id_, decide_update, origin)
+
+
+async def delete(shell: Shell, id_: str, origin: Origin) -> Done[None]:
+    """Forget a task run, its states and its log lines. Raises NotFound.
+
+    The subflow run that it stood for stays, without its parent.
+    """
+
+    async def decide_delete(run: TaskRun | None, fresh: bool) -> Decided[None]:
+        events = decide(DeleteTaskRun(id=id_), run)
+        children = await flow_runs.children_of_task_run(shell.store.database, id_)
+        more = await orphaned(shell, children, fresh)
+        effects = (log_lines.deletion_of_task_run(id_),)
+        return Decided(events, None, more=more, effects=effects)
+
+    return await shell.execute_with_facts(TASK_RUNS, CATEGORY, id_, decide_delete, origin)

@@ -1,0 +1,164 @@
+"""The real Prefect client: a virtual environment of its own, and its programs run as processes.
+
+It must not share an environment with us: it brings its own server and pins what we do not.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CONSTRAINTS = Path(__file__).parent / "prefect-constraints.txt"
+FLOWS = Path(__file__).parent / "flows"
+REQUIREMENT = "prefect==3.8.4"
+ENVIRONMENTS = Path(__file__).parents[2] / ".venv-prefect"
+GIVEN_ENVIRONMENT = "PLUPERFECT_TEST_PREFECT_VENV"
+"""Names an existing virtual environment with that client in it; saves the installation."""
+INSTALL_SECONDS_MAX = 900.0
+PROGRAM_SECONDS_MAX = 180.0
+"""How long a flow or a command may take on a busy machine; its start alone takes seconds."""
+
+
+def environment() -> Path:
+    """A virtual environment with the client, made when first asked for and kept for later.
+
+    It is kept under a hash of what goes into it, so it is made anew when that changes.
+    """
+    given = os.environ.get(GIVEN_ENVIRONMENT)
+    if given:
+        return Path(given)
+    version = sysconfig.get_python_version()
+    ingredients = f"{version} {REQUIREMENT}\n{CONSTRAINTS.read_text()}"
+    place = ENVIRONMENTS / hashlib.sha256(ingredients.encode()).hexdigest()[:16]
+    stamp = place / "complete"
+    ENVIRONMENTS.mkdir(exist_ok=True)
+    with (ENVIRONMENTS / "lock").open("w") as lock:
+        # Several test processes may want it at once; the first one makes it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists():
+            shutil.rmtree(place, ignore_errors=True)
+            _install(place)
+            stamp.touch()
+    return place
+
+
+def _install(place: Path) -> None:
+    _must_work([sys.executable, "-m", "venv", str(place)])
+    pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+    _must_work([*pip, "install", "-q", "-c", str(CONSTRAINTS), REQUIREMENT])
+
+
+def _must_work(command: list[str]) -> None:
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=INSTALL_SECONDS_MAX, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program that has ended."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def said(self) -> Any:
+        """The JSON in the last line that it printed."""
+        lines = self.output.strip().splitlines()
+        assert lines, self.errors
+        return json.loads(lines[-1])
+
+
+@dataclass
+class Running:
+    """A program that has not been waited for, its output going to files."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+    errors: Path
+
+    def finish(self, timeout_seconds: float = PROGRAM_SECONDS_MAX) -> Finished:
+        """Wait for its end; what it left. It is killed when it takes too long."""
+        try:
+            code = self.process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            self.end()
+            raise AssertionError(
+                f"not done in {timeout_seconds} s:\n{self.output.read_text()}"
+                f"\n{self.errors.read_text()}"
+            ) from None
+        return Finished(code, self.output.read_text(), self.errors.read_text())
+
+    def end(self) -> None:
+        """Make sure that it does not run any more."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+@dataclass(frozen=True)
+class PrefectClient:
+    """Somebody with Prefect installed and PREFECT_API_URL set. Everything is kept in `home`."""
+
+    environment: Path
+    home: Path
+    api_url: str
+
+    def flow(self, script: str, *arguments: str) -> Finished:
+        """Run a script of `flows/` to its end, which must be a good one."""
+        done = self.start_flow(script, *arguments).finish()
+        assert done.code == 0, done.errors
+        return done
+
+    def start_flow(self, script: str, *arguments: str) -> Running:
+        """Run a script of `flows/`."""
+        return self._start("python", str(FLOWS / script), *arguments)
+
+    def prefect(self, *arguments: str) -> Finished:
+        """Run a `prefect` command to its end, good or bad."""
+        return self.start_prefect(*arguments).finish()
+
+    def start_prefect(self, *arguments: str) -> Running:
+        """Run a `prefect` command."""
+        return self._start("prefect", *arguments)
+
+    def _start(self, program: str, *arguments: str) -> Running:
+        self.home.mkdir(parents=True, exist_ok=True)
+        number = len(list(self.home.glob("*.out")))
+        output = self.home / f"{number}-{program}.out"
+        errors = output.with_suffix(".err")
+        with output.open("wb") as out, errors.open("wb") as err:
+            process = subprocess.Popen(
+                [str(self.environment / "bin" / program), *arguments],
+                cwd=self.home,
+                env=self._variables(os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+        return Running(process, output, errors)
+
+    def _variables(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        own = {k: v for k, v in inherited.items() if not k.startswith(("PREFECT_", "PLUPERFECT_"))}
+        return own | {
+            "PREFECT_API_URL": self.api_url,
+            "PREFECT_HOME": str(self.home / "prefect"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "PREFECT_CLI_COLORS": "false",
+            "PREFECT_CLI_PROMPT": "false",
+            "PREFECT_CLI_WRAP_LINES": "false",
+            "PREFECT_LOGGING_COLORS": "false",
+            "COLUMNS": "400",  # Tables are cut to the terminal's width; this one shows all.
+            "PYTHONUNBUFFERED": "1",
+        }
