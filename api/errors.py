@@ -7,7 +7,7 @@ and for an invalid body a list that names each place.
 import logging
 import re
 from collections.abc import Sequence
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -104,8 +104,15 @@ def invalid_body(error: Exception, body: bytes, kind: Any = None) -> HttpError:
         for name, index in _STEP.findall(place.group(1)):
             loc.append(name or int(index or 0))
             given = _inside(given, loc[-1])
-    if place is None and _MISSING.search(message):
-        return _fields_missing(kind, content)
+    if _MISSING.search(message) and (errors := _all_missing(kind, loc, given)):
+        return HttpError(
+            422,
+            {
+                "exception_message": "Invalid request received.",
+                "exception_detail": errors,
+                "request_body": content,
+            },
+        )
     for pattern, fault in ((_MISSING, "missing"), (_UNKNOWN, "extra_forbidden")):
         found = pattern.search(message)
         if found is not None:
@@ -117,26 +124,28 @@ def invalid_body(error: Exception, body: bytes, kind: Any = None) -> HttpError:
     return invalid(loc, fault, message, given, content)
 
 
-def _fields_missing(kind: type[msgspec.Struct], content: dict[str, Any]) -> HttpError:
-    """422 that names every field that a body lacks; the decoder stops at the first."""
-    errors = [
+def _all_missing(kind: Any, loc: list[str | int], given: Any) -> list[dict[str, Any]]:
+    """Every field that is missing at `loc`, for the decoder stops at the first; empty if the type
+    that is wanted there is hard to tell."""
+    for step in loc[1:]:
+        if isinstance(step, int):
+            kind = next(iter(get_args(kind)), None)
+        elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            kind = next(
+                (f.type for f in msgspec.structs.fields(kind) if f.encode_name == step), None
+            )
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return []
+    return [
         {
             "type": "missing",
-            "loc": ["body", field.encode_name],
+            "loc": [*loc, field.encode_name],
             "msg": "Field required",
-            "input": content,
+            "input": given,
         }
         for field in msgspec.structs.fields(kind)
-        if field.required and field.encode_name not in content
+        if field.required and field.encode_name not in given
     ]
-    return HttpError(
-        422,
-        {
-            "exception_message": "Invalid request received.",
-            "exception_detail": errors,
-            "request_body": content,
-        },
-    )
 
 
 def _inside(given: Any, step: str | int) -> Any:

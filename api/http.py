@@ -300,7 +300,7 @@ async def _send(call: Call, gate: "Gate", answer: Answer, send: Send) -> None:
         packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, 31)
         body = packer.compress(body) + packer.flush()
         headers.append((b"content-encoding", b"gzip"))
-        headers.append((b"vary", b"accept-encoding"))
+        headers.append((b"vary", b"Accept-Encoding"))
     if answer.status != 204:
         headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

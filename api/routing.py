@@ -52,7 +52,7 @@ class Router(Generic[T]):
         node.target = target
 
     def find(self, path: str) -> tuple[T, dict[str, str]] | None:
-        """The target of a path, and its parameters (ids dashed, lower case); None if there is none."""
+        """The target of a path and its parameters, ids dashed and lower case; or None."""
         parameters: dict[str, str] = {}
         target = _found(self._root, path.split("/", SEGMENTS_MAX), 0, parameters)
         return None if target is None else (target, parameters)

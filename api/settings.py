@@ -46,7 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         Setting(
             doc="Folder of the default database, the profiles and the pid file; "
             "set by environment variable only.",
-            at="pluperfect.home",
+            at="home",
         ),
     ] = DEFAULT_HOME.expanduser()
     logging_level: Annotated[

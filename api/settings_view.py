@@ -17,7 +17,11 @@ def settings_document(settings: Settings) -> dict[str, Any]:
         for name in path:
             section = section.setdefault(name, {})
         value = getattr(settings, declared.field)
-        if value is not None:
+        if declared.field == "database_url":
+            value = SECRET  # There always is one, given or not.
+        elif value is not None:
             value = SECRET if declared.setting.secret else declared.kind.json(value)
         section[leaf] = value
+    host, port, base = settings.api_host, settings.api_port, settings.api_base_path
+    document["api"] = {"url": f"http://{host}:{port}{base}"}
     return document

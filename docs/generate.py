@@ -3,15 +3,31 @@
 A page is a function that returns its text. `tests/test_docs.py` compares each with the file.
 """
 
+import inspect
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+from msgspec import Struct
 
 from api.setting import Declared
 from api.settings import HOME, PROFILE, SETTINGS
+from orchestration.states import (
+    FLOW_TRANSITIONS,
+    NAMES,
+    STATE_TYPES,
+    TASK_TRANSITIONS,
+    TERMINAL,
+    Table,
+)
+from projections.catalogue import CODEC
 
 FOLDER = Path(__file__).parent
+GOLDEN = FOLDER.parent / "tests" / "golden" / "events"
 
 _SECTIONS = {
     "": "The server",
@@ -100,8 +116,91 @@ def _default(declared: Declared) -> str:
     return "none" if declared.default is None else declared.kind.show(declared.default)
 
 
+_EVENTS_INTRODUCTION = """\
+# Events
+
+What the log can hold, type by type. A stored type name is for ever; a field may be added with a
+default, any other change is a new version with an upcaster from the old one. Fields that hold
+their default are left out of the stored JSON. The examples are files that every test run reads.
+"""
+
+
+def events() -> str:
+    """The page of event types."""
+    pages = [_EVENTS_INTRODUCTION]
+    for name in sorted(CODEC.types):
+        event = CODEC.types[name]
+        example = (GOLDEN / f"{name}.v{event.type_version}.json").read_text().rstrip()
+        rows = "\n".join(_event_field(field) for field in msgspec.structs.fields(event))
+        table = f"| Field | Type | Default |\n|---|---|---|\n{rows}\n\n" if rows else ""
+        pages.append(
+            f"## `{name}`, version {event.type_version}\n\n{inspect.getdoc(event)}\n\n"
+            f"{table}```json\n{example}\n```\n"
+        )
+    return "\n".join(pages)
+
+
+def _event_field(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        default = "required"
+    elif field.default is msgspec.UNSET:
+        default = "unset"
+    elif field.default is not msgspec.NODEFAULT:
+        default = (
+            f"`{field.default!r}`" if not isinstance(field.default, Struct) else "its defaults"
+        )
+    else:
+        default = "empty"
+    return f"| `{field.encode_name}` | {_type_text(field.type)} | {default} |"
+
+
+def _type_text(kind: Any) -> str:
+    text = kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
+    text = re.sub(r"Annotated\[([^,]+),.*\]", r"\1", text)
+    text = re.sub(r"\b[a-z_]+\.(?:[a-z_]+\.)*(?=[A-Z])", "", text).replace("typing.", "")
+    text = text.replace(" | UnsetType", "").replace("NoneType", "None")
+    return f"`{text}`".replace("|", "\\|")
+
+
+_STATES_INTRODUCTION = """\
+# Run states
+
+Drawn from the tables in `orchestration/states.py`. A transition that is missing is never accepted
+as proposed by the core rules; one that is there is accepted under some circumstances at least. A state
+that is forced may follow any other.
+"""
+
+
+def states() -> str:
+    """The page of run states and their transitions."""
+    names = "\n".join(
+        f"| `{kind}` | {', '.join(NAMES[kind])} | {'yes' if kind in TERMINAL else ''} |"
+        for kind in STATE_TYPES
+    )
+    return "\n".join(
+        (
+            _STATES_INTRODUCTION,
+            f"| Type | Names | Terminal |\n|---|---|---|\n{names}\n",
+            _diagram("Flow runs", FLOW_TRANSITIONS),
+            _diagram("Task runs", TASK_TRANSITIONS),
+        )
+    )
+
+
+def _diagram(title: str, table: Table) -> str:
+    arrows = "\n".join(
+        f"    {before or '[*]'} --> {after}"
+        for before, afterwards in table.items()
+        for after in STATE_TYPES
+        if after in afterwards
+    )
+    return f"## {title}\n\n```mermaid\nstateDiagram-v2\n{arrows}\n```\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
+    "events.md": events,
+    "states.md": states,
 }
 """Every generated page, by its file name in this folder."""
 

@@ -15,7 +15,7 @@ from eventstore.chain import GENESIS, chained
 from eventstore.codec import EVENTS, Codec, encode
 from eventstore.database import Dialect, Reader, Row, Table, Transaction
 from eventstore.errors import AlreadyRecorded, LogCorrupted, VersionConflict
-from eventstore.events import ANY_VERSION, Event, NewEvents, Recorded
+from eventstore.events import ANY_VERSION, NewEvents, Recorded
 
 STREAMS = Table("streams", {"stream": "text", "version": "bigint"}, key=("stream",))
 READ_PAGE = 1_000

@@ -1,5 +1,6 @@
 """Artifacts: what runs leave behind for people to look at. Those of one key are a collection."""
 
+import re
 from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
@@ -9,10 +10,11 @@ from msgspec.structs import force_setattr, replace
 from eventstore.decider import Decider
 from eventstore.events import Event
 from orchestration.documents import Extras, extras_field
-from orchestration.identifiers import ArtifactKey, Id, tidy
-from orchestration.refusals import AlreadyExists, NotFound
+from orchestration.identifiers import ARTIFACT_KEY, ArtifactKey, Id, tidy
+from orchestration.refusals import AlreadyExists, Invalid, NotFound
 from orchestration.states import State, has_result
 
+_KEY = re.compile(ARTIFACT_KEY)
 METADATA_VALUE_CHARACTERS_MAX = 500
 """Longer values of an artifact's metadata are cut off, visibly."""
 
@@ -81,6 +83,13 @@ class ArtifactCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         tidy(self, ids=("flow_run_id", "task_run_id"))
         _cut_metadata(self)
+
+    def check(self) -> None:
+        """Raise Invalid for a key that cannot be one."""
+        if self.key is not None and _KEY.fullmatch(self.key) is None:
+            raise Invalid(
+                "An artifact's key has only small letters, digits and dashes in it", ("key",)
+            )
 
 
 class ArtifactUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,7 +17,9 @@ Id: TypeAlias = Annotated[
 Name: TypeAlias = Annotated[str, Meta(pattern=r"^[^/%&><]+$")]
 """A name that can be part of a path: without / % & > <."""
 
-ArtifactKey: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9-]*$")]
+ARTIFACT_KEY = r"^[a-z0-9-]*$"
+# The pattern is only described here: clients expect a refusal, not a mismatch (artifacts.py).
+ArtifactKey: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": ARTIFACT_KEY})]
 """Small letters, digits and dashes."""
 
 Label: TypeAlias = bool | int | float | str

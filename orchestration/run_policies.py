@@ -1,8 +1,8 @@
 """How runs are retried. Delays are in seconds."""
 
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 RETRY_DELAYS_MAX = 50
@@ -33,7 +33,7 @@ class TaskRunPolicy(Struct, frozen=True, kw_only=True):
     retries: int | None = None
     retry_delay: int | float | Delays | None = None
     """One delay, or one for each retry; the last one is for all further retries."""
-    retry_jitter_factor: Annotated[float, Meta(ge=0)] | None = None
+    retry_jitter_factor: float | None = None
 
 
 P = TypeVar("P", FlowRunPolicy, TaskRunPolicy)

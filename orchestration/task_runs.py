@@ -341,12 +341,16 @@ def _create(command: CreateTaskRun, task_run: TaskRun | None) -> list[TaskRunEve
 
 
 def check(body: TaskRunCreate, cache_key_characters_max: int) -> None:
-    """Raise `Invalid` for a task run that has something too long."""
+    """Raise `Invalid` for a key, a list or a number that is out of bounds."""
     if body.cache_key and len(body.cache_key) > cache_key_characters_max:
         raise Invalid(
             f"The cache key is longer than {cache_key_characters_max} characters.", ("cache_key",)
         )
-    delays = body.empirical_policy.retry_delay
+    delays, jitter = body.empirical_policy.retry_delay, body.empirical_policy.retry_jitter_factor
+    if jitter is not None and jitter < 0:
+        raise Invalid(
+            "A jitter factor is not negative.", ("empirical_policy", "retry_jitter_factor")
+        )
     if isinstance(delays, tuple) and len(delays) > RETRY_DELAYS_MAX:
         raise Invalid(
             f"There are more than {RETRY_DELAYS_MAX} retry delays.",

@@ -15,7 +15,6 @@ from msgspec import Raw, Struct
 from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row
 from orchestration.run_clock import estimated_run_time
-from projections.criteria import microseconds
 from projections.run_documents import SHOWN
 
 DEPENDENCIES_PAGE = 1_000
@@ -177,18 +176,17 @@ def _picture(
     since: datetime | None,
 ) -> bytes:
     artifacts = _artifacts(artifact_rows)
-    nodes = _nodes(rows, artifacts)
-    earliest = None if since is None else from_microseconds(microseconds(since))
+    nodes = [
+        node
+        for node in _nodes(rows, artifacts)
+        if since is None or node.end_time is None or node.end_time >= since
+    ]
     return _encode(
         Graph(
             start_time=_time(run[0]),
             end_time=_time(run[1]),
             root_node_ids=[node.id for node in nodes if not node.parents],
-            nodes=[
-                (node.id, node)
-                for node in nodes
-                if earliest is None or node.end_time is None or node.end_time >= earliest
-            ],
+            nodes=[(node.id, node) for node in nodes],
             artifacts=artifacts.get(None, ()),
             states=[
                 GraphState(id_, from_microseconds(at), kind, name)

@@ -34,7 +34,8 @@ CATEGORY = "artifact"
 
 
 async def create(shell: Shell, body: ArtifactCreate, origin: Origin) -> tuple[bytes, int]:
-    """Keep an artifact: its document, and the log's position after it."""
+    """Keep an artifact: its document, and the log's position after it. Raises Invalid."""
+    body.check()
     id_, key = new_id(), body.key
     if key is None:
 
@@ -80,7 +81,7 @@ def _as_recorded(written: Written) -> tuple[bytes, int]:
 
 
 async def of_state(
-    reader: Reader, state: State, flow_run_id: str | None, task_run_id: str | None
+    reader: Reader, state: State | None, flow_run_id: str | None, task_run_id: str | None
 ) -> list[NewEvents]:
     """What to record together with a run's new state: the artifact that shows its result, if any.
 
@@ -88,7 +89,7 @@ async def of_state(
     no such artifact. Almost no result names a key; of two that name the same new key at the same
     moment, both may be announced as its first.
     """
-    body = of_result(state, flow_run_id, task_run_id)
+    body = None if state is None else of_result(state, flow_run_id, task_run_id)
     if body is None:
         return []
     id_ = new_id()

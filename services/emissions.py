@@ -48,9 +48,11 @@ STREAM = "emissions"
 COMMAND_EMISSIONS_MAX = 256
 COMMAND_BYTES_MAX = 1024 * 1024
 """Emissions recorded by one command, by count and by size."""
-UNACKNOWLEDGED_EMISSIONS_MAX = 128
+UNACKNOWLEDGED_EMISSIONS_MAX = 256
 UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
 """What a websocket may have sent without it being on disk before no more is read from it."""
+GATHERING_SECONDS = 0.002
+"""A burst is over when nothing came for so long."""
 RETRY_PAUSES_SECONDS = (0.2, 1.0, 2.0, 5.0)
 """Pauses between attempts to record what a websocket sent; the last one is repeated."""
 GLIMPSES_MAX = 2_000
@@ -325,6 +327,7 @@ class Inlet:
             await self._arrived.wait()
             self._arrived.clear()
             if self._waiting:
+                await self._gather()
                 batch, self._waiting = self._waiting, []
                 self._arrived.set()
                 await self._persist(batch)
@@ -333,6 +336,13 @@ class Inlet:
                 self._room.set()
             elif self._closed:
                 return
+
+    async def _gather(self) -> None:
+        """Let a burst come together: go on as soon as nothing came for a moment."""
+        seen = 0
+        while seen < len(self._waiting) < UNACKNOWLEDGED_EMISSIONS_MAX and not self._closed:
+            seen = len(self._waiting)
+            await asyncio.sleep(GATHERING_SECONDS)
 
     async def _persist(self, batch: Sequence[bytes]) -> None:
         failures = 0

@@ -49,6 +49,7 @@ from projections import flow_runs, log_lines
 from projections.flow_runs import FLOW_RUNS
 from projections.flows import FLOWS
 from projections.task_runs import TASK_RUNS
+from services import artifacts
 from services.shell import (
     Clock,
     Decided,
@@ -113,7 +114,7 @@ async def create(
             flow_labels=(around.flow.labels or {}) if around.flow else {},
         )
         events = decide(command, run)
-        return Decided(events, None, more=_with_it(around, id_, events[-1], now))
+        return Decided(events, None, more=await _with_it(shell, around, id_, events[-1], now))
 
     done = await shell.create(FLOW_RUNS, CATEGORY, id_, decide_first, origin, once)
     if done is None:
@@ -160,7 +161,7 @@ async def set_state(
         )
         if settled.event is None:
             return Decided((), settled.answer)
-        more = _with_it(around, id_, settled.event, now)
+        more = await _with_it(shell, around, id_, settled.event, now)
         event_ids = None if transition_id is None else (natural_id(id_, transition_id),)
         return Decided((settled.event,), settled.answer, event_ids, more)
 
@@ -207,13 +208,19 @@ async def _around(
     return _Around((stream, version), flow, (parent_stream, parent_version), parent)
 
 
-def _with_it(around: _Around, id_: str, event: FlowRunEvent, now: datetime) -> list[NewEvents]:
-    """What is recorded together with a new state: that the flow is still what it was, and the same
-    state for the task run that a subflow run belongs to."""
+async def _with_it(
+    shell: Shell, around: _Around, id_: str, event: FlowRunEvent, now: datetime
+) -> list[NewEvents]:
+    """What is recorded together with a new state: that the flow is still what it was, the artifact
+    of a result, and the same state for the task run that a subflow run belongs to."""
     more: list[NewEvents] = []
     if around.flow is not None:
         more.append(unchanged(*around.flow_stream))
-    if around.parent is not None and isinstance(event, FlowRunStateSet):
+    if not isinstance(event, FlowRunStateSet):
+        return more
+    database = shell.store.database
+    more += await artifacts.of_state(database, event.state, id_, None)
+    if around.parent is not None:
         command = task_runs.SetTaskRunState(
             id=around.parent.id,
             proposed=parent_state(event, id_, new_id(), now),
@@ -222,6 +229,9 @@ def _with_it(around: _Around, id_: str, event: FlowRunEvent, now: datetime) -> l
         )
         events = task_runs.decide(command, around.parent)
         more.append(NewEvents(*around.parent_stream, events, fresh_ids(events)))
+        more += await artifacts.of_state(
+            database, command.proposed, around.parent.flow_run_id, around.parent.id
+        )
     return more
 
 

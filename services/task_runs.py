@@ -27,6 +27,7 @@ from orchestration.task_runs import (
     SetTaskRunState,
     TaskRun,
     TaskRunCreate,
+    TaskRunStateSet,
     TaskRunUpdate,
     UpdateTaskRun,
     answer_from,
@@ -39,6 +40,7 @@ from orchestration.transition import EnclosingFlowRun, OrchestrationResult, Task
 from projections import flow_runs, log_lines, task_runs
 from projections.flow_runs import FLOW_RUNS
 from projections.task_runs import TASK_RUNS
+from services import artifacts
 from services.flow_runs import orphaned, run_name
 from services.shell import Clock, Decided, Done, Once, Origin, Shell, natural_id, unchanged
 
@@ -88,7 +90,11 @@ async def create(
             ),
             flow_run_labels={} if around is None else around.labels,
         )
-        return Decided(decide(command, run), None, more=more)
+        events = decide(command, run)
+        if isinstance(events[-1], TaskRunStateSet):
+            database = shell.store.database
+            more += await artifacts.of_state(database, events[-1].state, body.flow_run_id, id_)
+        return Decided(events, None, more=more)
 
     done = await shell.create(TASK_RUNS, CATEGORY, id_, decide_first, origin, _once(body))
     if done is None:
@@ -154,7 +160,10 @@ async def set_state(
         if settled.event is None:
             return Decided((), settled.answer)
         event_ids = None if transition_id is None else (natural_id(id_, transition_id),)
-        return Decided((settled.event,), settled.answer, event_ids)
+        more = await artifacts.of_state(
+            shell.store.database, settled.event.state, run.flow_run_id, id_
+        )
+        return Decided((settled.event,), settled.answer, event_ids, more)
 
     try:
         return await shell.execute(TASK_RUNS, CATEGORY, id_, decide_state, origin)

@@ -234,7 +234,7 @@ def test_the_document_has_the_shape_of_prefects(tmp_path: Path) -> None:
     assert document["server"]["api"]["csrf_token_expiration"] == "PT1H"
     assert document["server"]["events"]["retention_period"] == "P7D"
     assert document["server"]["database"]["sqlalchemy"]["pool_size"] == 5
-    assert document["pluperfect"]["home"] == str(tmp_path)
+    assert document["home"] == str(tmp_path)
 
 
 @pytest.mark.parametrize(

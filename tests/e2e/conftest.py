@@ -1,12 +1,68 @@
 """The real client, and servers of every shape for it to talk to."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from tests import serving
+from tests.conftest import fresh_database
 from tests.e2e import prefect_client
 from tests.e2e.prefect_client import PrefectClient
+from tests.serving import RunningServer
+
+MAPPED_TASKS = 200
+ANSWER_SECONDS_MAX = 30.0
+PAGE_MAX = 200
+"""What the server puts into one answer at most."""
+SHAPES = (("sqlite", 1), ("sqlite", 4), ("postgres", 1), ("postgres", 4))
+"""Engine and number of workers."""
+
+
+class Api(httpx.Client):
+    """What the server shows, asked directly."""
+
+    def read(self, path: str, **query: str) -> Any:
+        """The answer of a GET."""
+        return self.get(path, params=query).raise_for_status().json()
+
+    def find(self, path: str, **body: Any) -> list[Any]:
+        """All pages of a filter's answer."""
+        found: list[Any] = []
+        while True:
+            asked = body | {"limit": PAGE_MAX, "offset": len(found)}
+            page = self.post(path, json=asked).raise_for_status().json()
+            found += page
+            if len(page) < PAGE_MAX:
+                return found
+
+
+@dataclass(frozen=True)
+class Lived:
+    """A server on which the real client has run the flow with everything in it."""
+
+    server: RunningServer
+    client: PrefectClient
+    api: Api
+    said: dict[str, Any]
+    """What the client saw of its runs."""
+
+    @property
+    def flow_run_id(self) -> str:
+        """The outermost flow run."""
+        return str(self.said["flow_run_id"])
+
+    def flow_run_ids(self, flow: str) -> list[str]:
+        """The runs of one flow."""
+        return [id for id, run in self.said["flow_runs"].items() if run["flow"] == flow]
+
+    def task_run_ids(self, task: str) -> list[str]:
+        """The runs of one task, in the order in which they ended."""
+        runs = self.said["task_runs"].items()
+        return [id for id, run in runs if run["name"].rpartition("-")[0] == task]
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +71,30 @@ def prefect_environment() -> Path:
     return prefect_client.environment()
 
 
-@pytest.fixture
-def client_of(prefect_environment: Path, tmp_path: Path) -> Callable[[str], PrefectClient]:
-    """Makes a real client of the server whose API is at a URL."""
-    return lambda url: PrefectClient(prefect_environment, tmp_path / "client", url)
+@pytest.fixture(scope="session", params=SHAPES, ids=lambda shape: f"{shape[0]}-{shape[1]}")
+def lived(
+    request: pytest.FixtureRequest,
+    prefect_environment: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Lived]:
+    """A server of some shape with a real history; the tests that look at it do not change it.
+
+    What the client saw is what the server shows from the moment on that the client has ended.
+    """
+    backend, workers = request.param
+    folder = tmp_path_factory.mktemp(f"{backend}-{workers}")
+    with fresh_database(backend, request, folder) as target:
+        server = serving.start(target, folder / "home", workers=workers)
+        try:
+            client = PrefectClient(prefect_environment, folder / "client", server.url)
+            said = client.flow("everything.py", str(MAPPED_TASKS)).said
+            with Api(base_url=server.url, timeout=ANSWER_SECONDS_MAX) as api:
+                # First of all, and without waiting: task runs come over a websocket, and
+                # a client that has gone cannot send them again.
+                shown = api.find("/task_runs/filter", sort="ID_DESC")
+                reported = {run["id"] for run in shown if run["id"] in said["task_runs"]}
+                assert reported == said["task_runs"].keys()
+                yield Lived(server, client, api, said)
+        finally:
+            server.stop()
+        serving.verify_digests(target)

@@ -152,7 +152,9 @@ class PrefectClient:
         own = {k: v for k, v in inherited.items() if not k.startswith(("PREFECT_", "PLUPERFECT_"))}
         return own | {
             "PREFECT_API_URL": self.api_url,
-            "PREFECT_HOME": str(self.home / "prefect"),
+            # Results are kept under the user's home whatever PREFECT_HOME says.
+            "HOME": str(self.home),
+            "PREFECT_HOME": str(self.home / ".prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             "PREFECT_CLI_COLORS": "false",

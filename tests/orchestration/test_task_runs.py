@@ -78,11 +78,14 @@ class TestRest:
     def test_a_cache_key_has_its_limits(self) -> None:
         given().when(create(cache_key="k" * 2001)).refused(Invalid, "2000")
 
-    def test_a_list_of_retry_delays_has_its_limits(self) -> None:
-        policy = {"retry_delay": [1] * 51}
-        given().when(create(empirical_policy=policy)).refused(Invalid, "50")
+    @pytest.mark.parametrize(
+        ("policy", "word"),
+        [({"retry_delay": [1] * 51}, "50"), ({"retry_jitter_factor": -0.1}, "negative")],
+    )
+    def test_retries_have_their_limits(self, policy: dict[str, Any], word: str) -> None:
+        given().when(create(empirical_policy=policy)).refused(Invalid, word)
 
-    @pytest.mark.parametrize("policy", [{"retry_jitter_factor": -0.1}, {"retries": "x"}])
+    @pytest.mark.parametrize("policy", [{"retry_delay": "x"}, {"retries": "x"}])
     def test_a_policy_has_its_limits(self, policy: dict[str, Any]) -> None:
         with pytest.raises(ValidationError):
             create(empirical_policy=policy)
