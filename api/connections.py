@@ -83,9 +83,10 @@ class _Websocket:
     async def receive(self) -> Any:
         if self._left:
             return await self._disconnected()
-        self._receiving = self._receive()  # type: ignore[assignment]
+        receiving: Any = self._receive()
+        self._receiving = receiving
         try:
-            return await self._receiving
+            return await receiving
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not self._left or (task is not None and task.cancelling()):

@@ -69,6 +69,7 @@ _MISSING = re.compile(r"Object missing required field `([^`]+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]+)`")
 _KINDS: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(re.escape("matching regex '^[0-9a-fA-F]{8}-?")), "uuid_parsing"),
+    (re.compile(re.escape("matching regex '^[a-z0-9-]*$'")), "value_error"),
     (re.compile(r"matching regex"), "string_pattern_mismatch"),
     (re.compile(r"Invalid enum value"), "enum"),
     (re.compile(r"Invalid RFC3339"), "datetime_from_date_parsing"),
@@ -102,7 +103,7 @@ def invalid_body(error: Exception, body: bytes, kind: Any = None) -> HttpError:
     if place is not None:
         message = message[: place.start()]
         for name, index in _STEP.findall(place.group(1)):
-            loc.append(name or int(index or 0))
+            loc.append(name or (int(index) if index else _key_at_fault(given, message)))
             given = _inside(given, loc[-1])
     if _MISSING.search(message) and (errors := _all_missing(kind, loc, given)):
         return HttpError(
@@ -122,6 +123,27 @@ def invalid_body(error: Exception, body: bytes, kind: Any = None) -> HttpError:
     if place is None and get_origin(kind) is dict:
         fault = "dict_type"
     return invalid(loc, fault, message, given, content)
+
+
+_GOT = re.compile(r", got `(\w+)`$")
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "null": (type(None),),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (float,),
+    "str": (str,),
+    "array": (list,),
+    "object": (dict,),
+}
+
+
+def _key_at_fault(given: Any, message: str) -> str | int:
+    """The key of a wrong value in an object with free keys, where the decoder only says `[...]`."""
+    got = _GOT.search(message)
+    if got is None or not isinstance(given, dict):
+        return 0
+    types = _JSON_TYPES.get(got.group(1), ())
+    return next((str(key) for key, value in given.items() if type(value) in types), 0)
 
 
 def _all_missing(kind: Any, loc: list[str | int], given: Any) -> list[dict[str, Any]]:

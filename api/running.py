@@ -18,6 +18,7 @@ from api import logs, pid_file
 from api.database_url import DatabaseLocation
 from api.databases import target_of
 from api.listening import CannotListen, listen
+from api.migrating import bring_up_to_date
 from api.pid_file import PidFile, Running
 from api.settings import Settings, database_location
 from eventstore import migrate
@@ -66,7 +67,7 @@ def _prepare_database(settings: Settings) -> None:
     target = target_of(settings)
     try:
         if settings.database_migrate_on_start:
-            migrate.upgrade(target)
+            bring_up_to_date(settings)
         elif pending := migrate.check(target):
             raise CannotStart(
                 f"The database lacks {len(pending)} migrations ({pending[-1]} is the newest) and "
@@ -127,9 +128,7 @@ def _take_pid_file(settings: Settings, *, required: bool) -> PidFile | None:
                 "stop it with `pluperfect server stop`."
             )
         return None
-    held.write(
-        Running(os.getpid(), settings.api_host, settings.api_port, settings.api_base_path)
-    )
+    held.write(Running(os.getpid(), settings.api_host, settings.api_port, settings.api_base_path))
     return held
 
 

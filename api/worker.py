@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 import uvloop
+from granian import net
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from granian.net import SocketHolder
 from granian.server.embed import Server as EmbeddedServer
 
 from api.app import build
@@ -52,9 +52,7 @@ class Stop:
         """A pipe that ends when the supervisor does."""
 
 
-def run(
-    settings: Settings, listener: socket.socket, ready: Callable[[], None], stop: Stop
-) -> int:
+def run(settings: Settings, listener: socket.socket, ready: Callable[[], None], stop: Stop) -> int:
     """Serve until told to stop; the exit code of the process."""
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     _allow_many_files()
@@ -118,8 +116,9 @@ class _ListeningServer(EmbeddedServer):
 
     def _init_shared_socket(self) -> None:
         # Granian takes the descriptor for its own and closes it when it stops to accept.
-        self._ssp = None
-        self._shd = SocketHolder(os.dup(self.listener.fileno()), False, LISTEN_BACKLOG)
+        descriptor = os.dup(self.listener.fileno())
+        holder: Any = net.SocketHolder  # type: ignore[attr-defined]
+        self._ssp, self._shd = None, holder(descriptor, False, LISTEN_BACKLOG)
         self.listener.close()
 
 
@@ -129,7 +128,7 @@ async def _drain(
     """Say goodbye to websockets, accept nothing new, and let requests in progress end."""
     began = asyncio.get_running_loop().time()
     await connections.close_websockets()
-    granian.stop()
+    granian.stop()  # type: ignore[no-untyped-call]
     left = DRAIN_SECONDS - (asyncio.get_running_loop().time() - began)
     done, _ = await asyncio.wait({serving}, timeout=left)
     if not done:
@@ -161,6 +160,8 @@ def _listen_for_signals(stopping: asyncio.Event, stop: Stop) -> None:
 
 def _allow_many_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS_MAX * 2 if hard == resource.RLIM_INFINITY else min(hard, CONNECTIONS_MAX * 2)
+    wanted = (
+        CONNECTIONS_MAX * 2 if hard == resource.RLIM_INFINITY else min(hard, CONNECTIONS_MAX * 2)
+    )
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

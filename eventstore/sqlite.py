@@ -222,6 +222,7 @@ class SqliteDatabase:
         self._data_version = -1
         self._readers: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
         self._readers_open = 0
+        self._opening: set[asyncio.Task[aiosqlite.Connection]] = set()
 
     def _connect(self, *, check_same_thread: bool) -> sqlite3.Connection:
         uri = self.path.absolute().as_uri() + ("?mode=ro" if self._read_only else "?mode=rw")
@@ -273,14 +274,29 @@ class SqliteDatabase:
             raise DatabaseUnavailable(f"{self.path} is closed")
         if self._readers.empty() and self._readers_open < READERS_MAX:
             self._readers_open += 1
+            opening = asyncio.create_task(self._open_reader())
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
             try:
-                return await aiosqlite.Connection(
-                    lambda: self._connect(check_same_thread=False), iter_chunk_size=1024
-                )
-            except BaseException:
-                self._readers_open -= 1
+                return await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                # Half open it cannot be left: the next reader takes it.
+                opening.add_done_callback(self._keep)
                 raise
         return await self._readers.get()
+
+    async def _open_reader(self) -> aiosqlite.Connection:
+        try:
+            return await aiosqlite.Connection(
+                lambda: self._connect(check_same_thread=False), iter_chunk_size=1024
+            )
+        except BaseException:
+            self._readers_open -= 1
+            raise
+
+    def _keep(self, opening: asyncio.Task[aiosqlite.Connection]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self._readers.put_nowait(opening.result())
 
     async def fetch_keys(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
         try:
@@ -394,6 +410,7 @@ class SqliteDatabase:
         # The thread may wait for a process that never gives up the lock file.
         await asyncio.wait({closing}, timeout=self._timeout_seconds)
         self._writer_thread.shutdown(wait=False)
+        await asyncio.gather(*self._opening, return_exceptions=True)
         while self._readers_open:
             connection = await self._readers.get()
             self._readers_open -= 1

@@ -1,6 +1,5 @@
 """Artifacts: what runs leave behind for people to look at. Those of one key are a collection."""
 
-import re
 from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
@@ -10,11 +9,10 @@ from msgspec.structs import force_setattr, replace
 from eventstore.decider import Decider
 from eventstore.events import Event
 from orchestration.documents import Extras, extras_field
-from orchestration.identifiers import ARTIFACT_KEY, ArtifactKey, Id, tidy
-from orchestration.refusals import AlreadyExists, Invalid, NotFound
+from orchestration.identifiers import ArtifactKey, Id, Text, tidy
+from orchestration.refusals import AlreadyExists, NotFound
 from orchestration.states import State, has_result
 
-_KEY = re.compile(ARTIFACT_KEY)
 METADATA_VALUE_CHARACTERS_MAX = 500
 """Longer values of an artifact's metadata are cut off, visibly."""
 
@@ -72,7 +70,7 @@ class ArtifactCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The body of `POST /artifacts/`."""
 
     key: ArtifactKey | None = None
-    type: str | None = None
+    type: Text | None = None
     description: str | None = None
     data: Any = None
     metadata_: dict[str, str] | None = None
@@ -83,13 +81,6 @@ class ArtifactCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         tidy(self, ids=("flow_run_id", "task_run_id"))
         _cut_metadata(self)
-
-    def check(self) -> None:
-        """Raise Invalid for a key that cannot be one."""
-        if self.key is not None and _KEY.fullmatch(self.key) is None:
-            raise Invalid(
-                "An artifact's key has only small letters, digits and dashes in it", ("key",)
-            )
 
 
 class ArtifactUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from eventstore.decider import Decider
 from eventstore.events import Event
 from orchestration.documents import Extras, extras_field
-from orchestration.identifiers import Id, Labels, tidy
+from orchestration.identifiers import Id, IndexedText, Labels, Text, tidy
 from orchestration.refusals import AlreadyExists, MissingReference, NotFound, NotNow
 from orchestration.run_clock import advance, timestamp_after
 from orchestration.run_policies import FlowRunPolicy, current_names
@@ -48,7 +48,7 @@ class CreatedBy(Struct, frozen=True, kw_only=True):
     """Who or what brought a run about: a deployment's schedule, an automation."""
 
     id: Id | None = None
-    type: str | None = None
+    type: Text | None = None
     display_value: str | None = None
 
 
@@ -136,9 +136,9 @@ class FlowRunCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The body of `POST /flow_runs/`."""
 
     state: ProposedState | None = None
-    name: str | None = None
+    name: Text | None = None
     flow_id: Id
-    flow_version: str | None = None
+    flow_version: Text | None = None
     parameters: dict[str, Any] = {}
     context: dict[str, Any] = {}
     parent_task_run_id: Id | None = None
@@ -146,9 +146,9 @@ class FlowRunCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     empirical_policy: FlowRunPolicy = FlowRunPolicy()
     tags: tuple[str, ...] = ()
     labels: Labels | None = {}
-    idempotency_key: str | None = None
-    work_pool_name: str | None = None
-    work_queue_name: str | None = None
+    idempotency_key: IndexedText | None = None
+    work_pool_name: Text | None = None
+    work_queue_name: Text | None = None
     job_variables: dict[str, Any] | None = None
     deployment_id: Id | None = None
     extras: Extras = extras_field()
@@ -163,12 +163,12 @@ class FlowRunCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class FlowRunUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `PATCH /flow_runs/{id}`; what is unset stays as it is."""
 
-    name: str | UnsetType | None = UNSET
-    flow_version: str | UnsetType | None = UNSET
+    name: Text | UnsetType | None = UNSET
+    flow_version: Text | UnsetType | None = UNSET
     parameters: dict[str, Any] | UnsetType = UNSET
     empirical_policy: FlowRunPolicy | UnsetType = UNSET
     tags: tuple[str, ...] | UnsetType = UNSET
-    infrastructure_pid: str | UnsetType | None = UNSET
+    infrastructure_pid: Text | UnsetType | None = UNSET
     job_variables: dict[str, Any] | UnsetType | None = UNSET
     extras: Extras = extras_field()
 

@@ -14,12 +14,37 @@ Id: TypeAlias = Annotated[
 ]
 """A UUID as text."""
 
-Name: TypeAlias = Annotated[str, Meta(pattern=r"^[^/%&><]+$")]
+INDEXED_CHARACTERS_MAX = 600
+"""Longest text that stands alone in an index: four bytes a character at the worst, and Postgres
+takes 2,704 bytes. One longer entry would fail the whole batch it is written in."""
+PART_CHARACTERS_MAX = 300
+"""Longest text of which two stand in one index."""
+STATE_NAME_CHARACTERS_MAX = 250
+
+Text: TypeAlias = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
+"""Text that a column can hold: Postgres knows no NUL."""
+
+Name: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[^/%&><\x00]+$", max_length=INDEXED_CHARACTERS_MAX)
+]
 """A name that can be part of a path: without / % & > <."""
 
-ARTIFACT_KEY = r"^[a-z0-9-]*$"
-# The pattern is only described here: clients expect a refusal, not a mismatch (artifacts.py).
-ArtifactKey: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": ARTIFACT_KEY})]
+IndexedText: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[^\x00]*$", max_length=INDEXED_CHARACTERS_MAX)
+]
+"""Text that is looked up: an idempotency key."""
+
+KeyPart: TypeAlias = Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=PART_CHARACTERS_MAX)]
+"""Text that is looked up together with another one: the keys of a task run."""
+
+StateName: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[^\x00]*$", max_length=STATE_NAME_CHARACTERS_MAX)
+]
+"""What a state is called."""
+
+ArtifactKey: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[a-z0-9-]*$", max_length=INDEXED_CHARACTERS_MAX)
+]
 """Small letters, digits and dashes."""
 
 Label: TypeAlias = bool | int | float | str

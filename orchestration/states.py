@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import astuple, force_setattr
 
 from orchestration.documents import Extras, extras_field
-from orchestration.identifiers import Id, tidy
+from orchestration.identifiers import Id, StateName, tidy
 
 StateType: TypeAlias = Literal[
     "SCHEDULED",
@@ -188,7 +188,7 @@ class ProposedState(Struct, frozen=True, forbid_unknown_fields=True):
     """The state that a client wants a run to be in: the body of `set_state`, part of creations."""
 
     type: StateType
-    name: str | None = None
+    name: StateName | None = None
     message: str | None = None
     data: Any = None
     state_details: ProposedDetails = ProposedDetails()

@@ -8,7 +8,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import astuple
 
 from orchestration.documents import Extras, extras_field, parse
-from orchestration.identifiers import Id, Labels, canonical, tidy, utc
+from orchestration.identifiers import Id, KeyPart, Labels, StateName, Text, canonical, tidy, utc
 from orchestration.refusals import Invalid
 from orchestration.run_policies import TaskRunPolicy
 from orchestration.states import (
@@ -35,7 +35,7 @@ class ReportedState(Struct, frozen=True, kw_only=True):
     """The state in a client's report. Its id and time are the emission's."""
 
     type: StateType
-    name: str | None = None
+    name: StateName | None = None
     message: str | None = None
     data: Any = None
     state_details: ProposedDetails = ProposedDetails()
@@ -46,11 +46,11 @@ class ReportedState(Struct, frozen=True, kw_only=True):
 class ReportedTaskRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The fields of a task run that a client's report is about; those it leaves out are unset."""
 
-    task_key: str
-    dynamic_key: str
-    name: str | UnsetType = UNSET
+    task_key: KeyPart
+    dynamic_key: KeyPart
+    name: Text | UnsetType = UNSET
     flow_run_id: Id | UnsetType | None = UNSET
-    cache_key: str | UnsetType | None = UNSET
+    cache_key: Text | UnsetType | None = UNSET
     cache_expiration: datetime | UnsetType | None = UNSET
     task_version: str | UnsetType | None = UNSET
     empirical_policy: TaskRunPolicy | UnsetType = UNSET

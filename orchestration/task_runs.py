@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from eventstore.decider import Decider
 from eventstore.events import Event
 from orchestration.documents import Extras, extras_field
-from orchestration.identifiers import Id, Labels, tidy
+from orchestration.identifiers import Id, KeyPart, Labels, Text, tidy
 from orchestration.names import slug
 from orchestration.refusals import AlreadyExists, Invalid, NotFound
 from orchestration.run_clock import advance, timestamp_after
@@ -108,11 +108,11 @@ class TaskRunCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     id: Id | None = None
     state: ProposedState | None = None
-    name: str | None = None
+    name: Text | None = None
     flow_run_id: Id | None = None
-    task_key: str
-    dynamic_key: str
-    cache_key: str | None = None
+    task_key: KeyPart
+    dynamic_key: KeyPart
+    cache_key: Text | None = None
     cache_expiration: datetime | None = None
     task_version: str | None = None
     empirical_policy: TaskRunPolicy = TaskRunPolicy()
@@ -128,7 +128,7 @@ class TaskRunCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class TaskRunUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `PATCH /task_runs/{id}`."""
 
-    name: str | UnsetType | None = UNSET
+    name: Text | UnsetType | None = UNSET
     extras: Extras = extras_field()
 
 

@@ -27,6 +27,7 @@ REPOSITORY = Path(__file__).parent.parent
 COMMAND = (sys.executable, "-m", "api.cli")
 """The command line, from this checkout."""
 
+
 def free_port() -> int:
     """A port that nobody listens at right now."""
     with socket.socket() as probe:

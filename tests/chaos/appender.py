@@ -19,8 +19,6 @@ from eventstore.errors import EventStoreError
 from eventstore.events import ANY_VERSION, NewEvents
 from eventstore.log import Command, Decision
 from eventstore.migrate import Target
-from eventstore.postgres import PostgresDatabase, PostgresOptions
-from eventstore.sqlite import SqliteDatabase
 from eventstore.store import EventStore
 from tests.conformance.toys import Added, store_on
 
@@ -47,8 +45,13 @@ def command(number: int, stream: str) -> Command:
 
 
 def _database(target: Target) -> Database:
+    # Imported here: a process that is killed after a tenth of a second should start in one.
     if target.path is not None:
+        from eventstore.sqlite import SqliteDatabase
+
         return SqliteDatabase(target.path, timeout_seconds=10.0)
+    from eventstore.postgres import PostgresDatabase, PostgresOptions
+
     return PostgresDatabase(
         PostgresOptions(dsn=target.url, schema=target.schema, application_name=APPLICATION)
     )

@@ -115,3 +115,17 @@ async def test_a_closed_database_refuses(target: Target) -> None:
         return  # Postgres opens its connections when they are needed, also after a close.
     with pytest.raises(DatabaseUnavailable):
         await database.fetch("SELECT 1")
+
+
+async def test_a_reader_who_goes_away_while_connecting_leaves_nothing_open(target: Target) -> None:
+    for turns in range(12):
+        database = open_database(target)
+        reading = asyncio.create_task(database.fetch("SELECT 1"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        assert [row[0] for row in await database.fetch("SELECT 1")] == [1]
+        await database.close()
+        if target.path is not None:
+            assert not target.path.with_name(f"{target.path.name}-wal").exists()  # noqa: ASYNC240

@@ -1,0 +1,252 @@
+"""`pluperfect server database`: the schema, and the read models folded anew from the log."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import typer
+
+from api import pid_file
+from api.cli.progress import progress_bar
+from api.cli.terminal import Json, Output, Yes, configuration, fail, print_json, wants_json, warn
+from api.databases import open_database, target_of
+from api.migrating import bring_up_to_date
+from api.settings import Settings, database_location
+from eventstore import migrate
+from eventstore.errors import EventStoreError
+from eventstore.migrate import Target
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="The database: its schema, and everything that can be folded again from the log.",
+    no_args_is_help=True,
+)
+
+Revision = Annotated[
+    str | None,
+    typer.Option("--revision", "-r", metavar="REVISION", help="Number or name of a migration."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show the SQL that would be run.")]
+
+
+@app.command()
+def reset(
+    context: typer.Context,
+    yes: Yes = False,
+    erase_log: Annotated[
+        bool,
+        typer.Option(
+            "--erase-log", help="Delete the log itself, and with it everything, for good."
+        ),
+    ] = False,
+) -> None:
+    """Drop every read model, apply its schema anew and replay the log from scratch.
+
+    The log is not touched and nothing is lost, unless --erase-log is given. Until it is done,
+    readers of a running server see the old rows, and its writers wait or are refused.
+    """
+    settings = configuration(context).settings
+    location = database_location(settings)
+    server = pid_file.running(settings.home)
+    target = target_of(settings)
+    if erase_log:
+        if server is not None:
+            fail(
+                f"The server with process id {server.pid} uses this log; "
+                "stop it first with `pluperfect server stop`."
+            )
+        _agree(_what_is_lost(settings, target, str(location)), yes)
+    else:
+        _agree(f"Fold every read model in {location} anew?", yes)
+        if server is not None:
+            warn(f"the server with process id {server.pid} cannot write until this is done")
+    _or_fail(lambda: migrate.upgrade(target))
+
+    from projections import catalogue, rebuild  # lazily: `status` and `--help` need none of it
+
+    async def work(progress: Callable[[int, int], None]) -> int:
+        database = open_database(settings, timeout_seconds=rebuild.TIMEOUT_SECONDS)
+        try:
+            return await rebuild.reset(
+                database,
+                target,
+                catalogue.CODEC,
+                catalogue.ALL,
+                progress,
+                erase_log=erase_log,
+            )
+        finally:
+            await database.close()
+
+    with progress_bar("Replaying the log") as progress:
+        position = _or_fail(lambda: asyncio.run(work(progress)))
+    if erase_log:
+        typer.echo("The log is erased; the database is as new.")
+    else:
+        typer.echo(f"Replayed {position} events into {len(catalogue.ALL)} read models.")
+
+
+def _what_is_lost(settings: Settings, target: Target, where: str) -> str:
+    if _or_fail(lambda: migrate.applied(target)) == []:
+        return f"Erase {where}, which is empty?"
+
+    async def counted() -> tuple[int, int, int]:
+        database = open_database(settings, read_only=True)
+        try:
+            ((events, lines),) = await database.fetch("SELECT position, lines FROM log_head")
+            ((streams,),) = await database.fetch("SELECT count(*) FROM streams")
+            return events, streams, lines
+        finally:
+            await database.close()
+
+    events, streams, lines = _or_fail(lambda: asyncio.run(counted()))
+    return (
+        f"Delete {events} events of {streams} flows, runs and other things, and {lines} run log "
+        f"lines, from {where}? They cannot be brought back; "
+        "`pluperfect log export FILE` would keep a copy."
+    )
+
+
+@app.command()
+def upgrade(
+    context: typer.Context, yes: Yes = False, revision: Revision = None, dry_run: DryRun = False
+) -> None:
+    """Bring the schema up to date, or up to a revision. A server does this when it starts."""
+    settings = configuration(context).settings
+    target = target_of(settings)
+    pending = _or_fail(lambda: migrate.check(target))
+    if revision is not None:
+        last = _or_fail(lambda: migrate.revision(target, revision))
+        pending = [name for name in pending if name <= last]
+    if dry_run:
+        for name in pending:
+            typer.echo(f"-- {name}\n{migrate.sql_of(target, name)}")
+        return
+    if not pending:
+        typer.echo("The schema is up to date.")
+        return
+    _agree(f"Apply {', '.join(pending)} to {database_location(settings)}?", yes)
+    for name in _or_fail(lambda: bring_up_to_date(settings, revision)):
+        typer.echo(f"Applied {name}.")
+
+
+@app.command()
+def downgrade(
+    context: typer.Context,
+    revision: Annotated[
+        str,
+        typer.Option(
+            "--revision",
+            "-r",
+            metavar="REVISION",
+            help="Go back to this migration; -1 undoes the newest one, -2 the two newest.",
+        ),
+    ] = "-1",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Undo the newest migrations, for an older release. Never goes below the log.
+
+    Read models that are dropped are folded from the log again by the next upgrade; run log lines
+    are not in the log.
+    """
+    settings = configuration(context).settings
+    target = target_of(settings)
+    have = _or_fail(lambda: migrate.applied(target))
+    down_to = _or_fail(lambda: _downgraded(target, have, revision))
+    doomed = [name for name in reversed(have) if name > down_to]
+    if not doomed:
+        typer.echo("There is nothing to undo.")
+        return
+    if dry_run:
+        for name in doomed:
+            typer.echo(f"-- {name}\n{migrate.sql_of(target, name, rollback=True)}")
+        return
+    server = pid_file.running(settings.home)
+    if server is not None:
+        fail(
+            f"The server with process id {server.pid} uses this database; "
+            "stop it first with `pluperfect server stop`."
+        )
+    if not set(doomed) & set(migrate.LOG_MIGRATIONS):
+        _agree(f"Undo {', '.join(doomed)} in {database_location(settings)}?", yes)
+    for name in _or_fail(lambda: migrate.downgrade(target, down_to)):
+        typer.echo(f"Undid {name}.")
+
+
+def _downgraded(target: Target, have: list[str], revision: str) -> str:
+    """The newest migration to be left; "" for none."""
+    if revision == "base":
+        return ""
+    if revision.startswith("-") and revision[1:].isdigit():
+        left = have[: max(0, len(have) - int(revision[1:]))]
+        return left[-1] if left else ""
+    return migrate.revision(target, revision)
+
+
+@app.command()
+def status(context: typer.Context, json: Json = False, output: Output = None) -> None:
+    """Show which migrations the database has. Exit code 1 if some are missing or unknown."""
+    as_json = wants_json(json, output)
+    settings = configuration(context).settings
+    target = target_of(settings)
+    where = str(database_location(settings))
+    have = _or_fail(lambda: migrate.applied(target))
+    known = migrate.available(target)
+    states = {name: "applied" if name in have else "pending" for name in known}
+    states |= {name: "unknown" for name in have if name not in known}
+    good = set(states.values()) == {"applied"}
+    if as_json:
+        migrations = [{"name": name, "state": state} for name, state in sorted(states.items())]
+        print_json({"database": where, "up_to_date": good, "migrations": migrations})
+    else:
+        typer.echo(where)
+        for name, state in sorted(states.items()):
+            typer.echo(f"  {name:<24}{state}")
+        if "unknown" in states.values():
+            typer.echo("A newer release has been at work here; use that one.")
+        elif not good:
+            typer.echo("Run `pluperfect server database upgrade`.")
+    raise typer.Exit(0 if good else 1)
+
+
+@app.command()
+def stamp(
+    context: typer.Context,
+    revision: Annotated[
+        str, typer.Argument(metavar="REVISION", help="Number or name of a migration.")
+    ],
+    yes: Yes = False,
+) -> None:
+    """Note that the database is at a revision, without running anything.
+
+    Only for a schema that was put there by other means.
+    """
+    settings = configuration(context).settings
+    target = target_of(settings)
+    name = _or_fail(lambda: migrate.revision(target, revision))
+    _agree(f"Note {database_location(settings)} as being at {name}?", yes)
+    _or_fail(lambda: migrate.stamp(target, name))
+    typer.echo(f"The database is noted as being at {name}.")
+
+
+def _agree(question: str, yes: bool) -> None:
+    """Ask; where nobody can answer, only `--yes` is an answer."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail(f"{question} Say so with --yes.")
+    if not typer.confirm(question):
+        fail("Nothing was changed.")
+
+
+def _or_fail(work: Callable[[], T]) -> T:
+    """The result, or one line that says why there is none."""
+    try:
+        return work()
+    except EventStoreError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("interrupted; nothing was changed")

@@ -1,0 +1,176 @@
+"""The `prefect` command, as it is, against our server."""
+
+import json
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import SHAPES, Lived
+from tests.e2e.prefect_client import Finished, Running
+
+POLL_SECONDS = 0.05
+STREAMED_SECONDS_MAX = 60.0
+"""How long it may take until the stream has started and shows what happened."""
+
+# One command costs seconds; what differs between the shapes is seen by the flow's tests.
+pytestmark = pytest.mark.parametrize(
+    "lived",
+    [SHAPES[0], *(pytest.param(shape, marks=pytest.mark.long) for shape in SHAPES[1:])],
+    ids=lambda shape: f"{shape[0]}-{shape[1]}",
+    indirect=True,
+    scope="session",
+)
+
+
+def _done(lived: Lived, *arguments: str) -> Finished:
+    done = lived.client.prefect(*arguments)
+    assert done.code == 0, done.output + done.errors
+    return done
+
+
+def _shown(lived: Lived, *arguments: str) -> Any:
+    return json.loads(_done(lived, *arguments, "--output", "json").output)
+
+
+def test_flow_run_ls_lists_the_runs_with_flow_and_state(lived: Lived) -> None:
+    output = _done(lived, "flow-run", "ls").output
+    for id, seen in lived.said["flow_runs"].items():
+        (line,) = (line for line in output.splitlines() if id in line)
+        assert seen["flow"] in line
+        assert seen["name"] in line
+        assert seen["state_name"] in line
+
+
+def test_flow_run_ls_finds_the_runs_in_a_state(lived: Lived) -> None:
+    found = _shown(lived, "flow-run", "ls", "--state-type", "FAILED")
+    assert [run["id"] for run in found] == lived.flow_run_ids("doomed")
+
+
+def test_flow_run_inspect_shows_what_the_run_was_given(lived: Lived) -> None:
+    run = _shown(lived, "flow-run", "inspect", lived.flow_run_id)
+    assert run["id"] == lived.flow_run_id
+    assert run["state"]["type"] == "COMPLETED"
+    assert run["parameters"]["greeting"] == "hello"
+
+
+def test_flow_run_inspect_of_an_unknown_run_fails_in_words(lived: Lived) -> None:
+    done = lived.client.prefect("flow-run", "inspect", str(uuid.uuid4()))
+    assert done.code == 1
+    assert "not found" in done.output + done.errors
+
+
+def test_flow_run_logs_prints_the_first_lines(lived: Lived) -> None:
+    lines = _done(lived, "flow-run", "logs", lived.flow_run_id, "--head", "-n", "15").output
+    counted = [line.rpartition(" - ")[2] for line in lines.splitlines() if " - line " in line]
+    assert counted == [f"line {number}" for number in range(len(counted))]
+    assert len(counted) > 10
+
+
+def test_flow_run_delete_deletes(lived: Lived) -> None:
+    flow_id = lived.api.read(f"/flow_runs/{lived.flow_run_id}")["flow_id"]
+    id = lived.api.post("/flow_runs/", json={"flow_id": flow_id}).raise_for_status().json()["id"]
+    _done(lived, "flow-run", "delete", id)
+    assert lived.api.get(f"/flow_runs/{id}").status_code == 404
+    assert lived.client.prefect("flow-run", "delete", id).code == 1
+
+
+def test_task_run_ls_lists_the_runs_with_their_states(lived: Lived) -> None:
+    output = _done(lived, "task-run", "ls", "--limit", "200", "--state", "Failed").output
+    for id in lived.task_run_ids("fail"):
+        assert any(id in line and "Failed" in line for line in output.splitlines())
+
+
+def test_task_run_inspect_shows_the_attempts(lived: Lived) -> None:
+    (id,) = lived.task_run_ids("third_time_lucky")
+    run = _shown(lived, "task-run", "inspect", id)
+    assert (run["id"], run["run_count"], run["state"]["name"]) == (id, 3, "Completed")
+
+
+def test_task_run_logs_prints_the_lines_of_that_task(lived: Lived) -> None:
+    (id,) = lived.task_run_ids("labelled")
+    assert "from a task" in _done(lived, "task-run", "logs", id).output
+
+
+def test_artifact_ls_lists_the_latest_of_each_key(lived: Lived) -> None:
+    output = _done(lived, "artifact", "ls").output
+    keys = ("cities", "docs", "picture", "progress", "report")
+    assert all(len([line for line in output.splitlines() if key in line]) == 1 for key in keys)
+
+
+def test_artifact_inspect_shows_all_of_a_key(lived: Lived) -> None:
+    found = _shown(lived, "artifact", "inspect", "report")
+    assert {artifact["data"] for artifact in found} == {"# first", "# second"}
+
+
+def test_flow_ls_lists_the_flows(lived: Lived) -> None:
+    output = _done(lived, "flow", "ls").output
+    assert all(name in output for name in ("everything", "grandchild", "flow-third-time-lucky"))
+
+
+def test_api_asks_the_server(lived: Lived) -> None:
+    assert _done(lived, "api", "GET", "/health").output.strip() == "true"
+
+
+def test_version_names_the_server(lived: Lived) -> None:
+    output = _done(lived, "version").output
+    assert "3.8.4" in output
+    assert "server" in output
+
+
+@pytest.fixture
+def stream(lived: Lived) -> Iterator[Running]:
+    """A running `prefect events stream`, connected."""
+    running = lived.client.start_prefect("events", "stream")
+    try:
+        _wait_until_connected(lived, running)
+        yield running
+    finally:
+        running.end()
+
+
+def test_events_stream_shows_a_run_as_it_happens(lived: Lived, stream: Running) -> None:
+    ids = lived.client.flow("small.py").said
+    last = ("prefect.flow-run.Completed", f"prefect.flow-run.{ids['flow_run_id']}")
+    deadline = time.monotonic() + STREAMED_SECONDS_MAX
+    seen: list[tuple[str, str]] = []
+    while last not in seen:
+        assert time.monotonic() < deadline, f"not streamed: {last}"
+        time.sleep(POLL_SECONDS)
+        seen = [(e["event"], e["resource"]["prefect.resource.id"]) for e in _streamed(stream)]
+    about_task = [event for event, resource in seen if ids["task_run_id"] in resource]
+    assert sorted(about_task) == [
+        "prefect.task-run.Completed",
+        "prefect.task-run.Pending",
+        "prefect.task-run.Running",
+    ]
+    about_flow = [event for event, resource in seen if resource == last[1]]
+    states = [event for event in about_flow if not event.endswith("heartbeat")]
+    assert states == [f"prefect.flow-run.{s}" for s in ("Pending", "Running", "Completed")]
+    stream.process.send_signal(signal.SIGINT)
+    assert "Traceback" not in stream.finish().errors
+
+
+def _wait_until_connected(lived: Lived, stream: Running) -> None:
+    """Emit something until the stream shows it."""
+    deadline = time.monotonic() + STREAMED_SECONDS_MAX
+    while not any(event["event"] == "test.knock" for event in _streamed(stream)):
+        assert time.monotonic() < deadline, stream.errors.read_text()
+        assert stream.process.poll() is None, stream.errors.read_text()
+        knock = {
+            "id": str(uuid.uuid4()),
+            "occurred": datetime.now(UTC).isoformat(),
+            "event": "test.knock",
+            "resource": {"prefect.resource.id": "test"},
+        }
+        lived.api.post("/events", json=[knock]).raise_for_status()
+        time.sleep(POLL_SECONDS)
+
+
+def _streamed(stream: Running) -> list[dict[str, Any]]:
+    lines = stream.output.read_text().split("\n")[:-1]
+    return [json.loads(line) for line in lines if line.startswith("{")]

@@ -1,0 +1,21 @@
+"""The application without its edge: what handlers receive, in the test's own process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from api.server import Server
+from api.settings import Settings
+from eventstore.migrate import Target
+from projections.catalogue import CODEC, DERIVED, INLINE
+from tests.conftest import open_database
+
+
+@asynccontextmanager
+async def serving(target: Target, settings: Settings | None = None) -> AsyncIterator[Server]:
+    """A server of this database, opened; several of them are like several processes."""
+    server = Server(settings or Settings(), open_database(target), CODEC, INLINE, DERIVED)
+    await server.open()
+    try:
+        yield server
+    finally:
+        await server.close()
