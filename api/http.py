@@ -319,9 +319,7 @@ class Gate:
         cors_headers: Sequence[str],
         csrf: Callable[[Call], None] | None,
     ) -> None:
-        self._authorization = (
-            basic(auth_string) if auth_string is not None else None
-        )
+        self._authorization = basic(auth_string) if auth_string is not None else None
         self._origins = frozenset(cors_origins)
         self._methods = ", ".join(
             ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")

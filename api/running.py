@@ -66,12 +66,12 @@ def prepare(settings: Settings) -> Prepared:
 def _prepare_database(settings: Settings) -> None:
     target = target_of(settings)
     try:
-        if settings.database_migrate_on_start:
+        if settings.database_migrate_on_start and not settings.database_read_only:
             bring_up_to_date(settings)
         elif pending := migrate.check(target):
             raise CannotStart(
                 f"The database lacks {len(pending)} migrations ({pending[-1]} is the newest) and "
-                "the settings forbid to apply them on start; "
+                "the settings forbid to apply them; "
                 "run `pluperfect server database upgrade`."
             )
     except EventStoreError as error:

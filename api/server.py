@@ -59,7 +59,7 @@ class Server:
     async def open(self) -> None:
         """Find the end of the log and begin to take commands."""
         await self.store.open()
-        if self.settings.services_enabled:
+        if self.settings.services_enabled and not self.settings.database_read_only:
             self.runner.open()
 
     async def close(self) -> None:

@@ -322,6 +322,14 @@ class Settings(Struct, frozen=True, kw_only=True):
             legacy=("PREFECT_API_DATABASE_MIGRATE_ON_START",),
         ),
     ] = True
+    database_read_only: Annotated[
+        bool,
+        Setting(
+            doc="Show what is in the database and change nothing: for a picture of the past "
+            "that `pluperfect replay` made, or a copy.",
+            at="pluperfect.database_read_only",
+        ),
+    ] = False
     database_pool_size: Annotated[
         int,
         Setting(

@@ -34,6 +34,8 @@ DRAIN_SECONDS = 2.0
 """How long requests in progress may take to end; the rest are cancelled."""
 SHUTDOWN_SECONDS_MAX = 2.8
 """After this the process ends whatever it waits for."""
+SAY_WHY_SECONDS = 0.1
+"""The last moments of that are for saying so."""
 CONNECTIONS_MAX = 16_384
 """Open connections per worker; further ones wait to be accepted."""
 SWITCH_INTERVAL_SECONDS = 0.0005
@@ -141,10 +143,17 @@ def _listen_for_signals(stopping: asyncio.Event, stop: Stop) -> None:
 
     def stop_now(number: int) -> None:
         if not stopping.is_set():
+            # The alarm ends a process whose threads hang, too, but it cannot say why.
             signal.setitimer(signal.ITIMER_REAL, SHUTDOWN_SECONDS_MAX)
+            loop.call_later(SHUTDOWN_SECONDS_MAX - SAY_WHY_SECONDS, give_up)
             stopping.set()
         elif stop.alone:
             os._exit(128 + number)
+
+    def give_up() -> None:
+        logger.error("the database did not let go in time; ending all the same")
+        logging.shutdown()
+        os._exit(1)
 
     loop.add_signal_handler(signal.SIGTERM, stop_now, signal.SIGTERM)
     if stop.alone:

@@ -24,6 +24,14 @@ async def load(reader: Reader, name: str) -> Checkpoint | None:
     return Checkpoint(*rows[0]) if rows else None
 
 
+ALL = "SELECT name, version, position FROM checkpoints"
+
+
+async def load_all(reader: Reader) -> list[Checkpoint]:
+    """The checkpoint of every follower that ever ran."""
+    return [Checkpoint(*row) for row in await reader.fetch(ALL)]
+
+
 async def save(tx: Transaction, checkpoint: Checkpoint) -> None:
     """Move a follower to `checkpoint`."""
     await tx.upsert(CHECKPOINTS, [(checkpoint.name, checkpoint.version, checkpoint.position)])

@@ -312,18 +312,26 @@ class SqliteDatabase:
         # Taken by whoever is first: the writer thread when its turn has come, or the caller who
         # waits no longer. Once begun, only the end of a transaction tells what became of it.
         begun = threading.Lock()
+        given_up = False
         loop = asyncio.get_running_loop()
         transaction = loop.run_in_executor(self._writer_thread, self._transact, work, begun)
+
+        def give_up() -> None:
+            nonlocal given_up
+            given_up = begun.acquire(blocking=False) and transaction.cancel()
+
+        timer = loop.call_later(self._timeout_seconds, give_up)
         try:
-            done, _ = await asyncio.wait({transaction}, timeout=self._timeout_seconds)
-            if not done and begun.acquire(blocking=False):
-                raise DatabaseUnavailable(
-                    f"another process has held {self.path} for {self._timeout_seconds:g} s"
-                )
             return await transaction
+        except asyncio.CancelledError:
+            if not given_up:
+                raise
+            raise DatabaseUnavailable(
+                f"another process has held {self.path} for {self._timeout_seconds:g} s"
+            ) from None
         finally:
+            timer.cancel()
             begun.acquire(blocking=False)
-            transaction.cancel()
 
     def _transact(self, work: Callable[[Transaction], Awaitable[T]], begun: threading.Lock) -> T:
         with self._turn() as connection:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from eventstore.codec import from_microseconds, to_microseconds
 from eventstore.database import Dialect, Reader, Row, Table, Value
 from eventstore.events import Recorded
-from orchestration.emissions import EMITTING, emission_of
+from orchestration.emissions import EMITTING, INDEXED_BYTES_MAX, emission_of
 from orchestration.identifiers import utc
 from projections.emission_filters import (
     RESOURCE_ID,
@@ -69,13 +69,15 @@ class _Shown(Struct, frozen=True):
 _decode = msgspec.json.Decoder(_Shown).decode
 _encode = msgspec.json.Encoder().encode
 
+_SURELY_INDEXED_CHARACTERS = INDEXED_BYTES_MAX // 4
+"""Longer names of emissions may be too long for an index: states can be called anything."""
 _NUL = "\x00"
 _NUL_IN_JSON = b"\\u0000"
 _REPLACEMENT = "\ufffd"
 
 
-def _without_nul(shown: _Shown) -> _Shown:
-    """Columns hold no NUL, on either engine; the document still tells the truth."""
+def _storable(shown: _Shown) -> _Shown:
+    """Columns hold no NUL, indexes no long texts; the document still tells the truth."""
 
     def clean(text: str) -> str:
         return text.replace(_NUL, _REPLACEMENT)
@@ -85,7 +87,7 @@ def _without_nul(shown: _Shown) -> _Shown:
 
     return _Shown(
         shown.occurred,
-        clean(shown.event),
+        clean(shown.event).encode()[:INDEXED_BYTES_MAX].decode(errors="ignore"),
         cleaned(shown.resource),
         shown.id,
         tuple(map(cleaned, shown.related)),
@@ -95,7 +97,9 @@ def _without_nul(shown: _Shown) -> _Shown:
 
 def _read(document: bytes) -> _Shown:
     shown = _decode(document)
-    return _without_nul(shown) if _NUL_IN_JSON in document else shown
+    if _NUL_IN_JSON in document or len(shown.event) > _SURELY_INDEXED_CHARACTERS:
+        return _storable(shown)
+    return shown
 
 
 def glimpse(document: bytes) -> Glimpse:

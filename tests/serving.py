@@ -91,11 +91,31 @@ def environment(target: Target, home: Path, settings: Mapping[str, str]) -> dict
     return own | {"PLUPERFECT_HOME": str(home), "PLUPERFECT_DATABASE_URL": url} | dict(settings)
 
 
+def run_cli(
+    target: Target, home: Path, *arguments: str, settings: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`pluperfect ARGUMENTS` on `target`, to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=home if home.is_dir() else REPOSITORY,
+        env=environment(target, home, settings or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=READY_SECONDS_MAX * 2,
+    )
+
+
 def start(
-    target: Target, home: Path, *, workers: int = 1, settings: Mapping[str, str] | None = None
+    target: Target,
+    home: Path,
+    *,
+    workers: int = 1,
+    port: int | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> RunningServer:
     """A server process on `target`, answering. `settings` are environment variables."""
-    port = free_port()
+    port = port or free_port()
     log = home / f"server-{port}.out"
     home.mkdir(parents=True, exist_ok=True)
     variables = {"PLUPERFECT_API_PORT": str(port), "PLUPERFECT_API_WORKERS": str(workers)}

@@ -117,8 +117,10 @@ def upgrade(
     settings = configuration(context).settings
     target = target_of(settings)
     pending = _or_fail(lambda: migrate.check(target))
+    if revision == "head":
+        revision = None
     if revision is not None:
-        last = _or_fail(lambda: migrate.revision(target, revision))
+        last = _or_fail(lambda: migrate.revision(target, revision or ""))
         pending = [name for name in pending if name <= last]
     if dry_run:
         for name in pending:

@@ -58,7 +58,7 @@ def replay(
     typer.echo(
         f"{into} shows what was known after event {position}. Look at it with:\n\n"
         f"  PLUPERFECT_DATABASE_URL=sqlite:///{into.absolute()} "
-        "pluperfect server start --read-only --port 4201"
+        "PLUPERFECT_DATABASE_READ_ONLY=true pluperfect server start --port 4201"
     )
 
 

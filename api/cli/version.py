@@ -10,6 +10,7 @@ from api.cli.terminal import Json, Output, chosen_profile, print_json, wants_jso
 from api.settings import active_profile, home_of
 from api.version import product_version
 
+
 def version(context: typer.Context, json: Json = False, output: Output = None) -> None:
     """Show the versions that a report should name."""
     profile, _ = active_profile(os.environ, chosen_profile(context))

@@ -1,6 +1,7 @@
 """What tests say to the API again and again."""
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -47,3 +48,31 @@ async def expect(
     response = await client.request(method, path, json=body)
     assert response.status_code == status, response.text
     return response.json() if response.content else None
+
+
+def report(task_run_id: str, flow_run_id: str, at: datetime, **fields: Any) -> Json:
+    """An emission in which a client says that its task run has completed at this time."""
+    state = {"type": "COMPLETED", "name": "Completed", "message": "", "state_details": {}}
+    task_run = {
+        "name": "t",
+        "task_key": "t",
+        "dynamic_key": task_run_id,
+        "start_time": at.isoformat(),
+        "end_time": at.isoformat(),
+    }
+    return {
+        "id": str(uuid.uuid4()),
+        "occurred": at.isoformat(),
+        "event": "prefect.task-run.Completed",
+        "resource": {
+            "prefect.resource.id": f"prefect.task-run.{task_run_id}",
+            "prefect.orchestration": "client",
+        },
+        "related": [
+            {
+                "prefect.resource.id": f"prefect.flow-run.{flow_run_id}",
+                "prefect.resource.role": "flow-run",
+            }
+        ],
+        "payload": {"validated_state": state, "task_run": task_run | fields},
+    }

@@ -38,7 +38,7 @@ async def test_a_token_is_for_one_client(start_server: StartServer) -> None:
             ("", "me"),
             ("ä.ö", "me"),
         ):
-            sent = {k: v.encode() for k, v in headers(token, name).items()}
+            sent = {k.encode(): v.encode() for k, v in headers(token, name).items()}
             refused = await client.post("/flows/", json=FLOW, headers=sent)
             assert refused.status_code == 403
             # Clients look for these words to ask for a new token.

@@ -85,9 +85,7 @@ async def with_cost(measure: Measure, subject: Subject, load: Load) -> Sample:
     sample = await measure(subject, load)
     await subject.running.rest()
     cpu = subject.running.cpu_seconds() - before
-    return Sample(
-        sample.units, sample.seconds, sample.latencies, max(0.0, cpu), sample.retries
-    )
+    return Sample(sample.units, sample.seconds, sample.latencies, max(0.0, cpu), sample.retries)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

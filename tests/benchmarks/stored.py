@@ -22,7 +22,7 @@ from eventstore.ids import new_id
 from orchestration.flow_runs import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState, StateType
-from projections.catalogue import CODEC, INLINE
+from projections.catalogue import CODEC, DERIVED, INLINE
 from services import flow_runs, flows
 from services.shell import Origin
 
@@ -31,6 +31,8 @@ DAYS = 7
 """Over which the stored runs are spread, up to now."""
 AT_ONCE = 128
 """Runs that are being stored at the same time."""
+DERIVED_SECONDS_MAX = 300.0
+"""How long the derived read models may take after the last run."""
 
 _ENDS: tuple[tuple[StateType, int], ...] = (
     ("COMPLETED", 90),
@@ -89,11 +91,13 @@ def flow_name(flow: int) -> str:
 # --- Pluperfect
 
 
-async def store_in_pluperfect(settings: Settings, runs: Sequence[StoredRun], now: datetime) -> Stored:
+async def store_in_pluperfect(
+    settings: Settings, runs: Sequence[StoredRun], now: datetime
+) -> Stored:
     """Carry out the commands that make the runs, on a migrated database without a server."""
     from api.databases import open_database  # Here: only this way of storing needs drivers.
 
-    server = Server(settings, open_database(settings), CODEC, INLINE)
+    server = Server(settings, open_database(settings), CODEC, INLINE, DERIVED)
     origin = Origin("benchmark")
     await server.open()
     try:
@@ -109,6 +113,9 @@ async def store_in_pluperfect(settings: Settings, runs: Sequence[StoredRun], now
                 run_ids.append(await _store(server, run, flow_ids[run.flow], origin))
 
         await asyncio.gather(*(store_some() for _ in range(AT_ONCE)))
+        for projector in server.runner.projectors.values():
+            if not await projector.reached(server.store.ring.head, DERIVED_SECONDS_MAX):
+                raise TimeoutError(f"{projector.projection.name} did not follow")
     finally:
         await server.close()
     return Stored(flow_ids, run_ids, now)
@@ -131,9 +138,7 @@ async def _store(server: Server, run: StoredRun, flow_id: str, origin: Origin) -
     id_ = str(json.loads(shown)["id"])
     for kind, at in (("RUNNING", run.start), (run.ended_as, run.end)):
         wanted = ProposedState(type=kind)
-        await flow_runs.set_state(
-            server.shell, id_, wanted, force=False, now=at, origin=origin
-        )
+        await flow_runs.set_state(server.shell, id_, wanted, force=False, now=at, origin=origin)
     return id_
 
 
@@ -194,9 +199,7 @@ class _Rows(Struct):
     flow_run_state: list[tuple[str, ...]]
 
 
-def store_in_prefect(
-    database: Path | str, runs: Sequence[StoredRun], now: datetime
-) -> Stored:
+def store_in_prefect(database: Path | str, runs: Sequence[StoredRun], now: datetime) -> Stored:
     """Write the rows by SQL into the database (a SQLite file or a Postgres URL) of a Prefect server."""
     flow_ids = [new_id() for _ in range(FLOWS)]
     rows = _Rows([], [], [])

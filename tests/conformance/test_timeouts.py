@@ -128,4 +128,4 @@ async def test_a_reader_who_goes_away_while_connecting_leaves_nothing_open(targe
         assert [row[0] for row in await database.fetch("SELECT 1")] == [1]
         await database.close()
         if target.path is not None:
-            assert not target.path.with_name(f"{target.path.name}-wal").exists()  # noqa: ASYNC240
+            assert not target.path.with_name(f"{target.path.name}-wal").exists()

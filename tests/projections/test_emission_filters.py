@@ -1,0 +1,245 @@
+"""A filter on emissions means the same in the database and in memory, on both engines."""
+
+import random
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from eventstore.database import Database, Transaction
+from eventstore.events import Recorded
+from orchestration.emissions import EmissionReceived
+from projections.emission_filters import EventFilter, conditions, predicate, where, within_window
+from projections.emissions import EMISSIONS, glimpse, page, projection, total
+from projections.projection import Rows
+from tests.emitting import Json, at, emission, wire
+
+NAMES = ("flow.run", "flow.ran", "flow", "Flow.run", "f*w", "f_ow.run", "f%", "[f]low", "ß.é")
+IDS = ("thing.1", "thing.12", "Thing.1", "th?ng.1", "th[i]ng.1", "t\\1", "t%1", "x")
+ROLES = ("tag", "flow", "Tag", "f*")
+LABELS = ("name", "prefect.name", "$.name", 'quo"ted', "1", "[0]", "é")
+VALUES = ("a", "A", "ab", "a*", "a?b", "a[b]", "a%b", "a_b", "a\\b", "", "!a", "é", "two\nlines")
+PATTERNS = (
+    *VALUES,
+    "*",
+    "?",
+    "a*b",
+    "!a*",
+    "!*",
+    "*b",
+    "?b",
+    "a\\*",
+    "[ab]",
+    "!",
+    "\x00",
+    "thing*",
+)
+WORDS = ("flow", "THING", "-ab", "+name", '"a b"', "%", "_", "\\", "nowhere")
+
+RANDOM = random.Random(7)
+
+
+def resource(role: str | None) -> dict[str, str]:
+    labels = {
+        "prefect.resource.id": RANDOM.choice(IDS),
+        **{label: RANDOM.choice(VALUES) for label in RANDOM.sample(LABELS, RANDOM.randint(0, 3))},
+    }
+    return labels if role is None else labels | {"prefect.resource.role": role}
+
+
+def some_emission(number: int) -> Json:
+    return emission(
+        id=str(uuid.UUID(int=number)),
+        occurred=at(RANDOM.randint(0, 10)).isoformat(),
+        event=RANDOM.choice(NAMES),
+        resource=resource(None),
+        related=[resource(RANDOM.choice(ROLES)) for _ in range(RANDOM.randint(0, 3))],
+        payload={"text": RANDOM.choice(VALUES)},
+    )
+
+
+FACTS: list[Recorded[Any]] = [
+    Recorded(
+        position=number,
+        stream="emissions",
+        version=number,
+        event=EmissionReceived(emission=msgspec.Raw(wire(some_emission(number)))),
+        recorded_at=at(number),
+        event_id=str(uuid.UUID(int=number)),
+        actor="tester",
+    )
+    for number in range(1, 121)
+]
+
+
+@pytest.fixture
+async def filled(database: Database) -> AsyncIterator[Database]:
+    async def fill(tx: Transaction) -> None:
+        rows = Rows()
+        for fact in FACTS:
+            projection.apply(rows, fact)
+        await rows.write(tx)
+
+    await database.transact(fill)
+    yield database
+
+
+def some(**questions: st.SearchStrategy[Any]) -> st.SearchStrategy[Json]:
+    optional = {name: st.none() | strategy for name, strategy in questions.items()}
+    return st.fixed_dictionaries({}, optional=optional)
+
+
+def lists(values: tuple[str, ...]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(values), max_size=3)
+
+
+PATTERN_LISTS = st.sampled_from(PATTERNS) | lists(PATTERNS)
+LABEL_FILTERS = st.dictionaries(
+    st.sampled_from((*LABELS, "prefect.resource.id", "prefect.resource.role", "a\x00")),
+    PATTERN_LISTS,
+    max_size=2,
+)
+PREFIXES = ("flow", "f", "F", "", "f*", "f_", "[", "\\", "t%", "a\x00")
+IDS_ASKED = (*IDS, "nothing", "a\x00")
+ANY = some(id=lists(IDS_ASKED), id_prefix=lists((*PREFIXES, "th")), labels=LABEL_FILTERS)
+RELATED = some(
+    id=lists(IDS_ASKED),
+    role=lists(ROLES),
+    resources_in_roles=st.lists(
+        st.tuples(st.sampled_from(IDS_ASKED), st.sampled_from(ROLES)), max_size=2
+    ),
+    labels=LABEL_FILTERS,
+)
+FILTERS = some(
+    occurred=some(
+        since=st.sampled_from([at(n).isoformat() for n in range(0, 12, 3)]),
+        until=st.sampled_from([at(n).isoformat() for n in range(0, 12, 3)]),
+    ),
+    event=some(
+        prefix=lists(PREFIXES),
+        exclude_prefix=lists(PREFIXES),
+        name=lists((*NAMES, "a\x00")),
+        exclude_name=lists((*NAMES, "a\x00")),
+    ),
+    resource=ANY,
+    related=RELATED | st.lists(RELATED, max_size=2),
+    any_resource=ANY | st.lists(ANY, max_size=2),
+    id=some(id=st.lists(st.integers(1, 130).map(lambda n: str(uuid.UUID(int=n))), max_size=3)),
+    text=st.fixed_dictionaries(
+        {"query": st.lists(st.sampled_from(WORDS), max_size=3).map(" ".join)}
+    ),
+)
+
+
+def read(asked: Json) -> EventFilter:
+    return msgspec.convert(asked, EventFilter)
+
+
+async def selected(database: Database, asked: EventFilter) -> list[int]:
+    matching = where(asked, database.dialect)
+    sql = f"SELECT position FROM emissions WHERE {matching.sql} ORDER BY position"
+    return [row[0] for row in await database.fetch(sql, *matching.params)]
+
+
+def in_memory(asked: EventFilter) -> list[int]:
+    holds = predicate(asked)
+    shown = (
+        (fact.position, glimpse(bytes(fact.event.emission)[:-1] + b',"received":null}'))
+        for fact in FACTS
+    )
+    return [position for position, seen in shown if holds(seen)]
+
+
+@settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(asked=FILTERS)
+async def test_the_database_and_memory_select_the_same(filled: Database, asked: Json) -> None:
+    assert await selected(filled, read(asked)) == in_memory(read(asked))
+
+
+async def test_every_single_question_selects_the_same(filled: Database) -> None:
+    singles: list[Json] = [
+        *({"resource": {"labels": {label: p}}} for label in LABELS for p in PATTERNS),
+        *({"any_resource": {"labels": {label: p}}} for label in LABELS for p in PATTERNS),
+        *({"related": {"labels": {"prefect.resource.id": p}}} for p in (*IDS, "thing*", "!thing*")),
+        *(
+            {"event": {part: [name]}}
+            for name in (*NAMES, *PREFIXES)
+            for part in ("prefix", "exclude_prefix", "name", "exclude_name")
+        ),
+        *({"text": {"query": word}} for word in WORDS),
+    ]
+    for asked in singles:
+        assert await selected(filled, read(asked)) == in_memory(read(asked)), asked
+
+
+async def test_an_empty_filter_and_empty_lists_ask_nothing(filled: Database) -> None:
+    empty = {
+        "event": {"prefix": [], "exclude_prefix": [], "name": [], "exclude_name": []},
+        "resource": {"id": [], "id_prefix": [], "labels": {}},
+        "related": {"id": [], "role": [], "resources_in_roles": [], "labels": {}},
+        "any_resource": [],
+        "id": {"id": []},
+        "text": {"query": "  "},
+    }
+    for asked in ({}, empty, dict.fromkeys(empty)):
+        assert len(await selected(filled, read(asked))) == len(FACTS)
+
+
+async def test_a_label_without_a_pattern_selects_nothing(filled: Database) -> None:
+    assert await selected(filled, read({"resource": {"labels": {"name": []}}})) == []
+
+
+def test_a_window_is_filled_in_from_the_start_of_a_day_half_a_year_ago() -> None:
+    filled_in = within_window(EventFilter(), at(5)).occurred
+    assert filled_in is not None and filled_in.since is not None
+    assert filled_in.since.isoformat() == "2025-09-02T00:00:00+00:00"
+    assert filled_in.until == at(5)
+    assert len(conditions(EventFilter())) == 1
+
+
+async def test_pages_in_both_orders_show_everything_once(filled: Database) -> None:
+    for order in ("ASC", "DESC"):
+        for distinct in (False, True):
+            asked = read({"order": order, "resource": {"distinct": distinct}})
+            number = await total(filled, asked, filled.dialect, until=100)
+            seen: list[tuple[Any, Any]] = []
+            after = None
+            while True:
+                some = await page(filled, asked, filled.dialect, until=100, limit=7, after=after)
+                if not some.documents:
+                    break
+                after = some.end
+                for shown in map(msgspec.json.decode, some.documents):
+                    seen.append((shown["occurred"], shown["id"]))
+            assert len(set(seen)) == len(seen) == number
+            assert seen == sorted(seen, reverse=order == "DESC")
+            assert number == (len(IDS) if distinct else 100)
+
+
+async def test_of_distinct_resources_the_last_in_order_are_shown(filled: Database) -> None:
+    asked = read({"order": "DESC", "resource": {"distinct": True}})
+    some = await page(filled, asked, filled.dialect, until=200, limit=50)
+    for shown in map(msgspec.json.decode, some.documents):
+        id = shown["resource"]["prefect.resource.id"]
+        (newest,) = await filled.fetch(
+            "SELECT id FROM emissions WHERE resource_id = $1 "
+            "ORDER BY occurred DESC, position DESC LIMIT 1",
+            id,
+        )
+        assert newest[0] == shown["id"]
+
+
+def test_the_table_has_the_columns_that_the_projection_writes() -> None:
+    rows = Rows()
+    projection.apply(rows, FACTS[0])
+    for model, _, row in rows.touched():
+        assert len(row) == len(model.table.columns)
+    assert EMISSIONS.table.key == ("position",)

@@ -1,0 +1,190 @@
+"""Derived read models follow the log, are written by one process at a time, and skip nothing."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from api.server import Server
+from api.settings import Settings
+from eventstore import checkpoints
+from eventstore.checkpoints import Checkpoint
+from eventstore.database import Database, Transaction
+from eventstore.errors import DatabaseUnavailable
+from eventstore.events import Recorded
+from eventstore.migrate import Target
+from projections import runner as running
+from projections.emissions import projection
+from projections.projection import Rows
+from projections.runner import Projector, Superseded
+from services.shell import Origin
+from tests.emitting import at, emission, report, wire
+from tests.services.serving_here import serving
+from tests.serving import verify_digests
+
+ORIGIN = Origin("tester")
+SOON = 20.0
+"""Seconds; a busy machine is slow."""
+
+
+@pytest.fixture
+async def server(target: Target) -> AsyncIterator[Server]:
+    async with serving(target) as server:
+        yield server
+    verify_digests(target)
+
+
+async def emit(server: Server, number: int = 1) -> int:
+    taken = await server.intake.take([wire(emission()) for _ in range(number)], ORIGIN)
+    assert taken.position is not None
+    return taken.position
+
+
+def projector_of(server: Server) -> Projector:
+    return server.runner.projectors["emissions"]
+
+
+async def emissions_in(database: Database) -> int:
+    ((number,),) = await database.fetch("SELECT count(*) FROM emissions")
+    return int(number)
+
+
+async def test_the_feed_has_what_was_recorded_as_soon_as_somebody_waits_for_it(
+    server: Server,
+) -> None:
+    for round in range(1, 20):
+        position = await emit(server, 3)
+        assert await projector_of(server).reached(position, SOON)
+        assert await emissions_in(server.database) == 3 * round
+
+
+async def test_a_feed_behind_by_many_pages_catches_up(target: Target) -> None:
+    async with serving(target, Settings(services_enabled=False)) as server:
+        for _ in range(8):
+            position = await emit(server, 200)
+        assert not await projector_of(server).reached(position, 0.1)
+    async with serving(target) as server:
+        assert await projector_of(server).reached(position, SOON)
+        assert await emissions_in(server.database) == 1_600
+    verify_digests(target)
+
+
+async def test_two_processes_write_every_emission_once(server: Server, target: Target) -> None:
+    async with serving(target) as other:
+        for _ in range(30):
+            await asyncio.gather(emit(server, 5), emit(other, 5))
+        position = max(await emit(server), await emit(other))
+        assert await projector_of(server).reached(position, SOON)
+        assert await projector_of(other).reached(position, SOON)
+        assert await emissions_in(other.database) == 302
+
+
+async def test_another_process_takes_over_when_the_first_one_ends(target: Target) -> None:
+    async with serving(target) as heir:
+        async with serving(target) as first:
+            for _ in range(20):
+                await asyncio.gather(emit(first, 2), emit(heir, 2))
+        position = await emit(heir)
+        assert await projector_of(heir).reached(position, SOON)
+    verify_digests(target)
+
+
+async def test_an_event_that_cannot_be_folded_stops_the_projection_and_is_not_skipped(
+    server: Server,
+) -> None:
+    def fails_on_the_second(rows: Rows, recorded: Recorded[Any]) -> None:
+        if recorded.position == 2:
+            raise ZeroDivisionError("on purpose")
+        projection.apply(rows, recorded)
+
+    await server.runner.close()
+    broken = Projector(server.store, replace(projection, apply=fails_on_the_second))
+    task = asyncio.create_task(broken.run())
+    await emit(server)
+    assert await broken.reached(1, SOON)
+    await emit(server, 3)
+    assert not await broken.reached(4, SOON)
+    await asyncio.wait_for(task, SOON)
+    assert isinstance(broken.failure, ZeroDivisionError)
+    checkpoint = await checkpoints.load(server.database, "emissions")
+    assert checkpoint == Checkpoint("emissions", projection.version, 1)
+
+
+async def test_another_version_of_a_projection_starts_over(server: Server) -> None:
+    position = await emit(server, 3)
+    assert await projector_of(server).reached(position, SOON)
+    await server.runner.close()
+    newer = Projector(server.store, replace(projection, version=projection.version + 1))
+    task = asyncio.create_task(newer.run())
+    assert await newer.reached(position, SOON)
+    assert await emissions_in(server.database) == 3
+    older = projector_of(server)
+    await asyncio.wait_for(older.run(), SOON)
+    assert isinstance(older.failure, Superseded)
+    task.cancel()
+
+
+async def test_a_database_that_goes_away_holds_the_feed_up_but_does_not_stop_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "UNAVAILABLE_PAUSES_SECONDS", (0.01,))
+    away = 5
+    transact = server.database.transact
+
+    async def now_and_then(work: Any) -> Any:
+        nonlocal away
+        if away and work.__qualname__.startswith("Projector"):
+            away -= 1
+            raise DatabaseUnavailable("away")
+        return await transact(work)
+
+    monkeypatch.setattr(server.database, "transact", now_and_then)
+    position = await emit(server, 3)
+    assert await projector_of(server).reached(position, SOON)
+    assert away == 0
+
+
+async def test_the_feed_shows_reports_and_what_the_server_itself_has_to_say(
+    server: Server,
+) -> None:
+    id = str(uuid.uuid4())
+    taken = await server.intake.take([wire(report(id, "RUNNING", at(1)))], ORIGIN)
+    assert taken.position is not None
+    assert await projector_of(server).reached(taken.position, SOON)
+    rows = await server.database.fetch("SELECT event, resource_id FROM emissions ORDER BY position")
+    assert [tuple(row) for row in rows] == [("prefect.task-run.Running", f"prefect.task-run.{id}")]
+
+
+async def test_a_long_or_strange_name_does_not_stop_the_feed(server: Server) -> None:
+    odd = emission(
+        event="é" * 500,
+        resource={"prefect.resource.id": "x", "nul\x00": "\x00", "prefect.resource.name": "\x00"},
+    )
+    taken = await server.intake.take([wire(odd)], ORIGIN)
+    assert taken.position is not None
+    assert await projector_of(server).reached(taken.position, SOON)
+
+
+async def test_nothing_is_written_where_the_checkpoint_was_moved_by_another(
+    server: Server,
+) -> None:
+    await server.runner.close()
+    await emit(server, 4)
+
+    async def move(tx: Transaction) -> None:
+        await checkpoints.save(tx, Checkpoint("emissions", projection.version, 2))
+
+    late = Projector(server.store, projection)
+    await late._locate()
+    await server.database.transact(move)
+    page = await anext(server.store.follow(0).__aiter__())
+    assert not await late._take_in(page)
+    assert await emissions_in(server.database) == 0
+    await server.database.transact(_forget)
+
+
+async def _forget(tx: Transaction) -> None:
+    await tx.execute("DELETE FROM checkpoints")
