@@ -1,8 +1,8 @@
 """The edge: an ASGI request becomes a call to one of our handlers, its answer a response.
 
 The whole API is one ASGI application that Litestar mounts. Litestar runs the lifespan and serves
-the pages; its per-request machinery (signature models, dependency injection, response objects) costs
-more than most of our handlers do and is left out here (decision 0003).
+the pages; its per-request machinery (signature models, dependency injection, response objects)
+costs more than most of our handlers do and is left out here (decision 0003).
 """
 
 import zlib

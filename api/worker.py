@@ -60,9 +60,19 @@ def run(settings: Settings, listener: socket.socket, ready: Callable[[], None], 
     _allow_many_files()
     try:
         return uvloop.run(_serve(settings, listener, ready, stop))
-    except EventStoreError as error:
-        logger.error("%s", error)
+    except Exception as error:
+        cause = _cause(error)
+        if not isinstance(cause, EventStoreError):
+            raise
+        logger.error("%s", cause)
         return 1
+
+
+def _cause(error: Exception) -> Exception:
+    """What really happened: Litestar hands errors of the lifespan on in a group of one."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 async def _serve(

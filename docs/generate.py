@@ -166,8 +166,8 @@ _STATES_INTRODUCTION = """\
 # Run states
 
 Drawn from the tables in `orchestration/states.py`. A transition that is missing is never accepted
-as proposed by the core rules; one that is there is accepted under some circumstances at least. A state
-that is forced may follow any other.
+as proposed by the core rules; one that is there is accepted under some circumstances at least. A
+state that is forced may follow any other.
 """
 
 

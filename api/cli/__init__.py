@@ -92,7 +92,7 @@ def _load(name: str, lazy: Lazy) -> Any:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from api.cli.version import product_version  # lazily: reading it takes 20 ms
+        from api.version import product_version  # lazily: reading it takes 20 ms
 
         typer.echo(product_version())
         raise typer.Exit

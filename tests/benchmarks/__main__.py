@@ -20,7 +20,7 @@ import uvloop
 from tests.benchmarks import report
 from tests.benchmarks.contenders import Contender, Engine, Running, pluperfect, prefect
 from tests.benchmarks.measuring import Load, Sample, Subject, with_cost
-from tests.benchmarks.report import Cell, Line, Results, Start, number
+from tests.benchmarks.report import Cell, Line, Results, Start
 from tests.benchmarks.rows import ROWS, Row
 from tests.benchmarks.stored import recipe
 
@@ -152,11 +152,7 @@ async def _measured(row: Row, subjects: Sequence[Subject], asked: Any) -> list[L
                 samples.setdefault(contender.name, []).append(sample)
         cells = {name: report.cell(found) for name, found in samples.items()}
         for name, cell in cells.items():
-            _say(
-                f"{row.name} {concurrency} {name}: {[number(rate) for rate in cell.rates]} "
-                f"p50 {number(cell.p50 and cell.p50 * 1000)} p99 {number(cell.p99 and cell.p99 * 1000)} "
-                f"cpu {number(cell.cpu * 1000)} retries {cell.retries}"
-            )
+            _say(f"{row.name} {concurrency} {name}: {report.summary(cell)}")
         theirs = cells.get("Prefect")
         baseline = theirs if concurrency == 1 else baseline
         other = theirs or baseline

@@ -18,7 +18,7 @@ HOST = "127.0.0.1"
 ANSWER_SECONDS_MAX = 60.0
 """A request that takes longer counts as failed."""
 RETRY_SECONDS = 0.05
-"""Pause before a request is sent again. The real client waits 2 s and more: this flatters Prefect."""
+"""Pause before a request is sent again. The real client waits 2 s and more, which costs it more."""
 ATTEMPTS_MAX = 5
 RETRIED = frozenset({408, 429, 502, 503})
 """Statuses after which the real client tries again."""

@@ -1,7 +1,7 @@
 """The two servers that are compared: how each is started, watched and given its stored runs.
 
-Each gets a folder of its own, a free port, and where Postgres is asked for, a Postgres server of its
-own with the same settings, so that its work can be counted to it.
+Each gets a folder of its own, a free port, and where Postgres is asked for, a Postgres server of
+its own with the same settings, so that its work can be counted to it.
 """
 
 import asyncio
@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,7 +50,7 @@ class Contender(Struct, frozen=True):
     """The command that starts it, by port."""
     environment: Callable[[Path, str, int], Mapping[str, str]]
     """Variables for a home, a database URL (`""` on SQLite) and a port."""
-    store: Callable[[Path, str, Sequence[StoredRun], Any], Awaitable[Stored]]
+    store: Callable[[Path, str, Sequence[StoredRun], datetime], Coroutine[Any, Any, Stored]]
     """Brings the runs into the database of a server that has been started once."""
     stored_by_itself: bool = False
     """The runs can be stored before the first start."""
@@ -70,7 +71,7 @@ def prefect(venv: Path, engine: Engine) -> Contender:
             )
         return variables
 
-    async def store(home: Path, url: str, runs: Sequence[StoredRun], now: Any) -> Stored:
+    async def store(home: Path, url: str, runs: Sequence[StoredRun], now: datetime) -> Stored:
         return stored.store_in_prefect(url or home / "prefect.db", runs, now)
 
     return Contender(
@@ -95,8 +96,7 @@ def pluperfect(engine: Engine) -> Contender:
             "PYTHONPATH": str(REPOSITORY),
         }
 
-    async def store(home: Path, url: str, runs: Sequence[StoredRun], now: Any) -> Stored:
-        home.mkdir(parents=True, exist_ok=True)
+    async def store(home: Path, url: str, runs: Sequence[StoredRun], now: datetime) -> Stored:
         path = home / "pluperfect.db"
         migrate.upgrade(Target(url=url) if url else Target(path=path))
         settings = Settings(database_url=url or f"sqlite:///{path}")
@@ -123,6 +123,7 @@ class Running:
     def __init__(self, contender: Contender, folder: Path, postgres: Any | None) -> None:
         self.contender = contender
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self.port = 0
         self._postgres = postgres
         self._process: subprocess.Popen[bytes] | None = None
@@ -133,9 +134,8 @@ class Running:
         return "" if self._postgres is None else str(self._postgres.get_uri())
 
     def start(self) -> float:
-        """Start it; seconds until /api/health answered. Raises TimeoutError with what it printed."""
+        """Start it; seconds until /api/health answered. Raises TimeoutError."""
         self.port = free_port()
-        self.folder.mkdir(parents=True, exist_ok=True)
         own = {k: v for k, v in os.environ.items() if not k.startswith(("PLUPERFECT_", "PREFECT_"))}
         own |= self.contender.environment(self.folder, self.database_url, self.port)
         log = self.folder / "server.out"

@@ -25,9 +25,13 @@ class Cell(Struct, frozen=True, omit_defaults=True):
     """Units per second, a round each."""
     p50: float | None
     p99: float | None
-    cpu: float
+    cpu: float | None
     """Per unit, over all rounds."""
     retries: int = 0
+
+
+NOBODY = Cell((), None, None, None)
+"""Where there is nobody to compare with."""
 
 
 class Line(Struct, frozen=True):
@@ -94,6 +98,20 @@ def number(value: float | None) -> str:
     return f"{value:.{digits}f}"
 
 
+def summary(cell: Cell) -> str:
+    """One line for whoever watches."""
+    rates = ", ".join(map(number, cell.rates))
+    return (
+        f"{rates} /s, p50 {milliseconds(cell.p50)} ms, p99 {milliseconds(cell.p99)} ms, "
+        f"CPU {milliseconds(cell.cpu)} ms, {cell.retries} retries"
+    )
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Seconds as a number of milliseconds."""
+    return number(None if seconds is None else seconds * MILLI)
+
+
 def machine() -> str:
     """The machine, in words."""
     model = next(
@@ -124,24 +142,25 @@ _HEAD = (
 _INTRODUCTION = """\
 # Benchmarks
 
-The same load on a Prefect server and on Pluperfect, in turns (A B A B …) in one run, so that whatever
-else the machine does meets both. Written by `python -m tests.benchmarks`; do not edit.
+The same load on a Prefect server and on Pluperfect, in turns (A B A B …) in one run, so that
+whatever else the machine does meets both. Written by `python -m tests.benchmarks`; do not edit.
 
 {machine}. {versions}. {date}, {runs} stored runs in either database.
 
 How to read it:
 
-- The load generator shares the processors with the servers and their Postgres, and so does whatever else
-  runs there. The rate depends on that, **CPU ms per unit** hardly does: processor time of the server with all its
-  processes and its Postgres, from the first request until the server rests again, per unit of the row.
-- The rate is the median of the rounds; p50 and p99 are over all requests of all rounds.
-  A pair `a → b` is Prefect → Pluperfect, `×` is how many times as much (or, of CPU, as little).
-- Prefect on SQLite cannot serve two writers at a time: it answers 503 and freezes for up to a minute.
-  It is measured with one caller there, and Pluperfect's lines with more callers are compared with that one.
-- Pluperfect's SQLite is durable (`synchronous=FULL`: an answer means that it is on disk), Prefect's is not
-  (`NORMAL`). Both Postgres servers run with their default settings, fsync on.
-- A wrong answer ends the benchmark: there is no row with errors. A request that is answered 503 is sent
-  again after 50 ms (Prefect's own client waits 2 s and more).
+- The load generator shares the processors with the servers and their Postgres, and so does whatever
+  else runs there. Rates depend on that. **CPU ms per unit** hardly does: processor time of the
+  server, with all its processes and its Postgres, from the first request until it rests again.
+- The rate is the median of the rounds; p50 and p99 are over all requests of all rounds. A pair
+  `a → b` is Prefect → Pluperfect; `×` is how many times as much (of CPU: as little).
+- Prefect on SQLite cannot serve two writers at a time: it answers 503 and freezes for up to a
+  minute. It is measured with one caller there, and Pluperfect's lines with more callers are
+  compared with that one, marked (1).
+- Pluperfect's SQLite is durable (`synchronous=FULL`: an answer means that it is on disk), Prefect's
+  is not (`NORMAL`). Both Postgres servers run with their default settings, fsync on.
+- A wrong answer ends the benchmark: there is no row with errors. A request that is answered 503 is
+  sent again after 50 ms (Prefect's own client waits 2 s and more).
 - Both servers run in one process with all services, as they start by default.
 """
 
@@ -168,24 +187,21 @@ def render(results: Results) -> str:
 
 
 def _line(line: Line) -> str:
-    row, ours, theirs = ROWS[line.row], line.pluperfect, line.prefect
+    row, ours, theirs = ROWS[line.row], line.pluperfect, line.prefect or NOBODY
     rate = statistics.median(ours.rates)
-    them = statistics.median(theirs.rates) if theirs else None
-    mark = "" if theirs is None or line.prefect_concurrency == line.concurrency else " (1)"
-    if row.rate_is_given:
-        ratio = _ratio(theirs and theirs.p50, ours.p50) + " p50"
-    else:
-        ratio = _ratio(rate, them)
+    them = statistics.median(theirs.rates) if theirs.rates else None
+    mark = "" if them is None or line.prefect_concurrency == line.concurrency else " (1)"
+    ratio = f"{_ratio(theirs.p50, ours.p50)} (p50)" if row.rate_is_given else _ratio(rate, them)
     cells = (
         f"{row.what} ({row.unit})",
         str(line.concurrency),
         f"{number(them)}{mark}",
         number(rate),
         ratio,
-        _pair(theirs and theirs.p50, ours.p50),
-        _pair(theirs and theirs.p99, ours.p99),
-        _pair(theirs and theirs.cpu, ours.cpu),
-        _ratio(theirs and theirs.cpu, ours.cpu),
+        _pair(theirs.p50, ours.p50),
+        _pair(theirs.p99, ours.p99),
+        _pair(theirs.cpu, ours.cpu),
+        _ratio(theirs.cpu, ours.cpu),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -193,8 +209,7 @@ def _line(line: Line) -> str:
 def _pair(theirs: float | None, ours: float | None) -> str:
     if theirs is None and ours is None:
         return "–"
-    scaled = [None if value is None else value * MILLI for value in (theirs, ours)]
-    return f"{number(scaled[0])} → {number(scaled[1])}"
+    return f"{milliseconds(theirs)} → {milliseconds(ours)}"
 
 
 def _ratio(more: float | None, less: float | None) -> str:
@@ -205,7 +220,8 @@ def _ratio(more: float | None, less: float | None) -> str:
 
 def _starts(starts: Mapping[str, Start]) -> list[str]:
     table = [
-        "Seconds from the command to the first answer of `/api/health`; memory at rest (proportional set size).",
+        "Seconds from the command to the first answer of `/api/health`; memory at rest, shared",
+        "pages divided among those that share them.",
         "",
         "| server | engine | new database, s | existing database, s | MiB |",
         "|---|---|---:|---:|---:|",

@@ -26,7 +26,7 @@ LINES_PER_REQUEST = 100
 LINES_STORED = 2_000
 """Lines of the run whose log is read."""
 CHECK_EVERY = 16
-"""One of so many pages is decoded and looked at; to decode all would cost more than to send them."""
+"""One of so many pages is decoded and looked at; to decode each would cost more than to send it."""
 EVENTS_PER_REQUEST = 20
 SUBSCRIBED_EVENTS_PER_SECOND = 50
 VISIBLE_SECONDS_MAX = 120.0
@@ -208,8 +208,8 @@ async def _dashboards(subject: Subject, client: Client) -> Operation:
         intervals = (await client.send(history, 200)).json()
         if len(intervals) < 60:
             raise Failed(f"{len(intervals)} intervals in the history")
-        completed = [(await client.send(asked, 200)).json() for asked in counts][0]
-        if not completed:
+        numbers = [(await client.send(asked, 200)).json() for asked in counts]
+        if not numbers[0]:
             raise Failed("no run has completed")
         if (await client.send(lateness, 200)).json() is None:
             raise Failed("nothing is late")
@@ -227,7 +227,7 @@ def _lines(run_id: str, number: int) -> list[dict[str, Any]]:
         {
             "name": "prefect.flow_runs",
             "level": 20,
-            "message": f"Processed batch {n} of {number}: 1,250 rows read, 1,248 written, 2 skipped",
+            "message": f"Batch {n} of {number} is done: 1,250 rows read, 1,248 written, 2 skipped",
             "timestamp": (now + timedelta(microseconds=n)).isoformat(),
             "flow_run_id": run_id,
             "task_run_id": None,
@@ -300,7 +300,7 @@ def _reports(flow_run_id: str, flow_id: str) -> list[bytes]:
             "message": "",
             "state_details": {},
         }
-        emission = {
+        emission: dict[str, Any] = {
             "occurred": at,
             "event": f"prefect.task-run.{name}",
             "resource": {

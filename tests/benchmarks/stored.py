@@ -136,7 +136,11 @@ async def _store(server: Server, run: StoredRun, flow_id: str, origin: Origin) -
     )
     shown, _, _ = await flow_runs.create(server.shell, body, lambda: run.expected, origin)
     id_ = str(json.loads(shown)["id"])
-    for kind, at in (("RUNNING", run.start), (run.ended_as, run.end)):
+    kinds: tuple[tuple[StateType, datetime], ...] = (
+        ("RUNNING", run.start),
+        (run.ended_as, run.end),
+    )
+    for kind, at in kinds:
         wanted = ProposedState(type=kind)
         await flow_runs.set_state(server.shell, id_, wanted, force=False, now=at, origin=origin)
     return id_
@@ -200,7 +204,7 @@ class _Rows(Struct):
 
 
 def store_in_prefect(database: Path | str, runs: Sequence[StoredRun], now: datetime) -> Stored:
-    """Write the rows by SQL into the database (a SQLite file or a Postgres URL) of a Prefect server."""
+    """Write the rows by SQL into a Prefect server's database: a SQLite file or a Postgres URL."""
     flow_ids = [new_id() for _ in range(FLOWS)]
     rows = _Rows([], [], [])
     sqlite = isinstance(database, Path)
@@ -227,7 +231,7 @@ def store_in_prefect(database: Path | str, runs: Sequence[StoredRun], now: datet
             postgres.execute("SET session_replication_role = replica")
             for table, columns, content in tables:
                 with postgres.cursor().copy(
-                    f"COPY {table} ({','.join(columns)}) FROM STDIN"  # type: ignore[arg-type]
+                    f"COPY {table} ({','.join(columns)}) FROM STDIN"
                 ) as copy:
                     for row in content:
                         copy.write_row(row)

@@ -46,9 +46,7 @@ def test_runs_appear_on_the_page_while_it_is_open(
     context.close()
 
 
-def test_the_page_says_when_the_server_is_gone(
-    start_server: StartServer, browser: Browser
-) -> None:
+def test_the_page_says_when_the_server_is_gone(start_server: StartServer, browser: Browser) -> None:
     server = start_server()
     page = browser.new_page()
     page.goto(server.url.removesuffix("api"))

@@ -1,9 +1,10 @@
 """Our OpenAPI document against the contract's: paths, parameters, bodies and answers.
 
-`-s` prints the operations that are still missing.
+Prints the operations that are still missing.
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,8 @@ SHARED = sorted(WANTED.keys() & PRESENT.keys())
 def test_only_operations_of_later_issues_are_missing(capsys: pytest.CaptureFixture[str]) -> None:
     missing = sorted(WANTED.keys() - PRESENT.keys())
     with capsys.disabled():
-        print(f"\n{len(PRESENT)} of {len(WANTED)} operations; missing are {len(missing)}")
-    for path, method in missing:
-        print(f"{method.upper():7}{path}")
+        sys.stdout.write(f"\n{len(PRESENT)} operations; {len(missing)} are missing:\n")
+        sys.stdout.writelines(f"  {method.upper():7}{path}\n" for path, method in missing)
     assert [path for path, _ in missing if not path.startswith(LATER)] == []
 
 

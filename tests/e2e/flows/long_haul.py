@@ -2,14 +2,17 @@
 
 import json
 import sys
+import time
 from typing import Any
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import TaskRunContext
 
 MAPPED = 20
 """Mapped tasks in each leg."""
+PAUSE_SECONDS = 0.5
 task_runs: dict[str, dict[str, Any]] = {}
 flow_runs: dict[str, dict[str, Any]] = {}
 
@@ -54,13 +57,26 @@ def leg(number: int) -> int:
     return sum(step.map(list(range(number * MAPPED, (number + 1) * MAPPED))).result())
 
 
+def determined_leg(number: int) -> int:
+    """The next leg, whenever the server is there again.
+
+    The client announces a subflow through a new client object, and one that has not reached the
+    server yet does not repeat a refused connection.
+    """
+    while True:
+        try:
+            return leg(number)
+        except httpx.ConnectError:
+            time.sleep(PAUSE_SECONDS)
+
+
 @flow(on_completion=[saw_flow_run], on_failure=[saw_flow_run])
 def long_haul(legs: int) -> int:
     """One leg after the other."""
     total = 0
     for number in range(legs):
         get_run_logger().info("leg %d", number)
-        total += leg(number)
+        total += determined_leg(number)
         create_markdown_artifact(f"arrived at {number}", key=f"leg-{number}")
     return total
 

@@ -1,0 +1,201 @@
+"""`pluperfect server database`: what it does to a schema and to the read models, and what it refuses."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from api import pid_file
+from eventstore import migrate
+from eventstore.migrate import Target
+from tests import serving
+from tests.conftest import StartServer
+from tests.serving import RunningServer
+
+
+def _cli(target: Target, home: Path, *arguments: str) -> str:
+    done = serving.run_cli(target, home, "server", "database", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _refused(target: Target, home: Path, *arguments: str) -> str:
+    done = serving.run_cli(target, home, "server", "database", *arguments)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def _fetch(target: Target, sql: str) -> list[tuple[object, ...]]:
+    """Rows of one statement; the connection commits, so that it may also change something."""
+    if target.path is not None:
+        with sqlite3.connect(target.path) as connection:
+            return connection.execute(sql).fetchall()
+    with psycopg.connect(target.url, options=f"-c search_path={target.schema}") as postgres:
+        cursor = postgres.execute(sql)
+        return list(cursor) if cursor.description else []
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> RunningServer:
+    """A server that has recorded three flows."""
+    server = start_server()
+    for name in ("a", "b", "c"):
+        assert httpx.post(f"{server.url}/flows/", json={"name": name}).status_code == 201
+    return server
+
+
+@pytest.fixture
+def filled(server: RunningServer, target: Target) -> Target:
+    """A database with three flows, and no server that uses it."""
+    assert server.stop() == 0
+    return target
+
+
+ROWS = "SELECT id, document FROM flows ORDER BY name"
+LOG = "SELECT position, stream, hash FROM events ORDER BY position"
+
+
+def test_reset_folds_the_same_rows_from_the_log_and_leaves_the_log_alone(
+    filled: Target, tmp_path: Path
+) -> None:
+    rows, log = _fetch(filled, ROWS), _fetch(filled, LOG)
+    assert len(rows) == 3
+    _fetch(filled, "DELETE FROM flows WHERE name = 'b'")
+
+    said = _cli(filled, tmp_path, "reset", "-y")
+
+    assert "Replayed 3 events" in said
+    assert _fetch(filled, ROWS) == rows
+    assert _fetch(filled, LOG) == log
+
+
+def test_reset_wants_to_be_told_twice(filled: Target, tmp_path: Path) -> None:
+    said = _refused(filled, tmp_path, "reset", "--erase-log")
+
+    assert "3 events of 3 flows" in said
+    assert "0 run log lines" in said
+    assert "--yes" in said
+    assert len(_fetch(filled, LOG)) == 3
+
+
+def test_erasing_the_log_leaves_an_empty_one_with_an_identity_of_its_own(
+    filled: Target, tmp_path: Path, start_server: StartServer
+) -> None:
+    epoch = _fetch(filled, "SELECT epoch FROM log_head")
+
+    _cli(filled, tmp_path, "reset", "-y", "--erase-log")
+
+    assert _fetch(filled, ROWS) == []
+    assert _fetch(filled, LOG) == []
+    assert _fetch(filled, "SELECT epoch FROM log_head") != epoch
+    server = start_server()
+    assert httpx.post(f"{server.url}/flows/", json={"name": "a"}).status_code == 201
+
+
+def test_reset_goes_on_while_a_server_runs(server: RunningServer) -> None:
+    done = serving.run_cli(server.target, server.log.parent, "server", "database", "reset", "--yes")
+
+    assert done.returncode == 0, done.stderr
+    assert f"process id {server.process.pid} cannot write" in done.stderr
+    assert httpx.post(f"{server.url}/flows/", json={"name": "d"}).status_code == 201
+    assert httpx.get(f"{server.url}/flows/name/a").status_code == 200
+
+
+@pytest.mark.parametrize("command", [("reset", "--erase-log"), ("downgrade", "-r", "-1")])
+def test_what_a_running_server_would_not_survive_is_refused(
+    server: RunningServer, command: tuple[str, ...]
+) -> None:
+    home = server.log.parent
+    assert pid_file.running(home) is not None
+
+    assert "pluperfect server stop" in _refused(server.target, home, *command, "-y")
+
+
+def test_a_new_database_is_brought_up_to_date_step_by_step(tmp_path: Path) -> None:
+    target = Target(path=tmp_path / "new.db")
+    known = migrate.available(target)
+
+    shown = _cli(target, tmp_path, "upgrade", "--dry-run", "-r", "0001")
+    assert "CREATE TABLE IF NOT EXISTS log_head" in shown
+    assert migrate.applied(target) == []
+
+    _cli(target, tmp_path, "upgrade", "-y", "-r", "0002")
+    assert migrate.applied(target) == known[:2]
+
+    _cli(target, tmp_path, "upgrade", "-y")
+    assert migrate.applied(target) == known
+    assert "up to date" in _cli(target, tmp_path, "upgrade")
+
+
+def test_status_says_what_is_applied_and_what_is_not(tmp_path: Path) -> None:
+    target = Target(path=tmp_path / "new.db")
+    migrate.upgrade(target, "0002")
+
+    behind = serving.run_cli(target, tmp_path, "server", "database", "status", "--json")
+    migrate.upgrade(target)
+    there = json.loads(_cli(target, tmp_path, "status", "-o", "json"))
+
+    assert behind.returncode == 1
+    states = {row["name"]: row["state"] for row in json.loads(behind.stdout)["migrations"]}
+    assert states["0002.read-models"] == "applied"
+    assert states["0003.log-lines"] == "pending"
+    assert there["up_to_date"] is True
+
+
+def test_downgrade_goes_back_by_number_of_steps_or_by_name(target: Target, tmp_path: Path) -> None:
+    known = migrate.available(target)
+
+    assert "DROP TABLE" in _cli(target, tmp_path, "downgrade", "--dry-run")
+    assert migrate.applied(target) == known
+
+    _cli(target, tmp_path, "downgrade", "-y", "-r", "-1")
+    assert migrate.applied(target) == known[:-1]
+
+    _cli(target, tmp_path, "downgrade", "-y", "-r", "0001")
+    assert migrate.applied(target) == known[:1]
+
+
+@pytest.mark.parametrize("revision", ["base", "-99"])
+def test_downgrade_never_goes_below_the_log(filled: Target, tmp_path: Path, revision: str) -> None:
+    said = _refused(filled, tmp_path, "downgrade", "-y", "-r", revision)
+
+    assert "event log" in said
+    assert len(_fetch(filled, LOG)) == 3
+    assert len(_fetch(filled, ROWS)) == 3
+
+
+def test_read_models_that_were_dropped_are_filled_again_by_the_next_upgrade(
+    filled: Target, tmp_path: Path
+) -> None:
+    rows = _fetch(filled, ROWS)
+    _cli(filled, tmp_path, "downgrade", "-y", "-r", "0001")
+
+    _cli(filled, tmp_path, "upgrade", "-y")
+
+    assert _fetch(filled, ROWS) == rows
+
+
+def test_or_by_the_next_start(filled: Target, tmp_path: Path, start_server: StartServer) -> None:
+    _cli(filled, tmp_path, "downgrade", "-y", "-r", "0001")
+
+    server = start_server()
+
+    assert httpx.get(f"{server.url}/flows/name/a").status_code == 200
+
+
+def test_stamp_notes_a_revision_without_running_it(target: Target, tmp_path: Path) -> None:
+    _cli(target, tmp_path, "stamp", "0001", "-y")
+
+    assert migrate.applied(target) == ["0001.event-log"]
+    assert _fetch(target, ROWS) == []
+    _cli(target, tmp_path, "stamp", migrate.available(target)[-1], "-y")
+
+
+def test_a_revision_that_does_not_exist_is_one_line(target: Target, tmp_path: Path) -> None:
+    for command in (("upgrade", "-r", "4711"), ("downgrade", "-r", "4711"), ("stamp", "4711")):
+        assert "there is no migration '4711'" in _refused(target, tmp_path, *command, "-y")
