@@ -125,6 +125,8 @@ class Endpoint(Struct, Generic[B], frozen=True, kw_only=True):
     path: str
     handle: Handler
     body: type[B] | None = None
+    shown_body: Any = None
+    """For the documentation, where the handler reads the body further than `body` does."""
     body_optional: bool = False
     """No body stands for an empty object."""
     answers: Mapping[int, Any] = {}

@@ -43,11 +43,15 @@ def document(areas: Iterable[Area], *, title: str, version: str, base_path: str)
 def _types(endpoints: Sequence[Endpoint[Any]]) -> list[Any]:
     found: dict[str, Any] = {}
     for endpoint in endpoints:
-        wanted = [endpoint.body, *endpoint.answers.values(), *(q.type for q in endpoint.query)]
+        wanted = [_body(endpoint), *endpoint.answers.values(), *(q.type for q in endpoint.query)]
         for kind in wanted:
             if kind is not None:
                 found.setdefault(_key(kind), kind)
     return list(found.values())
+
+
+def _body(endpoint: Endpoint[Any]) -> Any:
+    return endpoint.shown_body or endpoint.body
 
 
 def _schema_of(kind: type) -> dict[str, Any]:
@@ -86,7 +90,7 @@ def _operation(endpoint: Endpoint[Any], by_type: Mapping[str, Any]) -> dict[str,
     if endpoint.body is not None:
         operation["requestBody"] = {
             "required": not endpoint.body_optional,
-            "content": {"application/json": {"schema": by_type[_key(endpoint.body)]}},
+            "content": {"application/json": {"schema": by_type[_key(_body(endpoint))]}},
         }
     for status, text in _ERRORS.items():
         if status == 422 and endpoint.body is None and not endpoint.query:

@@ -38,6 +38,8 @@ class Increment(Struct, frozen=True, kw_only=True):
     slots: Slots
     names: Names
     mode: Mode | None = None
+    create_if_missing: bool | None = None
+    """Sent by old clients; there is nothing to create yet."""
 
 
 class LeasedIncrement(Struct, frozen=True, kw_only=True):
@@ -56,6 +58,7 @@ class Decrement(Struct, frozen=True, kw_only=True):
     slots: Slots
     names: Names
     occupancy_seconds: Annotated[float, Meta(gt=0)] | None = None
+    create_if_missing: bool | None = None
 
 
 class LeasedDecrement(Struct, frozen=True, kw_only=True):

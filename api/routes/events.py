@@ -19,7 +19,7 @@ from msgspec import Meta, Raw, Struct
 from msgspec.structs import replace
 
 from api.errors import HttpError, http_error, invalid, invalid_body
-from api.http import NO_CONTENT, Answer, Area, Call, Gate, ok
+from api.http import NO_CONTENT, Answer, Area, Call, Gate, Parameter, ok
 from api.server import Server
 from api.sockets import (
     NOT_A_TEXT,
@@ -90,7 +90,7 @@ class _Token(Struct, frozen=True):
     after: Place | None
 
 
-@area.post("", body=list[Raw], answers={204: None})
+@area.post("", body=list[Raw], shown_body=list[Emission], answers={204: None})
 async def create_events(call: Call, body: list[Raw]) -> Answer:
     """Record some events, all or none."""
     intake = call.server.intake
@@ -124,7 +124,11 @@ async def read_events(call: Call, body: EventQuery) -> Answer:
     return await _page(call, _Token(asked, total, body.limit, 0, until, None))
 
 
-@area.get("/filter/next", answers={200: EventPage})
+@area.get(
+    "/filter/next",
+    answers={200: EventPage},
+    query=(Parameter("page-token", str, required=True),),
+)
 async def read_next_events(call: Call) -> Answer:
     """The page that a former one named as its next."""
     given = call.query.get("page-token")

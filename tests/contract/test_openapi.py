@@ -75,7 +75,7 @@ def test_an_operation_takes_what_the_contract_says(operation: Operation) -> None
         assert "requestBody" in ours
         theirs = _fields(CONTRACT, _schema(wanted["requestBody"]))
         found = _fields(OURS, _schema(ours["requestBody"]))
-        assert ANYTHING in found or theirs <= found
+        assert ANYTHING in found or theirs - {ANYTHING} <= found
 
 
 @pytest.mark.parametrize("operation", SHARED, ids=lambda o: f"{o[1]} {o[0]}")
@@ -84,7 +84,7 @@ def test_an_operation_answers_with_what_the_contract_says(operation: Operation) 
     # 200 where the server answers 201.
     theirs = _answered(CONTRACT, WANTED[operation])
     ours = _answered(OURS, PRESENT[operation])
-    assert ANYTHING in ours or theirs - ours - ESTIMATES == set()
+    assert ANYTHING in ours or theirs - ours - ESTIMATES - {ANYTHING} == set()
 
 
 def _answered(document: Mapping[str, Any], operation: Mapping[str, Any]) -> set[str]:
