@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
@@ -57,7 +58,7 @@ class LogLine(Struct, frozen=True):
 def shown(row: Row) -> LogLine:
     """A row of the table as the API shows it."""
     line, created, timestamp, level, name, message, flow_run_id, task_run_id = row
-    came = from_microseconds(created)
+    came, _ = _arrival(created)
     return LogLine(
         line_id(line, created),
         came,
@@ -73,10 +74,18 @@ def shown(row: Row) -> LogLine:
 
 def line_id(line: int, created: int) -> str:
     """The id of a line: a UUIDv7 of the time it came, with its number where others are random."""
+    tail = f"{1 << 63 | line & _LOW:016x}"
+    return f"{_arrival(created)[1]}{line >> 62:03x}-{tail[:4]}-{tail[4:]}"
+
+
+_LOW = (1 << 62) - 1
+
+
+@lru_cache(maxsize=64)
+def _arrival(created: int) -> tuple[datetime, str]:
+    """A time and how ids of that time begin. Lines come in batches, which share it."""
     text = f"{created // 1000 & 0xFFFF_FFFF_FFFF:012x}"
-    high, low = line >> 62, 1 << 63 | line & 0x3FFF_FFFF_FFFF_FFFF
-    tail = f"{low:016x}"
-    return f"{text[:8]}-{text[8:]}-{0x7000 | high:04x}-{tail[:4]}-{tail[4:]}"
+    return from_microseconds(created), f"{text[:8]}-{text[8:]}-7"
 
 
 async def page(

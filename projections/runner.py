@@ -162,8 +162,10 @@ class Projector:
                 return
 
     async def _gather(self) -> None:
+        # Not `wait_for`: in Python 3.11 it loses a cancellation that comes with the result.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), GATHERING_SECONDS)
+            async with asyncio.timeout(GATHERING_SECONDS):
+                await self._hurry.wait()
         self._hurry.clear()
 
     async def _take_in(self, page: Sequence[Entry]) -> bool:

@@ -11,13 +11,15 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 CONSTRAINTS = Path(__file__).parent / "prefect-constraints.txt"
 FLOWS = Path(__file__).parent / "flows"
+FORKED_COMMANDS = Path(__file__).parent / "forked_commands.py"
 REQUIREMENT = "prefect==3.8.4"
 ENVIRONMENTS = Path(__file__).parents[2] / ".venv-prefect"
 GIVEN_ENVIRONMENT = "PLUPERFECT_TEST_PREFECT_VENV"
@@ -107,6 +109,32 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Commands:
+    """A process that turns into one `prefect` command after the other; see forked_commands.py."""
+
+    process: subprocess.Popen[str]
+    home: Path
+
+    def prefect(self, *arguments: str) -> Finished:
+        """Run a `prefect` command to its end, good or bad."""
+        output, errors = _fresh_files(self.home, "prefect")
+        order = {"arguments": arguments, "output": str(output), "errors": str(errors)}
+        assert self.process.stdin is not None and self.process.stdout is not None
+        print(json.dumps(order), file=self.process.stdin, flush=True)
+        code = self.process.stdout.readline()
+        assert code, "the process that forks commands has ended"
+        return Finished(int(code), output.read_text(), errors.read_text())
+
+
+def _fresh_files(folder: Path, program: str) -> tuple[Path, Path]:
+    """Where the next program's output and errors go."""
+    number = len(list(folder.glob("*.out")))
+    output = folder / f"{number}-{program}.out"
+    output.touch()
+    return output, output.with_suffix(".err")
+
+
+@dataclass(frozen=True)
 class PrefectClient:
     """Somebody with Prefect installed and PREFECT_API_URL set. Everything is kept in `home`."""
 
@@ -132,11 +160,23 @@ class PrefectClient:
         """Run a `prefect` command."""
         return self._start("prefect", *arguments)
 
+    @contextmanager
+    def commands(self) -> Iterator["Commands"]:
+        """Run many `prefect` commands, without waiting for each to be imported."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with subprocess.Popen(
+            [str(self.environment / "bin" / "python"), str(FORKED_COMMANDS)],
+            cwd=self.home,
+            env=self._variables(os.environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            yield Commands(process, self.home)
+
     def _start(self, program: str, *arguments: str) -> Running:
         self.home.mkdir(parents=True, exist_ok=True)
-        number = len(list(self.home.glob("*.out")))
-        output = self.home / f"{number}-{program}.out"
-        errors = output.with_suffix(".err")
+        output, errors = _fresh_files(self.home, program)
         with output.open("wb") as out, errors.open("wb") as err:
             process = subprocess.Popen(
                 [str(self.environment / "bin" / program), *arguments],
