@@ -13,7 +13,7 @@ from api.cli.terminal import Json, Output, Yes, configuration, fail, print_json,
 from api.databases import open_database, target_of
 from api.migrating import bring_up_to_date
 from api.settings import Settings, database_location
-from eventstore import migrate
+from eventstore import log, migrate
 from eventstore.errors import EventStoreError
 from eventstore.migrate import Target
 
@@ -92,20 +92,17 @@ def _what_is_lost(settings: Settings, target: Target, where: str) -> str:
     if _or_fail(lambda: migrate.applied(target)) == []:
         return f"Erase {where}, which is empty?"
 
-    async def counted() -> tuple[int, int, int]:
+    async def head() -> log.Head:
         database = open_database(settings, read_only=True)
         try:
-            ((events, lines),) = await database.fetch("SELECT position, lines FROM log_head")
-            ((streams,),) = await database.fetch("SELECT count(*) FROM streams")
-            return events, streams, lines
+            return await log.head(database)
         finally:
             await database.close()
 
-    events, streams, lines = _or_fail(lambda: asyncio.run(counted()))
+    last = _or_fail(lambda: asyncio.run(head()))
     return (
-        f"Delete {events} events of {streams} flows, runs and other things, and {lines} run log "
-        f"lines, from {where}? They cannot be brought back; "
-        "`pluperfect log export FILE` would keep a copy."
+        f"Delete all {last.position} events and {last.lines} run log lines from {where}? "
+        "They cannot be brought back; `pluperfect log export FILE` would keep a copy of the events."
     )
 
 

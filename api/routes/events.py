@@ -109,8 +109,9 @@ def _refused(error: Exception, place: int, item: bytes, body: bytes) -> HttpErro
         if isinstance(error, Invalid):
             return http_error(Invalid(str(error), (place, *error.field)), body)
         return invalid(("body", place), "value_error", str(error))
-    refused = invalid_body(error, item)
-    refused.body["exception_detail"][0]["loc"].insert(1, place)
+    refused = invalid_body(error, item, Emission)
+    for detail in refused.body["exception_detail"]:
+        detail["loc"].insert(1, place)
     return refused
 
 
