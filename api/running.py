@@ -152,8 +152,9 @@ def run_in_background(prepared: Prepared) -> int:
         _detached(prepared, output, tell)
     os.close(tell)
     os.close(output)
-    with os.fdopen(told, "rb") as told_by:
-        message = told_by.read()
+    # Not until its end: workers hold the other side open, too.
+    message = os.read(told, MESSAGE_BYTES_MAX)
+    os.close(told)
     if message == _READY:
         return pid
     with suppress(ChildProcessError):
@@ -162,6 +163,8 @@ def run_in_background(prepared: Prepared) -> int:
 
 
 _READY = b"ready"
+MESSAGE_BYTES_MAX = 4_096
+"""What a server that starts in the background says goes through the pipe in one piece."""
 
 
 def _detached(prepared: Prepared, output: int, tell: int) -> NoReturn:
@@ -182,7 +185,7 @@ def _detached(prepared: Prepared, output: int, tell: int) -> NoReturn:
 
         code = run(prepared, ready, pid_file_required=True)
     except CannotStart as error:
-        os.write(tell, str(error).encode())
+        os.write(tell, str(error).encode()[:MESSAGE_BYTES_MAX])
     except BaseException:
         import traceback  # lazily: only a bug needs it
 

@@ -1,4 +1,4 @@
-"""`pluperfect server database`: what it does to a schema and to the read models, and what it refuses."""
+"""`pluperfect server database`: what it does to schema and read models, and what it refuses."""
 
 import json
 import sqlite3
@@ -77,7 +77,7 @@ def test_reset_folds_the_same_rows_from_the_log_and_leaves_the_log_alone(
 def test_reset_wants_to_be_told_twice(filled: Target, tmp_path: Path) -> None:
     said = _refused(filled, tmp_path, "reset", "--erase-log")
 
-    assert "3 events of 3 flows" in said
+    assert "all 3 events" in said
     assert "0 run log lines" in said
     assert "--yes" in said
     assert len(_fetch(filled, LOG)) == 3

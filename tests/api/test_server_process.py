@@ -355,14 +355,14 @@ def test_workers_end_with_their_parent(start_server: StartServer) -> None:
     assert alive == []
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_background_server_outlives_its_command_and_is_stopped_by_name(
-    target: Target, tmp_path: Path
+    target: Target, tmp_path: Path, workers: str
 ) -> None:
     port = serving.free_port()
     url = f"http://127.0.0.1:{port}/api"
-    started = serving.run_cli(
-        target, tmp_path, "server", "start", "--background", "--port", str(port)
-    )
+    options = ("--background", "--port", str(port), "--workers", workers)
+    started = serving.run_cli(target, tmp_path, "server", "start", *options)
     assert started.returncode == 0, started.stderr
     running = pid_file.running(tmp_path)
     assert running is not None

@@ -114,19 +114,12 @@ async def _ready(
         postgres = get_server(folder / f"{contender.name}-pg", cleanup_mode="delete")
         cleanup.callback(postgres.cleanup)
     now = datetime.now(UTC)
-    empty = Running(contender, folder / f"{contender.name}-empty", None)
     running = Running(contender, folder / contender.name, postgres)
     cleanup.callback(running.stop)
-    if contender.stored_by_itself and contender.engine == "sqlite":
-        cleanup.callback(empty.stop)
-        fresh = empty.start()
-        empty.stop()
-    else:
-        fresh = running.start()
-    stored = await contender.store(
-        running.folder, running.database_url, list(recipe(runs, now)), now
-    )
+    fresh = running.start()
     running.stop()
+    runs_to_store = list(recipe(runs, now))
+    stored = await contender.store(running.folder, running.database_url, runs_to_store, now)
     existing = running.start()
     await asyncio.sleep(IDLE_SECONDS)
     start = Start(contender.engine, contender.name, fresh, existing, running.memory_bytes())

@@ -21,8 +21,6 @@ import psycopg
 from msgspec import Struct
 
 from api.settings import Settings
-from eventstore import migrate
-from eventstore.migrate import Target
 from tests.benchmarks import stored
 from tests.benchmarks.stored import Stored, StoredRun
 from tests.serving import REPOSITORY, free_port
@@ -51,9 +49,7 @@ class Contender(Struct, frozen=True):
     environment: Callable[[Path, str, int], Mapping[str, str]]
     """Variables for a home, a database URL (`""` on SQLite) and a port."""
     store: Callable[[Path, str, Sequence[StoredRun], datetime], Coroutine[Any, Any, Stored]]
-    """Brings the runs into the database of a server that has been started once."""
-    stored_by_itself: bool = False
-    """The runs can be stored before the first start."""
+    """Brings the runs into the database of a server that was started once and is stopped."""
 
 
 def prefect(venv: Path, engine: Engine) -> Contender:
@@ -98,7 +94,6 @@ def pluperfect(engine: Engine) -> Contender:
 
     async def store(home: Path, url: str, runs: Sequence[StoredRun], now: datetime) -> Stored:
         path = home / "pluperfect.db"
-        migrate.upgrade(Target(url=url) if url else Target(path=path))
         settings = Settings(database_url=url or f"sqlite:///{path}")
         found = await stored.store_in_pluperfect(settings, runs, now)
         if url:
@@ -113,7 +108,6 @@ def pluperfect(engine: Engine) -> Contender:
         lambda port: (sys.executable, "-m", "api.cli", "server", "start"),
         environment,
         store,
-        stored_by_itself=True,
     )
 
 

@@ -24,6 +24,8 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     contender = pluperfect("sqlite")
     running = Running(contender, tmp_path_factory.mktemp("benchmark"), None)
     now = datetime.now(UTC)
+    running.start()
+    running.stop()
     stored = asyncio.run(contender.store(running.folder, "", list(recipe(RUNS, now)), now))
     running.start()
     yield Subject(running, stored)
