@@ -79,17 +79,17 @@ class Taken(Struct, frozen=True):
     """Of the last of them in the log; None if none was recorded."""
 
 
-class _Arrival(Struct):
+class Arrival(Struct):
     """An emission that was understood."""
 
-    place: int
-    """Its place among those that came together."""
     id: str
     emission: Raw
     report: Report | None
     canonical_id: str | None = None
     orphaned: bool = False
     """A report about something that was deleted."""
+    refusal: Exception | None = None
+    """Why it could not be recorded after all."""
 
     def new_events(self) -> NewEvents:
         """The event that is recorded, and in which stream."""
@@ -126,7 +126,7 @@ class Intake:
         self._first_sights: dict[_Keys, str] = {}
         """Task runs whose first report is on its way into the log, by their keys."""
 
-    def understand(self, sent: bytes) -> "_Arrival":
+    def understand(self, sent: bytes) -> Arrival:
         """Check an emission. Raises UNREADABLE."""
         emission = read_emission(sent, self._limits)
         kept = as_sent(emission)
@@ -137,56 +137,66 @@ class Intake:
             except (*UNREADABLE, ValueError) as error:
                 # It happened, so the feed shows it; but it tells nothing about a task run.
                 logger.warning("emission %s reports no task run: %s", emission.id, error)
-        return _Arrival(0, emission.id, kept, report)
+        return Arrival(emission.id, kept, report)
 
     async def take(self, sent: Sequence[bytes], origin: Origin) -> Taken:
         """Record some emissions in their order; what cannot be accepted is refused by itself.
 
+        Raises what `record` raises.
+        """
+        understood: list[Arrival | Exception] = []
+        for data in sent:
+            try:
+                understood.append(self.understand(data))
+            except UNREADABLE as error:
+                understood.append(error)
+        arrivals = [one for one in understood if isinstance(one, Arrival)]
+        position = await self.record(arrivals, origin)
+        refused = [one.refusal if isinstance(one, Arrival) else one for one in understood]
+        return Taken(refused, position)
+
+    async def record(self, arrivals: Sequence[Arrival], origin: Origin) -> int | None:
+        """Record emissions in their order: position of the last one, None if there is none.
+
         Raises DatabaseUnavailable, Overloaded, ReadOnly or LogReplaced; then any of them may have
         been recorded or not, and all of them may be sent again.
         """
-        refused: list[Exception | None] = [None] * len(sent)
-        arrivals: list[_Arrival] = []
-        for place, data in enumerate(sent):
-            try:
-                arrival = self.understand(data)
-            except UNREADABLE as error:
-                refused[place] = error
-                continue
-            arrival.place = place
-            arrivals.append(arrival)
         position = None
         for some in _portions(arrivals):
-            position = await self._record(some, refused, origin) or position
-        return Taken(refused, position)
+            position = await self._record(some, origin) or position
+        return position
 
-    async def _record(
-        self, arrivals: Sequence[_Arrival], refused: list[Exception | None], origin: Origin
-    ) -> int | None:
+    async def _record(self, arrivals: Sequence[Arrival], origin: Origin) -> int | None:
         new = await self._recognise(arrivals)
         try:
             return await self._submit(arrivals, origin)
         except _NOBODY_CAN_WRITE:
             raise
         except Exception as error:
-            if len(arrivals) > 1:
-                position = None
-                for arrival in arrivals:
-                    position = await self._record((arrival,), refused, origin) or position
-                return position
-            (arrival,) = arrivals
-            if arrival.report is not None:
-                logger.warning("report %s cannot be taken in: %s", arrival.id, error)
-                arrival.report = None
-                return await self._record(arrivals, refused, origin)
-            logger.error("emission %s cannot be recorded", arrival.id, exc_info=error)
-            refused[arrival.place] = error
-            return None
+            return await self._record_singly(arrivals, origin, error)
         finally:
             for keys in new:
                 self._first_sights.pop(keys, None)
 
-    async def _submit(self, arrivals: Sequence[_Arrival], origin: Origin) -> int:
+    async def _record_singly(
+        self, arrivals: Sequence[Arrival], origin: Origin, error: Exception
+    ) -> int | None:
+        """One of them cannot be recorded: it must not keep the others out."""
+        if len(arrivals) > 1:
+            position = None
+            for arrival in arrivals:
+                position = await self._record((arrival,), origin) or position
+            return position
+        (arrival,) = arrivals
+        if arrival.report is not None:
+            logger.warning("report %s cannot be taken in: %s", arrival.id, error)
+            arrival.report = None
+            return await self._record(arrivals, origin)
+        logger.error("emission %s cannot be recorded", arrival.id, exc_info=error)
+        arrival.refusal = error
+        return None
+
+    async def _submit(self, arrivals: Sequence[Arrival], origin: Origin) -> int:
         command = Command(
             Decision(appends=[arrival.new_events() for arrival in arrivals]),
             actor=origin.actor,
@@ -198,7 +208,7 @@ class Intake:
         size = sum(len(bytes(arrival.emission)) for arrival in arrivals)
         return (await self._shell.store.submit(command, size)).position
 
-    async def _recognise(self, arrivals: Sequence[_Arrival]) -> Sequence[_Keys]:
+    async def _recognise(self, arrivals: Sequence[Arrival]) -> Sequence[_Keys]:
         """Find out which task runs are meant; asks the database only about those new to us.
 
         Returns the keys of task runs that nobody has heard of.
@@ -264,8 +274,8 @@ async def _fetched(
     return await database.fetch_keys(table, keys) if keys else ()
 
 
-def _portions(arrivals: Sequence[_Arrival]) -> list[list[_Arrival]]:
-    portions: list[list[_Arrival]] = []
+def _portions(arrivals: Sequence[Arrival]) -> list[list[Arrival]]:
+    portions: list[list[Arrival]] = []
     size = 0
     for arrival in arrivals:
         more = len(bytes(arrival.emission))

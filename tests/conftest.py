@@ -32,6 +32,11 @@ def postgres_url() -> Iterator[str]:
     # Not one of pytest's folders: those are tidied up by the next session, while this one may run.
     folder = Path(tempfile.mkdtemp(prefix="pluperfect-pg-"))
     server = get_server(folder, cleanup_mode="stop")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        # A database per test is two checkpoints per test. No test here cuts the power, and those
+        # that crash the server, like the benchmarks, have one of their own.
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
     yield server.get_uri()
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
@@ -76,7 +81,7 @@ def fresh_database(backend: str, request: pytest.FixtureRequest, folder: Path) -
     template = request.getfixturevalue("postgres_template")
     name = f"test_{next(_numbers)}"
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         yield Target(url=_database_url(url, name))
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -94,13 +94,13 @@ class _Token(Struct, frozen=True):
 async def create_events(call: Call, body: list[Raw]) -> Answer:
     """Record some events, all or none."""
     intake = call.server.intake
+    arrivals = []
     for place, item in enumerate(body):
         try:
-            intake.understand(bytes(item))
+            arrivals.append(intake.understand(bytes(item)))
         except UNREADABLE as error:
             raise _refused(error, place, bytes(item), call.body) from None
-    taken = await intake.take([bytes(item) for item in body], call.origin)
-    return NO_CONTENT._replace(position=taken.position)
+    return NO_CONTENT._replace(position=await intake.record(arrivals, call.origin))
 
 
 def _refused(error: Exception, place: int, item: bytes, body: bytes) -> HttpError:

@@ -18,7 +18,7 @@ class Api(httpx.Client):
 
     def read(self, path: str, **query: str) -> Any:
         """The answer of a GET."""
-        return self.get(path, params=query).raise_for_status().json()
+        return self.get(path, params=query or None).raise_for_status().json()
 
     def ask(self, path: str, **body: Any) -> Any:
         """The answer of a POST."""

@@ -14,6 +14,8 @@ from prefect.cli import app
 
 def run(arguments: list[str], output: str, errors: str) -> None:
     """Become the command `prefect ARGUMENTS`; does not return."""
+    # Some commands read what they are given; our own input is not for them.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for path, stream in ((output, sys.stdout), (errors, sys.stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream.fileno())
     sys.argv = ["prefect", *arguments]

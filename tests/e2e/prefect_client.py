@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 CONSTRAINTS = Path(__file__).parent / "prefect-constraints.txt"
@@ -121,8 +122,11 @@ class Commands:
         order = {"arguments": arguments, "output": str(output), "errors": str(errors)}
         assert self.process.stdin is not None and self.process.stdout is not None
         print(json.dumps(order), file=self.process.stdin, flush=True)
+        impatience = Timer(PROGRAM_SECONDS_MAX, self.process.kill)
+        impatience.start()
         code = self.process.stdout.readline()
-        assert code, "the process that forks commands has ended"
+        impatience.cancel()
+        assert code, f"no end of {arguments}: {output.read_text()}{errors.read_text()}"
         return Finished(int(code), output.read_text(), errors.read_text())
 
 
@@ -171,7 +175,7 @@ class PrefectClient:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-        ) as process:
+        ) as process:  # At the end its input is closed, which ends it.
             yield Commands(process, self.home)
 
     def _start(self, program: str, *arguments: str) -> Running:
