@@ -28,6 +28,7 @@ from tests.serving import RunningServer
 
 SHUTDOWN_SECONDS = 3.0
 SETTLE_SECONDS_MAX = 15.0
+IDLE_MEMORY_BYTES_MAX = 120 * 1024 * 1024
 
 
 @contextmanager
@@ -281,10 +282,12 @@ def test_a_second_signal_ends_at_once(start_server: StartServer, target: Target)
     assert took < 0.5
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("path", ["/events/in", "/events/out", "/logs/out"])
+@pytest.mark.parametrize(
+    ("path", "workers"),
+    [("/events/in", 1), ("/events/in", 2), ("/events/out", 1), ("/logs/out", 1)],
+)
 def test_websockets_are_told_that_the_server_goes_away(
-    start_server: StartServer, workers: int, path: str
+    start_server: StartServer, path: str, workers: int
 ) -> None:
     server = start_server(workers=workers)
     with connect(server.url.replace("http", "ws") + path) as websocket:
@@ -327,6 +330,13 @@ def test_every_worker_sees_what_another_was_told(start_server: StartServer) -> N
         # Each request on a connection of its own, so perhaps with another worker.
         assert _new_flow(server.url, f"flow-{number}").status_code == 201
         assert _flow_exists(server.url, f"flow-{number}")
+
+
+def test_an_idle_worker_fits_into_little_memory(start_server: StartServer) -> None:
+    server = start_server(workers=2)
+
+    for process in (psutil.Process(server.process.pid), *_workers(server)):
+        assert process.memory_info().rss < IDLE_MEMORY_BYTES_MAX
 
 
 def test_a_killed_worker_is_replaced(start_server: StartServer) -> None:

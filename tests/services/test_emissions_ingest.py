@@ -13,6 +13,7 @@ from msgspec import Raw, json
 from api.server import Server
 from api.settings import Settings
 from eventstore import log
+from eventstore.errors import DatabaseUnavailable
 from eventstore.migrate import Target
 from eventstore.store import EventStore
 from orchestration.emissions import Limits
@@ -272,7 +273,7 @@ class _AwayForAWhile:
             if self._failures == 0:
                 # Recorded, but nobody learned of it.
                 await self._store.submit(*command)
-            raise ingestion.DatabaseUnavailable("away")
+            raise DatabaseUnavailable("away")
         return await self._store.submit(*command)
 
 
