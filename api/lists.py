@@ -62,6 +62,7 @@ async def documents(
         database.dialect,
         limit=limit,
         offset=offset,
+        wide=True,
     )
     rows = await database.fetch(query.sql, *query.params)
     return shown_all(rows, call.server.now()) if runs else [row[0] for row in rows]

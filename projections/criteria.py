@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from orchestration.states import STATE_TYPES, TERMINAL, StateType
-from projections.where import FALSE, Draft, Operator, any_of, combine, storable
+from projections.where import FALSE, TRUE, Draft, Operator, all_of, any_of, combine, storable
 
 
 class Ids(Struct, frozen=True):
@@ -81,6 +81,10 @@ PATTERN_BYTES_MAX = 50_000
 PREFIXES_PER_GROUP = 100
 """Alternatives side by side: SQLite refuses expressions that are nested 1000 deep, and a row of
 ORs is as deep as it is long."""
+
+MENTIONS_MAX = 8
+MENTION_CHARACTERS_MAX = 1_000
+"""Tags looked for as text before they are looked for as elements, and how long they may be."""
 
 Criterion = Ids | Text | Tags | Time | Number | Flag | StateTypes
 Operation = Callable[[str, Any, Draft], str | None]
@@ -158,12 +162,27 @@ def _has_all(column: str, tags: Sequence[str], draft: Draft) -> str | None:
         return None
     if not all(map(storable, tags)):
         return FALSE
-    return draft.dialect.contains_all(column, draft.bind(_json(tags)))
+    held = draft.dialect.contains_all(column, draft.bind(_json(tags)))
+    return all_of([_mentions(column, tags, draft, all_of), held])
 
 
 def _has_any(column: str, tags: Sequence[str], draft: Draft) -> str:
     texts = _texts(tags)
-    return draft.dialect.contains_any(column, draft.bind(_json(texts))) if texts else FALSE
+    if not texts:
+        return FALSE
+    held = draft.dialect.contains_any(column, draft.bind(_json(texts)))
+    return all_of([_mentions(column, texts, draft, any_of), held])
+
+
+def _mentions(
+    column: str, tags: Sequence[str], draft: Draft, joined: Callable[[Iterable[str]], str]
+) -> str:
+    """The text of the column holds the tags as they are encoded; whether they are elements of it is
+    left to a closer look. That one is slow: this first look halves a scan on SQLite."""
+    patterns = [f"%{_pattern(msgspec.json.encode(tag).decode())}%" for tag in tags]
+    if len(patterns) > MENTIONS_MAX or sum(map(len, patterns)) > MENTION_CHARACTERS_MAX:
+        return TRUE
+    return joined([f"{column} LIKE {draft.bind(pattern)} ESCAPE '\\'" for pattern in patterns])
 
 
 def _has_no_tags(column: str, wanted: bool, _: Draft) -> str:
