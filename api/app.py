@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Response
+from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler, asgi
+from litestar.handlers import HTTPRouteHandler, asgi
 from litestar.plugins.core import MsgspecDIPlugin
 
 from api import csrf
@@ -40,8 +41,12 @@ def build(settings: Settings) -> Litestar:
         finally:
             await server.close()
 
+    api = _api(server, settings)
+    mounted = asgi(settings.api_base_path, is_mount=True, copy_scope=False)(api.__call__)
     return _Application(
-        [_api(server, settings), *(_pages(server) if settings.ui_enabled else ())],
+        api,
+        settings.api_base_path,
+        [mounted, *(_pages(server) if settings.ui_enabled else ())],
         lifespan=[lifespan],
         openapi_config=None,
         exception_handlers={HTTPException: _litestar_refused},
@@ -62,7 +67,26 @@ async def _bring_up_to_date(settings: Settings, database: Database) -> None:
 
 
 class _Application(Litestar):
-    """Litestar without what it adds by itself for libraries whose types we do not use."""
+    """Litestar, with the API in front of it.
+
+    Requests to the API go straight there: Litestar looks up each path anew that it has not seen
+    lately, and ids make nearly every path new (30 of 270 µs of a read). Left out is also what
+    Litestar adds by itself for libraries whose types we do not use.
+    """
+
+    def __init__(self, api: Api, base_path: str, routes: Sequence[Any], **options: Any) -> None:
+        super().__init__(routes, **options)
+        self._api = api
+        # Without a base path Litestar has to tell the API from the pages.
+        self._prefix = f"{base_path}/" if base_path else None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        prefix = self._prefix
+        if prefix and scope["type"] == ScopeType.HTTP and scope["path"].startswith(prefix):
+            scope["path"] = scope["path"][len(prefix) - 1 :]
+            await self._api(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
     @staticmethod
     def _get_default_plugins(plugins: list[Any]) -> list[Any]:
@@ -70,7 +94,7 @@ class _Application(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
-def _api(server: Server, settings: Settings) -> ASGIRouteHandler:
+def _api(server: Server, settings: Settings) -> Api:
     gate = Gate(
         auth_string=settings.api_auth_string,
         cors_origins=settings.api_cors_allowed_origins,
@@ -80,7 +104,7 @@ def _api(server: Server, settings: Settings) -> ASGIRouteHandler:
     )
     api = Api(server, gate)
     api.add(areas())
-    return asgi(settings.api_base_path, is_mount=True, copy_scope=False)(api.__call__)
+    return api
 
 
 def _pages(server: Server) -> Sequence[HTTPRouteHandler]:

@@ -4,6 +4,7 @@ Templates are Litestar's: `/flow_runs/{id:uuid}/set_state`. Litestar's own route
 here: its plain ASGI handlers, twice as fast as its full ones, take no path parameters.
 """
 
+import re
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -70,11 +71,8 @@ def _found(node: _Node[T], segments: list[str], at: int, parameters: dict[str, s
     if child is not None:
         target = _found(child, segments, at + 1, parameters)
     if target is None and node.id is not None:
-        try:
-            id = str(UUID(segment))
-        except ValueError:
-            pass
-        else:
+        id = _id(segment)
+        if id is not None:
             target = _found(node.id[1], segments, at + 1, parameters)
             if target is not None:
                 parameters[node.id[0]] = id
@@ -83,3 +81,16 @@ def _found(node: _Node[T], segments: list[str], at: int, parameters: dict[str, s
         if target is not None:
             parameters[node.any[0]] = segment
     return target
+
+
+_CANONICAL = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}").fullmatch
+
+
+def _id(segment: str) -> str | None:
+    """A UUID in its one form; None if it is none."""
+    if _CANONICAL(segment):
+        return segment  # As nearly every client sends it: 0.6 µs instead of 4.3.
+    try:
+        return str(UUID(segment))
+    except ValueError:
+        return None

@@ -13,7 +13,7 @@ class FlowRunPolicy(Struct, frozen=True, kw_only=True):
     """How a flow run is retried, and what it remembers of pauses."""
 
     max_retries: int = 0
-    retry_delay_seconds: float = 0
+    retry_delay_seconds: float = 0.0
     retries: int | None = None
     retry_delay: int | None = None
     pause_keys: tuple[str, ...] | None = ()
@@ -29,7 +29,7 @@ class TaskRunPolicy(Struct, frozen=True, kw_only=True):
     """How a task run is retried."""
 
     max_retries: int = 0
-    retry_delay_seconds: float = 0
+    retry_delay_seconds: float = 0.0
     retries: int | None = None
     retry_delay: int | float | Delays | None = None
     """One delay, or one for each retry; the last one is for all further retries."""

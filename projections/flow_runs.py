@@ -16,7 +16,7 @@ from orchestration.flow_runs import (
 from projections.columns import json_array, micros
 from projections.entities import entity_id, evolved, own_row
 from projections.projection import Model, Projection, Rows
-from projections.run_documents import SHOWN, shown, shown_places
+from projections.run_documents import SHOWN, shown, shown_columns, shown_places
 from projections.states import FLOW_RUN_STATES
 from projections.states import render as render_state
 
@@ -125,6 +125,7 @@ projection = Projection(
 )
 
 _places = shown_places(TABLE)
+_SHOWN_BY_ID = shown_columns(TABLE)
 
 
 def shown_row(row: Row, now: datetime) -> bytes:
@@ -134,8 +135,8 @@ def shown_row(row: Row, now: datetime) -> bytes:
 
 async def by_id(reader: Reader, id: str, now: datetime) -> bytes | None:
     """One flow run as the API shows it."""
-    rows = await reader.fetch_keys(TABLE, [(id,)])
-    return shown_row(rows[0], now) if rows else None
+    rows = await reader.fetch_keys(_SHOWN_BY_ID, [(id,)])
+    return shown(tuple(rows[0])[:-1], now).encode() if rows else None
 
 
 NAME_OF = "SELECT name FROM flow_runs WHERE id = $1"

@@ -1,4 +1,4 @@
-"""What runs print: an append-only table beside the log.   Table: migrations/0003.log-lines.sql
+"""What runs print: an append-only table beside the log.   Table: migrations/*/0003.log-lines.sql
 
 Not a projection: lines are not events, they cannot be folded again. They share the commits of the
 log, and its head counts them: the number of a line is its place among all lines ever written.
@@ -106,6 +106,7 @@ async def page(
         dialect,
         limit=limit,
         offset=offset,
+        wide=True,
     )
     rows = await reader.fetch(query.sql, *query.params)
     return _encode([shown(row) for row in rows])

@@ -35,6 +35,10 @@ TIMEOUT_SECONDS = 24 * 60 * 60.0
 READ_MODEL_MIGRATIONS = ("0002.read-models", "0004.emissions")
 """Migrations that make nothing but read models."""
 
+HOLD_CHECKPOINTS = "UPDATE checkpoints SET position = position"
+"""Locks every checkpoint before any table of a read model, in the order in which a running
+projector takes them: otherwise the two could wait for each other."""
+
 Progress = Callable[[int, int], None]
 """Told the position reached and the position to reach."""
 
@@ -96,6 +100,7 @@ async def rebuild(
 
     async def work(tx: Transaction) -> int:
         head, _ = await log.lock(tx, database.dialect)
+        await tx.execute(HOLD_CHECKPOINTS)
         for projection in projections:
             for model in projection.models:
                 await tx.execute(f"DELETE FROM {model.table.name}")
@@ -128,6 +133,7 @@ async def bring_up_to_date(
 
     async def work(tx: Transaction) -> list[str]:
         head, _ = await log.lock(tx, database.dialect)
+        await tx.execute(HOLD_CHECKPOINTS)
         # Asked again under the lock: another starter may have been quicker.
         old = await outdated(tx, projections)
         for projection in old:
@@ -156,6 +162,7 @@ async def reset(
 
     async def work(tx: Transaction) -> int:
         head, _ = await log.lock(tx, database.dialect)
+        await tx.execute(HOLD_CHECKPOINTS)
         for name in reversed(READ_MODEL_MIGRATIONS):
             await tx.script(migrate.sql_of(target, name, rollback=True))
         for name in READ_MODEL_MIGRATIONS:

@@ -27,8 +27,10 @@ from projections.projection import Projection, Rows, fold
 
 logger = logging.getLogger(__name__)
 
-GATHERING_SECONDS = 0.05
-"""How long events are gathered for one transaction, unless a reader waits for them."""
+GATHERING_SECONDS = 0.25
+"""How long events are gathered for one transaction, unless a reader waits for them. A transaction
+costs as much as folding ten events: of a lone client that sets a state after the other, 50 ms took
+0.7 ms of work for each."""
 STANDSTILL_SECONDS = 1.0
 """A checkpoint that stands still for so long, with events after it, has lost its process."""
 GLANCE_SECONDS = 0.02

@@ -48,11 +48,6 @@ STREAM = "emissions"
 COMMAND_EMISSIONS_MAX = 256
 COMMAND_BYTES_MAX = 1024 * 1024
 """Emissions recorded by one command, by count and by size."""
-UNACKNOWLEDGED_EMISSIONS_MAX = 256
-UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
-"""What a websocket may have sent without it being on disk before no more is read from it."""
-GATHERING_SECONDS = 0.002
-"""A burst is over when nothing came for so long."""
 RETRY_PAUSES_SECONDS = (0.2, 1.0, 2.0, 5.0)
 """Pauses between attempts to record what a websocket sent; the last one is repeated."""
 GLIMPSES_MAX = 2_000
@@ -292,83 +287,26 @@ def _portions(arrivals: Sequence[Arrival]) -> list[list[Arrival]]:
     return portions
 
 
-class Inlet:
-    """Takes emissions one by one, as a websocket sends them, and records what came together.
+async def keep(intake: Intake, sent: Sequence[bytes], origin: Origin) -> None:
+    """Record emissions that nobody waits for an answer to; returns when they are on disk.
 
-    While a commit is under way the next emissions gather; they are recorded together after it. So
-    one connection profits from group commit as well, and what is not yet on disk is bounded: `put`
-    returns when there is room for more.
+    While the database is away, nothing is given up. Raises ReadOnly or LogReplaced: then nothing
+    can ever be recorded here.
     """
-
-    def __init__(self, intake: Intake, origin: Origin) -> None:
-        self._intake = intake
-        self._origin = origin
-        self._waiting: list[bytes] = []
-        self._unacknowledged = 0
-        self._unacknowledged_bytes = 0
-        self._arrived = asyncio.Event()
-        self._room = asyncio.Event()
-        self._closed = False
-
-    async def put(self, emission: bytes) -> None:
-        """Take one more. What was taken is recorded even if the sender goes away."""
-        self._waiting.append(emission)
-        self._unacknowledged += 1
-        self._unacknowledged_bytes += len(emission)
-        self._arrived.set()
-        while (
-            self._unacknowledged >= UNACKNOWLEDGED_EMISSIONS_MAX
-            or self._unacknowledged_bytes >= UNACKNOWLEDGED_BYTES_MAX
-        ):
-            self._room.clear()
-            await self._room.wait()
-
-    def close(self) -> None:
-        """There is no more: `run` returns when everything is recorded."""
-        self._closed = True
-        self._arrived.set()
-
-    async def run(self) -> None:
-        """Record what arrives until `close`. While the database is away, nothing is given up.
-
-        Raises ReadOnly or LogReplaced: then nothing can ever be recorded here.
-        """
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            if self._waiting:
-                await self._gather()
-                batch, self._waiting = self._waiting, []
-                self._arrived.set()
-                await self._persist(batch)
-                self._unacknowledged -= len(batch)
-                self._unacknowledged_bytes -= sum(map(len, batch))
-                self._room.set()
-            elif self._closed:
-                return
-
-    async def _gather(self) -> None:
-        """Let a burst come together: go on as soon as nothing came for a moment."""
-        seen = 0
-        while seen < len(self._waiting) < UNACKNOWLEDGED_EMISSIONS_MAX and not self._closed:
-            seen = len(self._waiting)
-            await asyncio.sleep(GATHERING_SECONDS)
-
-    async def _persist(self, batch: Sequence[bytes]) -> None:
-        failures = 0
-        while True:
-            try:
-                taken = await self._intake.take(batch, self._origin)
-            except (DatabaseUnavailable, Overloaded) as error:
-                # Repeats are recognised, so it does no harm if some of it was recorded.
-                pause = RETRY_PAUSES_SECONDS[min(failures, len(RETRY_PAUSES_SECONDS) - 1)]
-                failures += 1
-                logger.warning("%d emissions wait: %s", len(batch), error)
-                await asyncio.sleep(pause)
-                continue
-            for refusal in filter(None, taken.refused):
-                logger.warning("an emission was refused: %s", refusal)
-            return
+    failures = 0
+    while True:
+        try:
+            taken = await intake.take(sent, origin)
+        except (DatabaseUnavailable, Overloaded) as error:
+            # Repeats are recognised, so it does no harm if some of it was recorded.
+            pause = RETRY_PAUSES_SECONDS[min(failures, len(RETRY_PAUSES_SECONDS) - 1)]
+            failures += 1
+            logger.warning("%d emissions wait: %s", len(sent), error)
+            await asyncio.sleep(pause)
+            continue
+        for refusal in filter(None, taken.refused):
+            logger.warning("an emission was refused: %s", refusal)
+        return
 
 
 class LiveFeed:

@@ -7,7 +7,7 @@ by the caller's `decide`, which is asked again, from fresh state, after a confli
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -16,7 +16,7 @@ from eventstore.committer import Written
 from eventstore.database import Row, Transaction, Value
 from eventstore.events import Event, NewEvents
 from eventstore.execute import execute
-from eventstore.ids import new_id
+from eventstore.ids import id_from, new_id
 from eventstore.log import Command, Decision, Effect, Lines, SerialDecide
 from eventstore.store import EventStore
 from orchestration.refusals import Refusal
@@ -279,4 +279,4 @@ def fresh_ids(events: Sequence[Event]) -> list[str]:
 
 def natural_id(*parts: str) -> str:
     """The event id that stands for a natural key, for example of a run's transition."""
-    return str(uuid5(NATURAL_KEYS, "/".join(parts)))
+    return id_from(NATURAL_KEYS.bytes, "/".join(parts))

@@ -158,4 +158,4 @@ def verify_digests(target: Target) -> None:
     # In a thread: the caller may have an event loop running, as browser tests do.
     with ThreadPoolExecutor(1) as thread:
         differences = thread.submit(lambda: asyncio.run(compare())).result()
-    assert differences == [], "live and rebuilt read models differ"
+    assert differences == [], f"live and rebuilt read models differ: {differences}"

@@ -1,13 +1,11 @@
 """Emissions, on the wire called events: /events, and the websockets /events/in and /events/out.
 
 What a pong says: granian answers a ping when it reads it, and it reads on only when the handler
-asks for the next frame. Frames come in order, so a pong means that the handler had taken in all
-that was sent before the ping. All but the last `UNACKNOWLEDGED_EMISSIONS_MAX` of it are on disk by
-then, and the rest follows within one commit. Only a process that is killed in between loses what a
-client has crossed off its list; one that is stopped in order records it first.
+asks for the next frame. The handler does so when everything before is on disk. So a pong, at which
+Prefect's client crosses off what it has sent, is never given for what a kill could take back
+(decision 0007).
 """
 
-import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -42,7 +40,7 @@ from projections.emission_filters import EventFilter, OccurredFilter, within_win
 from projections.emission_spans import TimeUnit, spans, width
 from projections.emissions import Count, Place
 from projections.runner import Projector
-from services.emissions import UNREADABLE, Inlet
+from services.emissions import UNREADABLE, keep
 from services.shell import Origin
 
 PAGE_MAX = 50
@@ -240,34 +238,17 @@ async def take_in(server: Server, gate: Gate, socket: Socket) -> None:
 
 async def _take_in(server: Server, gate: Gate, socket: Socket) -> None:
     origin = Origin("basic-auth" if gate.guarded else "anonymous", new_id())
-    inlet = Inlet(server.intake, origin)
-    recording = asyncio.create_task(inlet.run(), name="events-in")
-    reading = asyncio.create_task(_read(socket, inlet))
     try:
-        await asyncio.wait({recording, reading}, return_when=asyncio.FIRST_COMPLETED)
-        if not recording.done():
-            # The client has gone, what it sent has not.
-            inlet.close()
-            await recording
-        recording.result()
-        reading.result()
+        while True:
+            message: Any = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(detail="", code=message.get("code", 1005))
+            text = message.get("text")
+            if text is None:
+                raise Closed(NOT_A_TEXT, "Expected a text frame")
+            await keep(server.intake, (text.encode(),), origin)
     except EventStoreError as error:
         raise Closed(SERVER_ERROR, str(error)) from error
-    finally:
-        for task in (reading, recording):
-            task.cancel()
-        await asyncio.gather(reading, recording, return_exceptions=True)
-
-
-async def _read(socket: Socket, inlet: Inlet) -> None:
-    while True:
-        message: Any = await socket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(detail="", code=message.get("code", 1005))
-        text = message.get("text")
-        if text is None:
-            raise Closed(NOT_A_TEXT, "Expected a text frame")
-        await inlet.put(text.encode())
 
 
 @area.websocket("/out")

@@ -19,7 +19,7 @@ import uvloop
 
 from tests.benchmarks import report
 from tests.benchmarks.contenders import Contender, Engine, Running, pluperfect, prefect
-from tests.benchmarks.measuring import Load, Sample, Subject, with_cost
+from tests.benchmarks.measuring import Load, Sample, Subject
 from tests.benchmarks.report import Cell, Line, Results, Start
 from tests.benchmarks.rows import ROWS, Row
 from tests.benchmarks.stored import recipe
@@ -141,7 +141,7 @@ async def _measured(row: Row, subjects: Sequence[Subject], asked: Any) -> list[L
                 contender = subject.running.contender
                 if concurrency > contender.concurrency_max and len(row.concurrency) > 1:
                     continue
-                sample = await with_cost(row.measure, subject, load)
+                sample = await row.measure(subject, load)
                 samples.setdefault(contender.name, []).append(sample)
         cells = {name: report.cell(found) for name, found in samples.items()}
         for name, cell in cells.items():

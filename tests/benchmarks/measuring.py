@@ -40,7 +40,7 @@ class Sample(Struct, frozen=True):
     seconds: float
     latencies: Sequence[float]
     """Seconds of each request, or what else the row waits for; may be empty."""
-    cpu_seconds: float = 0.0
+    cpu_seconds: float
     """Of the server, until it was at rest again."""
     retries: int = 0
 
@@ -58,6 +58,7 @@ def repeated(prepare: Callable[[Subject, Client], Awaitable[Operation]]) -> Meas
             for client in clients:
                 client.latencies.clear()
                 client.retries = 0
+            before = await at_rest(subject)
             began = time.perf_counter()
             until = began + load.seconds
 
@@ -69,23 +70,21 @@ def repeated(prepare: Callable[[Subject, Client], Awaitable[Operation]]) -> Meas
 
             units = sum(await asyncio.gather(*map(caller, operations)))
             seconds = time.perf_counter() - began
+            cpu = await at_rest(subject) - before
         finally:
             for client in clients:
                 client.close()
         latencies = [latency for client in clients for latency in client.latencies]
-        return Sample(units, seconds, latencies, retries=sum(client.retries for client in clients))
+        retries = sum(client.retries for client in clients)
+        return Sample(units, seconds, latencies, cpu, retries)
 
     return measure
 
 
-async def with_cost(measure: Measure, subject: Subject, load: Load) -> Sample:
-    """Measure, with the processor time that the server took for it, until it rests again."""
+async def at_rest(subject: Subject) -> float:
+    """Wait until the server has nothing to do; seconds of processor time it has used so far."""
     await subject.running.rest()
-    before = subject.running.cpu_seconds()
-    sample = await measure(subject, load)
-    await subject.running.rest()
-    cpu = subject.running.cpu_seconds() - before
-    return Sample(sample.units, sample.seconds, sample.latencies, max(0.0, cpu), sample.retries)
+    return subject.running.cpu_seconds()
 
 
 def percentile(values: Sequence[float], share: float) -> float:

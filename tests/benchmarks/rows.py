@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from eventstore.ids import new_id
 from tests.benchmarks.client import Client, Failed, Websocket
-from tests.benchmarks.measuring import Load, Measure, Operation, Sample, Subject, repeated
+from tests.benchmarks.measuring import Load, Measure, Operation, Sample, Subject, at_rest, repeated
 from tests.benchmarks.stored import DAYS
 
 PAGE = 200
@@ -375,7 +375,7 @@ async def _report(subject: Subject, websockets: int, number: int) -> Sample:
     sockets = [await Websocket.open("/events/in", subject.running.port) for _ in range(websockets)]
     sent, visible = 0, 0
     progress = asyncio.Event()
-    before = subject.running.cpu_seconds()
+    before = await at_rest(subject)
     began = time.perf_counter()
 
     async def report(socket: Websocket) -> None:
@@ -408,8 +408,7 @@ async def _report(subject: Subject, websockets: int, number: int) -> Sample:
         for socket in sockets:
             socket.close()
         client.close()
-    await subject.running.rest()
-    cpu = subject.running.cpu_seconds() - before
+    cpu = await at_rest(subject) - before
     return Sample(3 * number, seconds, (), cpu)
 
 
@@ -459,6 +458,7 @@ async def _subscribed(subject: Subject, load: Load) -> Sample:
     try:
         follower.send(_encode({"type": "filter", "filter": {"event": {"prefix": [event]}}}))
         await asyncio.sleep(1.0)  # It is not told when the subscription has begun.
+        before = await at_rest(subject)
         began = time.perf_counter()
         for place in range(number):
             emission = _emission(event)
@@ -469,10 +469,11 @@ async def _subscribed(subject: Subject, load: Load) -> Sample:
         async with asyncio.timeout(VISIBLE_SECONDS_MAX):
             await complete.wait()
         seconds = time.perf_counter() - began
+        cpu = await at_rest(subject) - before
     finally:
         follower.close()
         emitter.close()
-    return Sample(number, seconds, latencies)
+    return Sample(number, seconds, latencies, cpu)
 
 
 def _row(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.benchmarks import report
 from tests.benchmarks.contenders import Running, pluperfect
-from tests.benchmarks.measuring import Load, Sample, Subject, percentile, with_cost
+from tests.benchmarks.measuring import Load, Sample, Subject, percentile
 from tests.benchmarks.report import Cell, Line, Results
 from tests.benchmarks.rows import ROWS
 from tests.benchmarks.stored import recipe
@@ -34,7 +34,7 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
 
 @pytest.mark.parametrize("name", ROWS)
 async def test_every_row_measures_right_answers(name: str, subject: Subject) -> None:
-    sample = await with_cost(ROWS[name].measure, subject, BRIEFLY)
+    sample = await ROWS[name].measure(subject, BRIEFLY)
     assert sample.units > 0
     assert sample.seconds > 0
     assert sample.cpu_seconds > 0

@@ -15,10 +15,16 @@ WORLD = worlds.build(seed=7)
 PAGE = 7
 
 
-async def listed(database: Database, table: EntityTable, sort: Sort, **bounds: int) -> list[Any]:
+async def listed(
+    database: Database, table: EntityTable, sort: Sort, limit: int, offset: int = 0
+) -> list[Any]:
     key = "line" if table == "log_lines" else "id"
-    query = page(table, f"{table}.{key}", Filters(), sort, database.dialect, **bounds)
-    return [row[0] for row in await database.fetch(query.sql, *query.params)]
+    columns, dialect = f"{table}.{key}", database.dialect
+    query = page(table, columns, Filters(), sort, dialect, limit=limit, offset=offset)
+    rows = [row[0] for row in await database.fetch(query.sql, *query.params)]
+    wide = page(table, columns, Filters(), sort, dialect, limit=limit, offset=offset, wide=True)
+    assert [row[0] for row in await database.fetch(wide.sql, *wide.params)] == rows
+    return rows
 
 
 @pytest.mark.parametrize(("table", "sort"), ORDERS)

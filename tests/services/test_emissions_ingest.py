@@ -23,7 +23,7 @@ from projections import states
 from projections.task_runs import by_id
 from services import emissions as ingestion
 from services import flow_runs, flows
-from services.emissions import Inlet, Intake, Taken
+from services.emissions import Intake, Taken, keep
 from services.shell import Origin
 from tests.emitting import Json, at, emission, report, wire
 from tests.services.serving_here import serving
@@ -112,13 +112,12 @@ async def test_bursts_in_any_order_over_several_connections_lose_nothing(server:
     ]
     sent += chance.sample(sent, 30)
     chance.shuffle(sent)
-    inlets = [Inlet(server.intake, ORIGIN) for _ in range(4)]
-    running = [asyncio.create_task(inlet.run()) for inlet in inlets]
-    for number, one in enumerate(sent):
-        await inlets[number % 4].put(wire(one))
-    for inlet in inlets:
-        inlet.close()
-    await asyncio.gather(*running)
+
+    async def connection(number: int) -> None:
+        for one in sent[number::4]:
+            await keep(server.intake, (wire(one),), ORIGIN)
+
+    await asyncio.gather(*map(connection, range(4)))
     for id in ids:
         shown = await task_run(server, id)
         assert shown is not None and shown["state_type"] == "COMPLETED"
@@ -240,23 +239,6 @@ async def test_a_flow_run_that_nobody_heard_of_is_no_obstacle(server: Server) ->
     assert await task_run(server, id) is not None
 
 
-async def test_an_inlet_holds_back_a_sender_who_is_faster_than_the_disk(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ingestion, "UNACKNOWLEDGED_EMISSIONS_MAX", 3)
-    inlet = Inlet(server.intake, ORIGIN)
-    await inlet.put(wire(emission()))
-    await inlet.put(wire(emission()))
-    third = asyncio.create_task(inlet.put(wire(emission())))
-    done, _ = await asyncio.wait({third}, timeout=0.05)
-    assert not done
-    running = asyncio.create_task(inlet.run())
-    await asyncio.wait_for(third, 10.0)
-    inlet.close()
-    await asyncio.wait_for(running, 10.0)
-    assert len(await recorded(server, "emissions")) == 3
-
-
 class _AwayForAWhile:
     """A store whose database cannot be reached at first; otherwise the store."""
 
@@ -277,17 +259,13 @@ class _AwayForAWhile:
         return await self._store.submit(*command)
 
 
-async def test_an_inlet_waits_for_a_database_that_is_away_and_loses_nothing(
+async def test_a_database_that_is_away_is_waited_for_and_nothing_is_lost(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingestion, "RETRY_PAUSES_SECONDS", (0.01,))
     monkeypatch.setattr(server.shell, "store", _AwayForAWhile(server.store, 3))
-    inlet = Inlet(server.intake, ORIGIN)
     sent = [emission() for _ in range(5)]
-    for one in sent:
-        await inlet.put(wire(one))
-    inlet.close()
-    await asyncio.wait_for(inlet.run(), 10.0)
+    await asyncio.wait_for(keep(server.intake, [wire(one) for one in sent], ORIGIN), 10.0)
     kept = [fact.event_id for fact in await recorded(server, "emissions")]
     assert kept == [one["id"] for one in sent]
 
