@@ -139,7 +139,7 @@ async def _measured(row: Row, subjects: Sequence[Subject], asked: Any) -> list[L
         for _ in range(asked.rounds):
             for subject in subjects:
                 contender = subject.running.contender
-                if concurrency > contender.concurrency_max and len(row.concurrency) > 1:
+                if row.writes and concurrency > contender.writers_max:
                     continue
                 sample = await row.measure(subject, load)
                 samples.setdefault(contender.name, []).append(sample)

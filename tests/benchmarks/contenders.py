@@ -32,7 +32,7 @@ READY_SECONDS_MAX = 180.0
 STOP_SECONDS_MAX = 20.0
 REST_SECONDS_MAX = 15.0
 """How long to wait until a server has nothing to do."""
-REST_LOOK_SECONDS = 0.3
+REST_LOOK_SECONDS = 0.25
 REST_SHARE = 0.12
 """A server that uses less of one processor than this is at rest; Prefect's never uses none."""
 
@@ -42,8 +42,8 @@ class Contender(Struct, frozen=True):
 
     name: str
     engine: Engine
-    concurrency_max: int
-    """Concurrent clients it can serve at all."""
+    writers_max: int
+    """Concurrent clients that write and that it can serve."""
     command: Callable[[int], Sequence[str]]
     """The command that starts it, by port."""
     environment: Callable[[Path, str, int], Mapping[str, str]]
