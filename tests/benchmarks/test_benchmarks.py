@@ -37,7 +37,7 @@ async def test_every_row_measures_right_answers(name: str, subject: Subject) -> 
     sample = await ROWS[name].measure(subject, BRIEFLY)
     assert sample.units > 0
     assert sample.seconds > 0
-    assert sample.cpu_seconds > 0
+    assert sample.cpu_seconds >= 0  # Counted in ticks of 10 ms: a brief round may see none.
     assert sample.retries == 0
     if name != "task_runs":  # A stream of reports has no single answers.
         assert 0 < percentile(sample.latencies, 0.5) <= percentile(sample.latencies, 0.99)
