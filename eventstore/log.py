@@ -100,7 +100,18 @@ class Appended(Struct):
 
 Inline = Callable[[Transaction, Head, Sequence[Recorded[Any]]], Awaitable[None]]
 
-HEAD = "SELECT position, recorded_at, hash, lines, epoch FROM log_head WHERE id = 1"
+HEAD = Table(
+    "log_head",
+    {
+        "position": "bigint",
+        "recorded_at": "bigint",
+        "hash": "bytes",
+        "lines": "bigint",
+        "epoch": "text",
+        "id": "bigint",
+    },
+)
+"""Read by its key, which SQLite does without a change of threads: it is read after every commit."""
 HEAD_LOCKED_POSTGRES = (
     "SELECT position, recorded_at, hash, lines, epoch, "
     "(extract(epoch from clock_timestamp()) * 1000000)::bigint "
@@ -113,7 +124,7 @@ ADVANCE_HEAD = (
 
 async def head(reader: Reader) -> Head:
     """Where the log ends now."""
-    return _head(await reader.fetch(HEAD))
+    return _head(await reader.fetch_keys(HEAD, [(1,)]))
 
 
 def _head(rows: Sequence[Row]) -> Head:

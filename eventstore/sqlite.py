@@ -224,6 +224,8 @@ class SqliteDatabase:
         self._nearby = self._connect(check_same_thread=False)
         self._nearby.execute(f"PRAGMA busy_timeout = {NEARBY_BUSY_TIMEOUT_SECONDS * 1000:.0f}")
         self._data_version = -1
+        self._commits = 0
+        """Transactions of this process that were committed."""
         self._readers: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
         self._readers_open = 0
         self._opening: set[asyncio.Task[aiosqlite.Connection]] = set()
@@ -355,6 +357,7 @@ class SqliteDatabase:
                 # The disk may have taken the commit and failed on what comes after it.
                 self._roll_back(connection)
                 raise CommitUnknown(f"SQLite: {error}") from error
+            self._commits += 1
             return result
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
@@ -396,7 +399,14 @@ class SqliteDatabase:
     async def changed(self) -> None:
         deadline = time.monotonic() + POLL_IDLE_SECONDS * 20
         pause = POLL_BUSY_SECONDS
+        commits = -1
         while time.monotonic() < deadline:
+            if self._commits != commits:
+                # Our own transactions see what others wrote before them; they change the counter,
+                # too, and to ask now would mean to wait for the writer thread's interpreter lock.
+                commits = self._commits
+                await asyncio.sleep(POLL_BUSY_SECONDS)
+                continue
             try:
                 (version,) = self._nearby.execute("PRAGMA data_version").fetchone()
             except sqlite3.Error as error:

@@ -97,6 +97,8 @@ class EventStore:
                 facts = zip(appended.recorded, appended.rows, strict=True)
                 if not self.ring.publish([Entry(fact, row) for fact, row in facts]):
                     self._missing.set()
+            elif self.ring.head < appended.after.position:
+                self._missing.set()  # It wrote no event, but it has seen those of somebody else.
 
     async def _follow_others(self) -> None:
         """Bring the ring up to the log's head whenever somebody else may have moved it."""

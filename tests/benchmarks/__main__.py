@@ -45,8 +45,9 @@ def main(arguments: Sequence[str]) -> int:
     results = report.load(asked.results) if asked.results else Results()
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         for engine in asked.engines.split(","):
-            compare = _compare(asked, engine, [ROWS[name] for name in names], Path(folder), results)
-            uvloop.run(compare)
+            own = Path(folder) / engine
+            own.mkdir()
+            uvloop.run(_compare(asked, engine, [ROWS[name] for name in names], own, results))
             if asked.results:
                 report.save(asked.results, results)
     page = report.render(results)
@@ -85,7 +86,7 @@ async def _compare(
         results.versions = _version(asked.against)
     with ExitStack() as cleanup:
         subjects = [
-            await _ready(contender, asked.runs, folder / engine, cleanup, results)
+            await _ready(contender, asked.runs, folder, cleanup, results)
             for contender in contenders
         ]
         for row in rows:

@@ -89,7 +89,7 @@ def pluperfect(engine: Engine) -> Contender:
             "PLUPERFECT_HOME": str(home),
             "PLUPERFECT_API_PORT": str(port),
             "PLUPERFECT_DATABASE_URL": url or f"sqlite:///{home / 'pluperfect.db'}",
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": str(REPOSITORY) + os.environ.get("XPATH", ""),
         }
 
     async def store(home: Path, url: str, runs: Sequence[StoredRun], now: datetime) -> Stored:

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -378,21 +378,22 @@ async def _report(subject: Subject, websockets: int, number: int) -> Sample:
     before = await at_rest(subject)
     began = time.perf_counter()
 
-    async def report(socket: Websocket) -> None:
+    async def report(socket: Websocket, own: Sequence[list[bytes]]) -> None:
         nonlocal sent
-        while sent < number:
-            if sent - visible >= TASK_RUNS_OUTSTANDING_MAX:
+        for one in own:
+            while sent - visible >= TASK_RUNS_OUTSTANDING_MAX:
                 progress.clear()
                 await progress.wait()
-                continue
-            one = frames[sent]
             sent += 1
             for frame in one:
                 socket.send(frame)
             await socket.drain()
+            await asyncio.sleep(0)  # The others' turn: a socket that takes all does not wait.
 
     try:
-        reporting = asyncio.gather(*map(report, sockets))
+        reporting = asyncio.gather(
+            *(report(socket, frames[n::websockets]) for n, socket in enumerate(sockets))
+        )
         while visible < number:
             await asyncio.sleep(GLANCE_SECONDS)
             at = time.perf_counter()
