@@ -6,9 +6,8 @@ log, and its head counts them: the number of a line is its place among all lines
 
 import csv
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
-from functools import lru_cache
 
 import msgspec
 from msgspec import Struct
@@ -38,6 +37,7 @@ TABLE = Table(
     key=("line",),
 )
 
+_COLUMNS = ", ".join(TABLE.columns)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -55,37 +55,68 @@ class LogLine(Struct, frozen=True):
     task_run_id: str | None
 
 
-def shown(row: Row) -> LogLine:
-    """A row of the table as the API shows it."""
-    line, created, timestamp, level, name, message, flow_run_id, task_run_id = row
-    came, _ = _arrival(created)
-    return LogLine(
-        line_id(line, created),
-        came,
-        came,
-        name,
-        level,
-        message,
-        from_microseconds(timestamp),
-        flow_run_id,
-        task_run_id,
-    )
+class Shown(Struct, gc=False):
+    """A `LogLine` on its way out, its times as text. Many lines have most of it in common."""
+
+    id: str
+    created: str | None
+    updated: str | None
+    name: str
+    level: int
+    message: str
+    timestamp: str
+    flow_run_id: str | None
+    task_run_id: str | None
+
+
+def shown(rows: Iterable[Row]) -> list[Shown]:
+    """Rows of the table as the API shows them."""
+    # Written for the many: what a line has in common with the one before it is not made again.
+    lines: list[Shown] = []
+    arrival, began, came = (0, -1), "", ""
+    second, at = 0, _text(0)[:-1]
+    for line, created, timestamp, level, name, message, flow_run_id, task_run_id in rows:
+        if (created, line >> _LOW_BITS) != arrival:
+            arrival = (created, line >> _LOW_BITS)
+            began, came = _beginning(*arrival), _text(created)
+        if timestamp // 1_000_000 != second:
+            second = timestamp // 1_000_000
+            at = _text(second * 1_000_000)[:-1]
+        microsecond = timestamp - second * 1_000_000
+        lines.append(
+            Shown(
+                f"{began}{line & _LOW:012x}",
+                came,
+                came,
+                name,
+                level,
+                message,
+                f"{at}.{microsecond:06d}Z" if microsecond else f"{at}Z",
+                flow_run_id,
+                task_run_id,
+            )
+        )
+    return lines
+
+
+_LOW_BITS = 48
+_LOW = (1 << _LOW_BITS) - 1
 
 
 def line_id(line: int, created: int) -> str:
     """The id of a line: a UUIDv7 of the time it came, with its number where others are random."""
-    tail = f"{1 << 63 | line & _LOW:016x}"
-    return f"{_arrival(created)[1]}{line >> 62:03x}-{tail[:4]}-{tail[4:]}"
+    return f"{_beginning(created, line >> _LOW_BITS)}{line & _LOW:012x}"
 
 
-_LOW = (1 << 62) - 1
+def _beginning(created: int, high: int) -> str:
+    """An id up to its last 48 bits; `high` are the bits of the line number above those."""
+    time = f"{created // 1000 & 0xFFFF_FFFF_FFFF:012x}"
+    return f"{time[:8]}-{time[8:]}-7{high >> 14:03x}-{0x8000 | high & 0x3FFF:04x}-"
 
 
-@lru_cache(maxsize=64)
-def _arrival(created: int) -> tuple[datetime, str]:
-    """A time and how ids of that time begin. Lines come in batches, which share it."""
-    text = f"{created // 1000 & 0xFFFF_FFFF_FFFF:012x}"
-    return from_microseconds(created), f"{text[:8]}-{text[8:]}-7"
+def _text(microseconds: int) -> str:
+    time = from_microseconds(microseconds).replace(tzinfo=None)
+    return f"{time.isoformat()}Z"
 
 
 async def page(
@@ -100,22 +131,37 @@ async def page(
     """The matching lines in order, as a JSON array."""
     query = queries.page(
         "log_lines",
-        ", ".join(TABLE.columns),
+        _COLUMNS,
         Filters(logs=asked),
         sort,
         dialect,
         limit=limit,
         offset=offset,
-        wide=True,
+        wide=not _of_one_run(asked),
     )
-    rows = await reader.fetch(query.sql, *query.params)
-    return _encode([shown(row) for row in rows])
+    if dialect.name == "postgres":
+        return _encode(shown(await reader.fetch(query.sql, *query.params)))
+    # Python's SQLite gives the interpreter lock away for each row, and gets it back late while the
+    # event loop is busy; so there a page is one row.
+    ((text,),) = await reader.fetch(AS_ONE_ROW.format(query.sql), *query.params)
+    return _encode(shown(_decode_rows(text)))
 
 
-AFTER = (
-    f"SELECT {', '.join(TABLE.columns)} FROM log_lines "
-    "WHERE line > $1 AND line <= $2 ORDER BY line LIMIT $3"
-)
+AS_ONE_ROW = f"SELECT json_group_array(json_array({_COLUMNS})) FROM ({{}})"
+_decode_rows = msgspec.json.Decoder(
+    list[tuple[int, int, int, int, str, str, str | None, str | None]]
+).decode
+
+
+def _of_one_run(asked: LogFilter | None) -> bool:
+    """Whether the index that finds the lines also has them in order, so that nothing is sorted."""
+    if asked is None or asked.operator != "and_":
+        return False
+    ids = (asked.flow_run_id, asked.task_run_id)
+    return any(of is not None and of.any_ is not None and len(of.any_) == 1 for of in ids)
+
+
+AFTER = f"SELECT {_COLUMNS} FROM log_lines WHERE line > $1 AND line <= $2 ORDER BY line LIMIT $3"
 
 
 async def after(reader: Reader, line: int, until: int, limit: int) -> Sequence[Row]:

@@ -109,6 +109,6 @@ class LogTail:
 
 def frame(row: Row) -> str:
     """A line as a listener is sent it. Like Prefect, without the time at which it was stored."""
-    line = log_lines.shown(row)
-    shown = msgspec.structs.replace(line, created=None, updated=None)
-    return _encode({"type": "log", "log": shown}).decode()
+    (line,) = log_lines.shown((row,))
+    line.created = line.updated = None
+    return _encode({"type": "log", "log": line}).decode()

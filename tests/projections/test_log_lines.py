@@ -3,6 +3,7 @@
 import csv
 import io
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -12,6 +13,7 @@ from eventstore.codec import to_microseconds
 from eventstore.database import Database, Row, Transaction
 from eventstore.ids import new_id
 from projections import log_lines
+from projections.filters import LogFilter
 from projections.log_lines import TABLE, LogLine, line_id
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -43,6 +45,72 @@ async def test_lines_of_the_same_moment_stay_in_the_order_in_which_they_came(
         page = await log_lines.page(database, database.dialect, None, sort, limit=200)  # type: ignore[arg-type]
         shown = msgspec.json.decode(page, type=list[LogLine])
         assert "".join(line.message for line in shown) == order
+
+
+async def read_page(database: Database, offset: int = 0, **asked: Any) -> list[LogLine]:
+    wanted = msgspec.convert(asked, LogFilter)
+    page = await log_lines.page(
+        database, database.dialect, wanted, "TIMESTAMP_ASC", limit=200, offset=offset
+    )
+    return msgspec.json.decode(page, type=list[LogLine])
+
+
+async def test_a_page_shows_every_character_as_it_was_written(database: Database) -> None:
+    characters = "".join(map(chr, (*range(1, 0x300), 0x2028, 0xFFFF, 0x1F600, 0x10FFFF)))
+    messages = [*characters, characters, "", "null", "[1]", '{"a": "b"}', "\\u0000", "'$1'"]
+    await write(database, *(row(n, n, message) for n, message in enumerate(messages)))
+    shown = [line for offset in range(0, 1000, 200) for line in await read_page(database, offset)]
+    assert [line.message for line in shown] == messages
+
+
+async def test_a_page_shows_each_field_of_each_line(database: Database) -> None:
+    times = [
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(1970, 1, 1, tzinfo=UTC),
+        NOON,
+        NOON + timedelta(microseconds=1),
+        NOON + timedelta(seconds=1),
+        datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    ]
+    came = [NOON, NOON, NOON + timedelta(microseconds=5), NOON, NOON, NOON, times[-1]]
+    rows = [
+        (line, to_microseconds(came[n]), to_microseconds(time), n - 3, f"name {n}", "", run, task)
+        for n, (line, time, run, task) in enumerate(
+            zip(
+                (1, 2, 3, 2**48 - 1, 2**48, 2**62 - 1, 2**62),
+                times,
+                (RUN, None, RUN, OTHER, None, RUN, OTHER),
+                (None, TASK, TASK, None, None, TASK, None),
+                strict=True,
+            )
+        )
+    ]
+    await write(database, *rows)
+    assert await read_page(database) == [
+        LogLine(line_id(row[0], row[1]), come, come, row[4], row[3], "", time, row[6], row[7])
+        for row, time, come in zip(rows, times, came, strict=True)
+    ]
+
+
+async def test_times_are_shown_with_microseconds_unless_they_are_whole_seconds(
+    database: Database,
+) -> None:
+    await write(database, row(1, 0, ""), row(2, 0.5, ""))
+    page = await log_lines.page(database, database.dialect, None, "TIMESTAMP_ASC", limit=2)
+    first, second = msgspec.json.decode(page)
+    assert first["timestamp"] == first["created"] == "2026-01-01T12:00:00Z"
+    assert second["timestamp"] == "2026-01-01T12:00:00.500000Z"
+
+
+@pytest.mark.parametrize("asked", [{}, {"flow_run_id": {"any_": [RUN]}}, {"level": {"ge_": 1}}])
+async def test_pages_of_lines_follow_each_other(database: Database, asked: Any) -> None:
+    numbers = range(1, 451)
+    await write(database, *(row(n, n * 7919 % 450 // 3, str(n)) for n in numbers))
+    pages = [await read_page(database, offset, **asked) for offset in (0, 200, 400, 600)]
+    assert [len(page) for page in pages] == [200, 200, 50, 0]
+    shown = [int(line.message) for page in pages for line in page]
+    assert shown == sorted(numbers, key=lambda n: (n * 7919 % 450 // 3, n))
 
 
 async def test_the_csv_file_has_every_line_of_the_run_oldest_first(
