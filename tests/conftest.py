@@ -17,11 +17,17 @@ from eventstore.migrate import Target
 from eventstore.postgres import PostgresDatabase, PostgresOptions
 from eventstore.sqlite import SqliteDatabase
 from tests import serving
+from tests.scheduling import Scheduling
 from tests.serving import RunningServer
 
 BACKENDS = ("sqlite", "postgres")
 
 _numbers = itertools.count(1)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """See `Scheduling`; pytest-xdist asks once, before it hands out tests."""
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from api import pid_file
 from eventstore.migrate import Target
 from tests import serving
 from tests.conftest import StartServer
-from tests.serving import RunningServer
+from tests.serving import NO_CERTIFICATES, RunningServer
 
 SHUTDOWN_SECONDS = 3.0
 SETTLE_SECONDS_MAX = 15.0
@@ -52,11 +52,12 @@ def _eventually(holds: Callable[[], bool], what: str) -> None:
 
 
 def _new_flow(url: str, name: str) -> httpx.Response:
-    return httpx.post(f"{url}/flows/", json={"name": name}, timeout=10.0)
+    return httpx.post(f"{url}/flows/", json={"name": name}, timeout=10.0, verify=NO_CERTIFICATES)
 
 
 def _flow_exists(url: str, name: str) -> bool:
-    return httpx.get(f"{url}/flows/name/{name}", timeout=10.0).status_code == 200
+    answer = httpx.get(f"{url}/flows/name/{name}", timeout=10.0, verify=NO_CERTIFICATES)
+    return answer.status_code == 200
 
 
 def _runs(pid: int) -> bool:

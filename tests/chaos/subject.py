@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct, field
 
 from eventstore.migrate import Target
+from tests import serving
 from tests.chaos import appender
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +69,7 @@ class Appender:
             appender.__name__,
             msgspec.json.encode(self._target, enc_hook=str).decode(),
             cwd=ROOT,
+            env=serving.inherited_environment(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

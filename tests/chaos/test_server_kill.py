@@ -19,7 +19,7 @@ from eventstore.migrate import Target
 from eventstore.verify import verify
 from tests import serving
 from tests.conftest import open_database
-from tests.serving import RunningServer
+from tests.serving import NO_CERTIFICATES, RunningServer
 
 KILLS_SHORT = 20
 KILLS_LONG = 500
@@ -71,7 +71,7 @@ async def _survive(target: Target, home: Path, kills: int) -> None:
     told = Acknowledged()
     port = serving.free_port()
     server = await _started(target, home, port)
-    async with httpx.AsyncClient(base_url=server.url, timeout=60, verify=False) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=60, verify=NO_CERTIFICATES) as client:
         flow = _answered(await client.post("/flows/", json={"name": "endless"}))
         for _ in range(kills):
             living = [

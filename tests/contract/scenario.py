@@ -30,6 +30,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from tests.serving import NO_CERTIFICATES
+
 FOLDER = Path(__file__).parent / "scenarios"
 REQUEST_TIMEOUT_SECONDS = 30.0
 FRAME_TIMEOUT_SECONDS = 10.0
@@ -257,7 +259,9 @@ def replay(scenario: Scenario, base_url: str) -> None:
     Raises AssertionError, listing every difference of the first step that goes wrong.
     """
     names = Names(nonce=uuid.uuid4().hex[:12], base_url=base_url)
-    with httpx.Client(base_url=base_url, timeout=REQUEST_TIMEOUT_SECONDS) as client:
+    with httpx.Client(
+        base_url=base_url, timeout=REQUEST_TIMEOUT_SECONDS, verify=NO_CERTIFICATES
+    ) as client:
         run = Replay(client, names, load_vocabulary().shapes)
         for number, step in enumerate(scenario.steps, start=1):
             _take(run, step, f"{scenario.name}, step {number}, {names.fill(step.do)}")

@@ -11,12 +11,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 from typing import Any
+
+from tests import serving
 
 CONSTRAINTS = Path(__file__).parent / "prefect-constraints.txt"
 FLOWS = Path(__file__).parent / "flows"
@@ -171,7 +173,7 @@ class PrefectClient:
         with subprocess.Popen(
             [str(self.environment / "bin" / "python"), str(FORKED_COMMANDS)],
             cwd=self.home,
-            env=self._variables(os.environ),
+            env=self._variables(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -185,16 +187,15 @@ class PrefectClient:
             process = subprocess.Popen(
                 [str(self.environment / "bin" / program), *arguments],
                 cwd=self.home,
-                env=self._variables(os.environ),
+                env=self._variables(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
             )
         return Running(process, output, errors)
 
-    def _variables(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        own = {k: v for k, v in inherited.items() if not k.startswith(("PREFECT_", "PLUPERFECT_"))}
-        return own | {
+    def _variables(self) -> dict[str, str]:
+        return serving.inherited_environment() | {
             "PREFECT_API_URL": self.api_url,
             # Results are kept under the user's home whatever PREFECT_HOME says.
             "HOME": str(self.home),
