@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,13 @@ from tests.serving import RunningServer
 BACKENDS = ("sqlite", "postgres")
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Let ctrl + c reach what tests start: a shell lets a job in the background ignore it, and so
+    would everything that this job starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
