@@ -9,6 +9,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +33,8 @@ SUBSCRIBED_EVENTS_PER_SECOND = 50
 VISIBLE_SECONDS_MAX = 120.0
 TASK_RUNS_OUTSTANDING_MAX = 400
 """Task runs reported and not yet visible, before the reporters wait."""
+LISTENING_SECONDS = 0.5
+"""Pause between two events that find out whether a subscription has begun."""
 GLANCE_SECONDS = 0.02
 """Pause between two looks at how many task runs are visible."""
 
@@ -444,11 +447,14 @@ async def _subscribed(subject: Subject, load: Load) -> Sample:
     event = f"benchmark.followed.{new_id()}"
     sent: dict[str, float] = {}
     latencies: list[float] = []
-    complete = asyncio.Event()
+    listening, complete = asyncio.Event(), asyncio.Event()
 
     def hear(text: bytes) -> None:
-        told = msgspec.json.decode(text)
-        latencies.append(time.perf_counter() - sent[told["event"]["id"]])
+        id_ = msgspec.json.decode(text)["event"]["id"]
+        if id_ not in sent:
+            listening.set()
+            return
+        latencies.append(time.perf_counter() - sent.pop(id_))
         if len(latencies) == number:
             complete.set()
 
@@ -457,8 +463,18 @@ async def _subscribed(subject: Subject, load: Load) -> Sample:
     follower = await Websocket.open("/events/out", port, hear)
     emitter = await Websocket.open("/events/in", port)
     try:
-        follower.send(_encode({"type": "filter", "filter": {"event": {"prefix": [event]}}}))
-        await asyncio.sleep(1.0)  # It is not told when the subscription has begun.
+        # As the real client asks: Prefect sends nothing that occurs after the end of the window.
+        now = datetime.now(UTC)
+        window = {"since": now.isoformat(), "until": (now + timedelta(days=365)).isoformat()}
+        asked = {"event": {"prefix": [event]}, "occurred": window}
+        follower.send(_encode({"type": "filter", "filter": asked}))
+        async with asyncio.timeout(VISIBLE_SECONDS_MAX):
+            # A follower is not told when its subscription has begun: it has when something comes.
+            while not listening.is_set():
+                emitter.send(_encode(_emission(event)))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LISTENING_SECONDS):
+                        await listening.wait()
         before = await at_rest(subject)
         began = time.perf_counter()
         for place in range(number):
@@ -467,8 +483,11 @@ async def _subscribed(subject: Subject, load: Load) -> Sample:
             await asyncio.sleep(began + place / SUBSCRIBED_EVENTS_PER_SECOND - time.perf_counter())
             sent[emission["id"]] = time.perf_counter()
             emitter.send(frame)
-        async with asyncio.timeout(VISIBLE_SECONDS_MAX):
-            await complete.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(VISIBLE_SECONDS_MAX):
+                await complete.wait()
+        if sent:
+            raise Failed(f"{len(sent)} of {number} events never came")
         seconds = time.perf_counter() - began
         cpu = await at_rest(subject) - before
     finally:
