@@ -346,15 +346,20 @@ def _flow_has_deployment(asked: HasDeployment, _: Draft) -> list[str]:
 
 def _state_of(table: str) -> Special:
     def conditions(asked: State, draft: Draft) -> list[str]:
-        # An empty type or name has no say here, not even under `or_`: so Prefect reads it.
-        parts = [
-            condition(criterion, f"{table}.state_{field}", draft)
-            for field, criterion in (("type", asked.type), ("name", asked.name))
-            if criterion is not None
-        ]
-        return [combine(asked.operator, [part for part in parts if part != TRUE])]
+        return [state_condition(asked, f"{table}.state_type", f"{table}.state_name", draft)]
 
     return conditions
+
+
+def state_condition(asked: State, type_column: str, name_column: str, draft: Draft) -> str:
+    """What a filter asks of a state whose type and name are in these columns."""
+    # An empty type or name has no say here, not even under `or_`: so Prefect reads it.
+    parts = [
+        condition(criterion, column, draft)
+        for column, criterion in ((type_column, asked.type), (name_column, asked.name))
+        if criterion is not None
+    ]
+    return combine(asked.operator, [part for part in parts if part != TRUE])
 
 
 _STARTED_OR_EXPECTED = "COALESCE(flow_runs.start_time, flow_runs.expected_start_time)"

@@ -17,6 +17,7 @@ from projections.columns import json_array, micros
 from projections.entities import entity_id, evolved, own_row
 from projections.projection import Model, Projection, Rows
 from projections.run_documents import SHOWN, shown, shown_columns, shown_places
+from projections.run_totals import FLOW_RUN_TOTALS, TOTALS_OF_FLOW_RUNS
 from projections.states import FLOW_RUN_STATES
 from projections.states import render as render_state
 
@@ -97,7 +98,7 @@ def from_row(row: Row) -> FlowRun:
     return parse(FlowRun, row[-1])
 
 
-FLOW_RUNS = Model(TABLE, render, from_row, remembered=True)
+FLOW_RUNS = Model(TABLE, render, from_row, remembered=True, totals=TOTALS_OF_FLOW_RUNS)
 
 STATES_OF_RUN = "DELETE FROM flow_run_states WHERE flow_run_id = $1"
 
@@ -116,9 +117,9 @@ def apply(rows: Rows, recorded: Recorded[Any]) -> None:
 
 projection = Projection(
     name="flow_runs",
-    version=1,
+    version=2,
     mode="inline",
-    models=(FLOW_RUNS, FLOW_RUN_STATES),
+    models=(FLOW_RUNS, FLOW_RUN_STATES, FLOW_RUN_TOTALS),
     handles=frozenset(get_args(FlowRunEvent)),
     apply=apply,
     reads=own_row(FLOW_RUNS),

@@ -19,6 +19,23 @@ Key = tuple[Value, ...]
 Mode = Literal["inline", "derived"]
 
 
+class Totals(Struct, Generic[V], frozen=True, eq=False):
+    """Sums over the rows of a table, kept as an index is kept: by whoever writes those rows.
+
+    A row of totals exists while at least one row counts towards it. Sums are of whole numbers, so
+    no order of rows and no boundary between batches shows in them.
+    """
+
+    table: Table
+    """Its key, then one column per sum, all BIGINT; the first sum is the number of rows."""
+    columns: tuple[str, ...]
+    """What of a row decides on its part in the sums."""
+    of: Callable[[V], Row | None]
+    """The same of a value; None if it has no part."""
+    parts: Callable[[Row], Iterable[tuple[Key, Sequence[int]]]]
+    """What one row adds, under which keys; `Row` holds `columns`."""
+
+
 class Model(Struct, Generic[V], frozen=True, eq=False):
     """A table of a read model, and how a value becomes one of its rows and comes back.
 
@@ -31,6 +48,7 @@ class Model(Struct, Generic[V], frozen=True, eq=False):
     parse: Callable[[Row], V]
     remembered: bool = False
     """Keep the newest values in memory: they are an entity that commands load."""
+    totals: Totals[V] | None = None
 
 
 def rows_of(table: Table) -> Model[Row]:
@@ -65,7 +83,9 @@ class Rows:
     def __init__(self) -> None:
         self._values: dict[tuple[Model[Any], Key], Any] = {}
         self._dirty: dict[Model[Any], dict[Key, None]] = {}
-        self._cascades: list[tuple[str, Value]] = []
+        self._cascades: list[tuple[Model[Any], str, Value]] = []
+        self._stored: dict[tuple[Model[Any], Key], Any] = {}
+        """Of models with totals: the values that count in the totals so far."""
 
     def get(self, model: Model[V], *key: Value) -> V | None:
         """The value at `key`; only rows that the projection's `reads` named can be asked for."""
@@ -100,7 +120,7 @@ class Rows:
                 self._values[model, key] = None
                 # The row may be new in this batch: then there is nothing to delete, and no harm.
                 self._dirty.setdefault(model, {})[key] = None
-        self._cascades.append((sql, value))
+        self._cascades.append((model, sql, value))
 
     def held(self, model: Model[V]) -> list[tuple[Key, V]]:
         """Every value of a model that is held here and exists."""
@@ -121,6 +141,8 @@ class Rows:
     def hold(self, model: Model[V], key: Key, value: V | None) -> None:
         """Take in a row as the database (or a cache of it) has it."""
         self._values.setdefault((model, key), value)
+        if model.totals is not None:
+            self._stored.setdefault((model, key), value)
 
     def touched(self) -> Iterable[tuple[Model[Any], Key, Any]]:
         """What was put or deleted (value None), with its last value."""
@@ -142,7 +164,7 @@ class Rows:
         """What is held here, clean, as the start of the next batch; all of it or, if more, none."""
         rows = Rows()
         if len(self._values) <= most:
-            rows._values = self._values
+            rows._values, rows._stored = self._values, self._stored
         return rows
 
     @property
@@ -156,8 +178,12 @@ class Rows:
         Cascades go first: a row put after its removal survives.
         """
         written: dict[tuple[Model[Any], Key], Row] = {}
-        for sql, value in self._cascades:
-            await tx.execute(sql, value)
+        changes = _Changes()
+        for model, sql, value in self._cascades:
+            if model.totals is None:
+                await tx.execute(sql, value)
+            else:
+                await self._remove_counted(tx, model, model.totals, sql, value, changes)
         for model, keys in self._dirty.items():
             gone: list[Key] = []
             rows: list[Row] = []
@@ -173,7 +199,83 @@ class Rows:
                 await tx.delete(model.table, gone)
             if rows:
                 await tx.upsert(model.table, rows)
+            if model.totals is not None:
+                for key in keys:
+                    value = self._values[model, key]
+                    changes.replace(model.totals, self._stored[model, key], value)
+                    self._stored[model, key] = value
+        await changes.write(tx)
         return written
+
+    async def _remove_counted(
+        self,
+        tx: Transaction,
+        model: Model[V],
+        totals: Totals[V],
+        sql: str,
+        value: Value,
+        changes: "_Changes",
+    ) -> None:
+        """A cascade whose rows count: each takes its part with it."""
+        named = (*model.table.key, *totals.columns)
+        width = len(model.table.key)
+        for row in await tx.fetch(f"{sql} RETURNING {', '.join(named)}", value):
+            changes.add(totals, tuple(row[width:]), -1)
+            if (model, key := tuple(row[:width])) in self._stored:
+                self._stored[model, key] = None
+
+
+class _Changes:
+    """What a batch changes in the totals."""
+
+    def __init__(self) -> None:
+        self._sums: dict[Totals[Any], dict[Key, list[int]]] = {}
+
+    def replace(self, totals: Totals[V], before: V | None, after: V | None) -> None:
+        """A row took the place of another; None: there was or is none."""
+        was = None if before is None else totals.of(before)
+        now = None if after is None else totals.of(after)
+        if was == now:
+            return
+        if was is not None:
+            self.add(totals, was, -1)
+        if now is not None:
+            self.add(totals, now, 1)
+
+    def add(self, totals: Totals[Any], row: Row, times: int) -> None:
+        """Count a row (1), or no longer (-1)."""
+        sums = self._sums.setdefault(totals, {})
+        for key, numbers in totals.parts(row):
+            held = sums.get(key)
+            if held is None:
+                sums[key] = [times * number for number in numbers]
+            else:
+                for i, number in enumerate(numbers):
+                    held[i] += times * number
+
+    async def write(self, tx: Transaction) -> None:
+        """Add the changes to the tables."""
+        for totals, sums in self._sums.items():
+            table, width = totals.table, len(totals.table.key)
+            keys = [key for key, changes in sums.items() if any(changes)]
+            if not keys:
+                continue
+            rows: list[Row] = []
+            gone: list[Key] = []
+            stored = {tuple(row[:width]): row[width:] for row in await tx.fetch_keys(table, keys)}
+            for key in keys:
+                before = stored.get(key)
+                after = sums[key]
+                if before is not None:
+                    after = [old + change for old, change in zip(before, after, strict=True)]
+                if after[0]:
+                    rows.append((*key, *after))
+                else:
+                    gone.append(key)
+            if gone:
+                await tx.delete(table, gone)
+            if rows:
+                await tx.upsert(table, rows)
 
 
 def fold(projections: Sequence[Projection], rows: Rows, recorded: Recorded[Any]) -> None:

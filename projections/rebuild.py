@@ -32,7 +32,7 @@ KEPT_ROWS_MAX = 100_000
 TIMEOUT_SECONDS = 24 * 60 * 60.0
 """For the database handle of a rebuild: how long its one transaction may take."""
 
-READ_MODEL_MIGRATIONS = ("0002.read-models", "0004.emissions")
+READ_MODEL_MIGRATIONS = ("0002.read-models", "0004.emissions", "0005.run-totals")
 """Migrations that make nothing but read models."""
 
 HOLD_CHECKPOINTS = "UPDATE checkpoints SET position = position"

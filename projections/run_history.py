@@ -1,8 +1,9 @@
 """Runs over time: how many were expected when and what became of them, and how late they are.
 
-Everything here is answered from the indexes on time (see `migrations/0002.read-models.sql`), within
-the window that was asked for. What a run in progress has run, and how late a waiting one is, depend
-on `now`, which the caller passes.
+Of flow runs this is answered from totals as far as they know (see `projections/run_sums.py`). What
+they do not know, and everything about task runs, from the indexes on time (see
+`migrations/0002.read-models.sql`), within the window that was asked for. What a run in progress has
+run, and how late a waiting one is, depend on `now`, which the caller passes.
 """
 
 from collections.abc import Sequence
@@ -12,11 +13,12 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eventstore.database import Dialect, Reader
+from eventstore.database import Dialect, Reader, Row
 from orchestration.refusals import Invalid
 from orchestration.states import TERMINAL, StateType
 from projections.criteria import StateTypes, microseconds
 from projections.filters import Filters, State, where
+from projections.run_sums import Bins, lateness_of, run_time_of, summed
 
 BUCKETS_MAX = 500
 """Intervals of one history; a longer span is cut off there, as Prefect does."""
@@ -29,7 +31,6 @@ RunTable = Literal["flow_runs", "task_runs"]
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_PER_SECOND = 1_000_000
-_DIGITS_OF_A_SECOND = 6
 
 
 class HistoryState(Struct, frozen=True):
@@ -57,29 +58,12 @@ class Outcomes(Struct, frozen=True):
     failed: int
 
 
-_TERMINAL = ", ".join(f"'{kind}'" for kind in sorted(TERMINAL))
-
-# In microseconds. Sums of whole numbers do not depend on the order of rows.
-_LATENESS = f"""
-CASE WHEN {{table}}.start_time > {{table}}.expected_start_time
-     THEN {{table}}.start_time - {{table}}.expected_start_time
-     WHEN {{table}}.start_time IS NULL AND {{table}}.state_type NOT IN ({_TERMINAL})
-          AND {{table}}.expected_start_time < {{now}}
-     THEN {{now}} - {{table}}.expected_start_time
-     ELSE 0 END"""
-
-_RUN_SECONDS = """
-CASE WHEN {table}.state_type = 'RUNNING' AND {now} > {table}.state_timestamp
-     THEN {table}.total_run_time
-          + CAST({now} - {table}.state_timestamp AS DOUBLE PRECISION) / 1000000
-     ELSE {table}.total_run_time END"""
-
-_HISTORY = f"""
-SELECT ({{table}}.expected_start_time - $1) / $2, {{table}}.state_type, {{table}}.state_name,
-  count(*), sum({_RUN_SECONDS}), CAST(sum({_LATENESS}) AS BIGINT)
-FROM {{table}}
-WHERE {{table}}.expected_start_time >= $1 AND {{table}}.expected_start_time < $3
-  AND {{table}}.state_type IS NOT NULL AND {{where}}
+_HISTORY = """
+SELECT ({table}.expected_start_time - $1) / $2, {table}.state_type, {table}.state_name,
+  count(*), CAST(sum({run_time}) AS BIGINT), CAST(sum({lateness}) AS BIGINT)
+FROM {table}
+WHERE {table}.expected_start_time >= $1 AND {table}.expected_start_time < $3
+  AND {table}.state_type IS NOT NULL AND {where}
 GROUP BY 1, 2, 3
 """
 
@@ -104,17 +88,35 @@ async def history(
         raise Invalid("History interval must not be less than 1 second.")
     first, width, at = microseconds(start), interval // _MICROSECOND, microseconds(now)
     number = min(BUCKETS_MAX, max(0, -((first - microseconds(end)) // width)))
-    matching = where(table, filters, dialect, first=5)
-    sql = _HISTORY.format(table=table, now="$4", where=matching.sql)
-    rows = await reader.fetch(sql, first, width, first + number * width, at, *matching.params)
+    bins = Bins(first, width, number)
+    rows: Sequence[Row] | None = None
+    if table == "flow_runs":
+        rows = await summed(
+            reader,
+            filters,
+            dialect,
+            ("runs", "run_time", "lateness"),
+            by=("bin", "state_type", "state_name"),
+            bins=bins,
+            now=at,
+        )
+    if rows is None:
+        matching = where(table, filters, dialect, first=5)
+        sql = _HISTORY.format(
+            table=table,
+            run_time=run_time_of(table, "$4"),
+            lateness=lateness_of(table, "$4"),
+            where=matching.sql,
+        )
+        rows = await reader.fetch(sql, first, width, bins.until, at, *matching.params)
     states: list[list[HistoryState]] = [[] for _ in range(number)]
-    for bucket, kind, name, count, run_seconds, lateness in rows:
+    for bucket, kind, name, count, run_time, lateness in rows:
         states[bucket].append(
             HistoryState(
                 state_type=kind,
                 state_name=name,
                 count_runs=count,
-                sum_estimated_run_time=round(max(0.0, run_seconds), _DIGITS_OF_A_SECOND),
+                sum_estimated_run_time=max(0, run_time) / _MICROSECONDS_PER_SECOND,
                 sum_estimated_lateness=lateness / _MICROSECONDS_PER_SECOND,
             )
         )
@@ -128,8 +130,8 @@ async def history(
     ]
 
 
-_MEAN_LATENESS = f"""
-SELECT count(*), CAST(coalesce(sum({_LATENESS}), 0) AS BIGINT) FROM flow_runs WHERE {{where}}
+_LATENESS = """
+SELECT count(*), CAST(coalesce(sum({lateness}), 0) AS BIGINT) FROM flow_runs WHERE {where}
 """
 
 
@@ -137,9 +139,13 @@ async def mean_lateness(
     reader: Reader, filters: Filters, dialect: Dialect, *, now: datetime
 ) -> float | None:
     """Seconds that matching flow runs started late, or are late by now; None without any run."""
-    matching = where("flow_runs", filters, dialect, first=2)
-    sql = _MEAN_LATENESS.format(table="flow_runs", now="$1", where=matching.sql)
-    ((count, total),) = await reader.fetch(sql, microseconds(now), *matching.params)
+    at = microseconds(now)
+    rows = await summed(reader, filters, dialect, ("runs", "lateness"), now=at)
+    if rows is None:
+        matching = where("flow_runs", filters, dialect, first=2)
+        sql = _LATENESS.format(lateness=lateness_of("flow_runs", "$1"), where=matching.sql)
+        rows = await reader.fetch(sql, at, *matching.params)
+    ((count, total),) = rows
     return int(total) / int(count) / _MICROSECONDS_PER_SECOND if count else None
 
 

@@ -1,7 +1,5 @@
 """The indexes are used. SQLite plans without statistics, so an empty database tells."""
 
-import re
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +11,13 @@ from projections.criteria import ACTIVE
 from projections.filters import EntityTable, Filters, where
 from projections.queries import page
 from projections.sorting import Sort
+from tests.projections.plans import plan
 
 ID = "0199abcd-0000-7000-8000-000000000001"
 
 
 def of_type(*kinds: str) -> dict[str, Any]:
     return {"flow_runs": {"state": {"type": {"any_": list(kinds)}}}}
-
-
-def plan(path: Path, sql: str, params: tuple[Any, ...]) -> str:
-    with sqlite3.connect(path) as connection:
-        native = re.sub(r"\$(\d+)", r"?\1", sql)
-        rows = connection.execute(f"EXPLAIN QUERY PLAN {native}", params).fetchall()
-    return "\n".join(row[3] for row in rows)
 
 
 @pytest.mark.parametrize(

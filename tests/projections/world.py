@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from eventstore.database import Database, Transaction
+from projections.run_totals import TOTALS_OF_FLOW_RUNS
 
 Row = dict[str, Any]
 World = dict[str, list[Row]]
@@ -199,8 +200,20 @@ async def fill(database: Database, world: World) -> None:
                 places = ",".join(f"${i}" for i in range(1, len(stored) + 1))
                 sql = f"INSERT INTO {table} ({','.join(stored)}) VALUES ({places})"
                 await tx.execute(sql, *stored.values())
+        await _count(tx)
 
     await database.transact(write)
+
+
+async def _count(tx: Transaction) -> None:
+    """The totals of what was written past them."""
+    sums: dict[Any, list[int]] = {}
+    columns = ", ".join(TOTALS_OF_FLOW_RUNS.columns)
+    for row in await tx.fetch(f"SELECT {columns} FROM flow_runs"):
+        for key, numbers in TOTALS_OF_FLOW_RUNS.parts(row):
+            held = sums.setdefault(key, [0] * len(numbers))
+            sums[key] = [old + new for old, new in zip(held, numbers, strict=True)]
+    await tx.upsert(TOTALS_OF_FLOW_RUNS.table, [(*key, *held) for key, held in sums.items()])
 
 
 # --- The meaning of filters

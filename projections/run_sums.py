@@ -1,0 +1,469 @@
+"""How many flow runs, how long and how late: answered without reading them all.
+
+A question about a window of time is put together from three places, in one statement, so in one
+snapshot: whole buckets of ended runs from their totals (`projections/run_totals.py`); ended runs at
+the edges of the window, less than a bucket each, from the index on time; and the runs that are
+still going somewhere, from the index that holds only those. The answer is the one that a scan would
+give, at a cost that grows with the number of buckets.
+
+Totals do not know everything that can be asked. `summed` says so, and the caller scans.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eventstore.database import Dialect, Reader, Row, Value
+from projections.criteria import ACTIVE, Ids, Time, condition, microseconds
+from projections.filters import (
+    DeploymentFilter,
+    Filters,
+    FlowFilter,
+    FlowRunFilter,
+    state_condition,
+    where,
+)
+from projections.run_totals import (
+    BY_EXPECTED,
+    BY_START,
+    DURATION_MAX,
+    EVERY_RUN,
+    MICROSECONDS_PER_SECOND,
+    SCOPED_WIDTHS,
+    WIDTHS,
+)
+from projections.where import FALSE, TRUE, Draft, Where, all_of
+
+Range = tuple[int, int]
+"""From the first, included, to the second, excluded; microseconds since 1970."""
+Group = Literal["bin", "state_type", "state_name"]
+Measure = Literal["runs", "run_time", "lateness"]
+
+_FOR_EVER = 2**62
+"""Beyond every time that a column holds, and far enough from the end of a BIGINT to add a width."""
+
+RANGES_WRITTEN_MAX = 2
+"""Ranges that become a part of the statement each: a window without intervals has no more. More of
+them are a table that is joined; SQLite would then make no use of an index on an expression."""
+
+_ACTIVE = ", ".join(f"'{kind}'" for kind in ACTIVE)
+_IS_ACTIVE = f"flow_runs.state_type IN ({_ACTIVE})"
+_HAS_ENDED = f"(flow_runs.state_type IS NULL OR flow_runs.state_type NOT IN ({_ACTIVE}))"
+_AXES = {
+    BY_EXPECTED: "flow_runs.expected_start_time",
+    BY_START: "COALESCE(flow_runs.start_time, flow_runs.expected_start_time)",
+}
+
+# --- What one run adds, in microseconds. Sums of whole numbers do not depend on the order of rows.
+
+
+def _bounded(value: str, least: int) -> str:
+    return (
+        f"CASE WHEN {value} > {DURATION_MAX} THEN {DURATION_MAX} "
+        f"WHEN {value} < {least} THEN {least} ELSE {value} END"
+    )
+
+
+def run_time_of(table: str, now: str) -> str:
+    """SQL: how long a run has been running, the current stretch included."""
+    seconds = f"{table}.total_run_time"
+    most = DURATION_MAX // MICROSECONDS_PER_SECOND
+    so_far = (
+        f"CASE WHEN {seconds} > {most} THEN {DURATION_MAX} "
+        f"WHEN {seconds} < -{most} THEN -{DURATION_MAX} "
+        f"ELSE CAST(ROUND({seconds} * {MICROSECONDS_PER_SECOND}) AS BIGINT) END"
+    )
+    return (
+        f"{so_far} + CASE WHEN {table}.state_type = 'RUNNING' AND {now} > {table}.state_timestamp "
+        f"THEN {now} - {table}.state_timestamp ELSE 0 END"
+    )
+
+
+def lateness_of(table: str, now: str) -> str:
+    """SQL: how late a run started, or is by now if it should have started already."""
+    late = _bounded(f"({table}.start_time - {table}.expected_start_time)", 0)
+    waiting = _bounded(f"({now} - {table}.expected_start_time)", 0)
+    return (
+        f"CASE WHEN {table}.start_time > {table}.expected_start_time THEN {late} "
+        f"WHEN {table}.start_time IS NULL AND {table}.state_type IN ({_ACTIVE}) "
+        f"AND {table}.expected_start_time < {now} THEN {waiting} ELSE 0 END"
+    )
+
+
+# --- What is asked
+
+
+class Bins(Struct, frozen=True):
+    """Intervals of equal width, one after the other; in microseconds."""
+
+    first: int
+    width: int
+    number: int
+
+    @property
+    def until(self) -> int:
+        """Where the last one ends."""
+        return self.first + self.number * self.width
+
+    def between(self, first: int, until: int) -> list[int]:
+        """Where one interval ends and another begins, within a window."""
+        return [at for at in range(self.first, self.until + 1, self.width) if first < at < until]
+
+
+class _Question(Struct, frozen=True):
+    """A filter that totals can answer, taken apart."""
+
+    axis: int
+    first: int
+    until: int
+    own: FlowRunFilter
+    windowless: Filters
+    """The same filters without the window."""
+    flows: FlowFilter | None
+    deployments: DeploymentFilter | None
+    active: bool
+    """Whether runs that have not ended may match."""
+
+    @property
+    def scoped(self) -> bool:
+        """Whether it is about certain flows or deployments."""
+        return (
+            self.flows is not None
+            or self.deployments is not None
+            or self.own.deployment_id is not None
+        )
+
+
+def _question(filters: Filters) -> _Question | None:
+    """What totals can answer; None if they cannot."""
+    own = filters.flow_runs or FlowRunFilter()
+    criteria = [name for name in own.__struct_fields__ if name != "operator"]
+    asked = [name for name in criteria if getattr(own, name) is not None]
+    if own.operator == "or_" and len(asked) > 1:
+        return None
+    if not set(asked) <= _ANSWERABLE:
+        return None
+    others = (
+        filters.task_runs,
+        filters.work_pools,
+        filters.work_queues,
+        filters.work_pool_queues,
+    )
+    if any(other is not None for other in others):
+        return None
+    scopes = (filters.flows, filters.deployments, own.deployment_id)
+    if sum(scope is not None for scope in scopes) > 1:
+        return None
+    deployment, parent = own.deployment_id, own.parent_task_run_id
+    if deployment is not None and deployment != Ids(any_=deployment.any_ or []):
+        return None
+    if parent is not None and parent != Ids(is_null_=parent.is_null_):
+        return None
+    expected, start = own.expected_start_time or Time(), own.start_time or Time()
+    if expected.is_null_ is not None or (_is_bounded(expected) and _is_bounded(start)):
+        return None
+    axis, window = (BY_START, start) if _is_bounded(start) else (BY_EXPECTED, expected)
+    types = own.state.type.any_ if own.state is not None and own.state.type is not None else None
+    if types is None or (own.state is not None and own.state.operator == "or_"):
+        active = True
+    else:
+        active = not set(types).isdisjoint(ACTIVE)
+        if set(types) <= set(ACTIVE):
+            # They are few, and there is an index of nothing else.
+            return None
+    open_start = None if own.start_time is None else Time(is_null_=start.is_null_)
+    return _Question(
+        axis=axis,
+        first=-_FOR_EVER if window.after_ is None else microseconds(window.after_),
+        until=_FOR_EVER if window.before_ is None else microseconds(window.before_) + 1,
+        own=own,
+        windowless=replace(
+            filters, flow_runs=replace(own, expected_start_time=None, start_time=open_start)
+        ),
+        flows=None if filters.flows == FlowFilter() else filters.flows,
+        deployments=filters.deployments,
+        active=active,
+    )
+
+
+_ANSWERABLE = {"state", "expected_start_time", "start_time", "parent_task_run_id", "deployment_id"}
+
+
+def _is_bounded(window: Time) -> bool:
+    return window.before_ is not None or window.after_ is not None
+
+
+# --- Where the answer is
+
+
+class Places(Struct, frozen=True):
+    """A window, cut into what totals hold and what they do not."""
+
+    buckets: Sequence[tuple[int, Sequence[Range]]]
+    """Width, and the beginnings of the buckets of this width, as ranges. A bucket that reaches over
+    a seam belongs to nobody; the narrower ones in it do, and finally the runs."""
+    runs: Sequence[Range]
+
+
+def places(first: int, until: int, seams: Iterable[int], widths: Sequence[int]) -> Places:
+    """Cut a window. `seams` are the times in it that no bucket may reach over; `widths` of buckets
+    descend."""
+    ends = [at for at in (first, *seams, until) if abs(at) < _FOR_EVER]
+    buckets: list[tuple[int, Sequence[Range]]] = []
+    within: Sequence[Range] = [(-_FOR_EVER * 2, _FOR_EVER * 2)]
+    for width in widths:
+        whole = (-(-first // width) * width, until // width * width)
+        buckets.append((width, _clipped(within, whole)))
+        within = _merged((at // width * width, -(-at // width) * width) for at in ends)
+    return Places(buckets, _clipped(within, (first, until)))
+
+
+def _merged(ranges: Iterable[Range]) -> list[Range]:
+    found: list[Range] = []
+    for first, until in sorted(ranges):
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], until))
+        else:
+            found.append((first, until))
+    return found
+
+
+def _clipped(ranges: Iterable[Range], window: Range) -> list[Range]:
+    clipped = ((max(first, window[0]), min(until, window[1])) for first, until in ranges)
+    return [(first, until) for first, until in clipped if first < until]
+
+
+# --- The statement
+
+
+async def summed(
+    reader: Reader,
+    filters: Filters,
+    dialect: Dialect,
+    measures: Sequence[Measure],
+    *,
+    by: Sequence[Group] = (),
+    bins: Bins | None = None,
+    now: int = 0,
+) -> list[Row] | None:
+    """Sums over the flow runs that a request means, one row per group: first `by`, then `measures`.
+
+    With `bins` only runs expected within them count. Grouped by state, runs without one do not.
+    None if totals cannot answer.
+    """
+    found = statement(filters, dialect, measures, by=by, bins=bins, now=now)
+    return None if found is None else await reader.fetch(found.sql, *found.params)
+
+
+def statement(
+    filters: Filters,
+    dialect: Dialect,
+    measures: Sequence[Measure],
+    *,
+    by: Sequence[Group] = (),
+    bins: Bins | None = None,
+    now: int = 0,
+) -> Where | None:
+    """The SELECT that `summed` runs, and what is bound to it."""
+    question = _question(filters)
+    if question is None:
+        return None
+    if bins is not None:
+        if question.axis != BY_EXPECTED:
+            return None
+        first, until = max(question.first, bins.first), min(question.until, bins.until)
+        question = replace(question, first=first, until=until)
+    draft = _Statement(dialect, question, measures, by, bins, now)
+    return Where(draft.sql, tuple(draft.params))
+
+
+class _Statement:
+    """One SELECT over the places of an answer, while it is being put together."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        question: _Question,
+        measures: Sequence[Measure],
+        by: Sequence[Group],
+        bins: Bins | None,
+        now: int,
+    ) -> None:
+        self.params: list[Value] = []
+        self._dialect, self._question = dialect, question
+        self._measures, self._by, self._bins = measures, by, bins
+        if bins is not None:
+            self._origin, self._width = self._bind(bins.first), self._bind(bins.width)
+        self._time = now
+        self.sql = self._sql()
+
+    def _bind(self, value: Value) -> str:
+        self.params.append(value)
+        return f"${len(self.params)}"
+
+    @cached_property
+    def _now(self) -> str:
+        return self._bind(self._time)
+
+    def _take(self, condition: Where) -> str:
+        self.params.extend(condition.params)
+        return condition.sql
+
+    @property
+    def _next(self) -> int:
+        return len(self.params) + 1
+
+    def _sql(self) -> str:
+        asked, bins = self._question, self._bins
+        seams = [] if bins is None else bins.between(asked.first, asked.until)
+        widths = SCOPED_WIDTHS if asked.scoped else WIDTHS
+        found = places(asked.first, asked.until, seams, widths)
+        parts: list[str] = []
+        if any(ranges for _, ranges in found.buckets):
+            condition = self._take(self._of_totals())
+            for width, ranges in found.buckets:
+                parts += self._buckets(width, ranges, condition)
+        ended = self._within(found.runs, _AXES[asked.axis])
+        if asked.first == -_FOR_EVER and asked.until == _FOR_EVER:
+            ended.append(("", f"{_AXES[asked.axis]} IS NULL"))
+        if ended or asked.active:
+            condition = self._take(
+                where("flow_runs", asked.windowless, self._dialect, first=self._next)
+            )
+            parts += [
+                self._runs(f"{spans}flow_runs", [window, _HAS_ENDED, condition])
+                for spans, window in ended
+            ]
+            if asked.active:
+                parts.append(self._active_runs(condition))
+        if not parts:
+            parts.append(self._runs("flow_runs", [FALSE]))
+        sums = [f"CAST(coalesce(sum({name}), 0) AS BIGINT)" for name in self._measures]
+        stated = "WHERE state_type IS NOT NULL" if "state_type" in self._by else ""
+        grouped = f"GROUP BY {', '.join(self._by)}" if self._by else ""
+        return (
+            f"SELECT {', '.join([*self._by, *sums])} FROM ({' UNION ALL '.join(parts)}) AS part "
+            f"{stated} {grouped}"
+        )
+
+    def _columns(self, at: str, columns: dict[str, str]) -> str:
+        columns = {"bin": self._bin(at), **columns}
+        return ", ".join(f"{columns[name]} AS {name}" for name in (*self._by, *self._measures))
+
+    def _bin(self, at: str) -> str:
+        return "0" if self._bins is None else f"({at} - {self._origin}) / {self._width}"
+
+    def _within(self, ranges: Sequence[Range], at: str) -> list[tuple[str, str]]:
+        """That `at` is in one of the ranges: parts of a query, each with what it joins first."""
+        if len(ranges) <= RANGES_WRITTEN_MAX:
+            bound = [(self._bind(first), self._bind(until)) for first, until in ranges]
+            return [("", f"{at} >= {first} AND {at} < {until}") for first, until in bound]
+        # Filled up with empty ones to a power of two: so there are few different statements.
+        size = 1 << (len(ranges) - 1).bit_length()
+        filled = [*ranges, *([(0, 0)] * (size - len(ranges)))]
+        # Postgres takes values without a context for text.
+        row = "(CAST({} AS BIGINT), CAST({} AS BIGINT))"
+        rows = ", ".join(
+            row.format(self._bind(first), self._bind(until)) for first, until in filled
+        )
+        # CROSS JOIN is SQLite's word for: in this order, one search in the index per range.
+        spans = f"(VALUES {rows}) AS span CROSS JOIN "
+        return [(spans, f"{at} >= span.column1 AND {at} < span.column2")]
+
+    def _buckets(self, width: int, ranges: Sequence[Range], condition: str) -> list[str]:
+        columns = {"state_type": _TYPE, "state_name": _NAME}
+        columns.update({name: f"totals.{name}" for name in self._measures})
+        shown = self._columns("totals.at", columns)
+        conditions = [f"totals.axis = {self._question.axis}", f"totals.width = {width}", condition]
+        if self._bins is not None:
+            last = f"(totals.at + {width - 1})"
+            conditions.append(f"{self._bin('totals.at')} = {self._bin(last)}")
+        return [
+            f"SELECT {shown} FROM {spans}flow_run_totals AS totals "
+            f"WHERE {_all([window, *conditions])}"
+            for spans, window in self._within(ranges, "totals.at")
+        ]
+
+    def _of_totals(self) -> Where:
+        """What is asked of the rows of totals, but for the window."""
+        asked, draft = self._question.own, Draft(self._dialect)
+        conditions = []
+        if asked.state is not None:
+            conditions.append(state_condition(asked.state, _TYPE, _NAME, draft))
+        for criterion, column in (
+            (asked.parent_task_run_id, "subflow"),
+            (asked.start_time, "started"),
+        ):
+            if criterion is not None and criterion.is_null_ is not None:
+                conditions.append(f"totals.{column} = {int(not criterion.is_null_)}")
+        if asked.deployment_id is not None:
+            conditions.append(condition(asked.deployment_id, "totals.scope", draft))
+        own = draft.where(all_of(conditions), self._next)
+        scope = self._scope(self._next + len(own.params))
+        return Where(_all([scope.sql, own.sql]), (*own.params, *scope.params))
+
+    def _scope(self, first: int) -> Where:
+        asked = self._question
+        if not asked.scoped:
+            return Where(f"totals.scope = '{EVERY_RUN}'")
+        if asked.flows is not None:
+            table, filters = "flows", Filters(flows=asked.flows)
+            matching = where("flows", filters, self._dialect, first)
+        elif asked.deployments is not None:
+            table, filters = "deployments", Filters(deployments=asked.deployments)
+            matching = where("deployments", filters, self._dialect, first)
+        else:
+            return Where(TRUE)
+        if matching.sql == FALSE:
+            return matching
+        return Where(
+            f"totals.scope IN (SELECT {table}.id FROM {table} WHERE {matching.sql})",
+            matching.params,
+        )
+
+    def _active_runs(self, condition: str) -> str:
+        """Runs that have not ended: found by their state first, whatever else is asked of them."""
+        at, asked = _AXES[self._question.axis], self._question
+        window = []
+        if asked.first > -_FOR_EVER:
+            window.append(f"{at} >= {self._bind(asked.first)}")
+        if asked.until < _FOR_EVER:
+            window.append(f"{at} < {self._bind(asked.until)}")
+        # The index on states has the expected time as well.
+        indexed = window if asked.axis == BY_EXPECTED else []
+        outer = self._runs("{found}", [*window, condition])
+        columns = sorted(set(_COLUMN.findall(outer))) or ["id"]
+        # Neither engine looks through a LIMIT: SQLite, which does not know how few they are, would
+        # else prefer the index on a flow's runs.
+        found = (
+            f"(SELECT {', '.join(columns)} FROM flow_runs "
+            f"WHERE {_all([_IS_ACTIVE, *indexed])} LIMIT {_FOR_EVER}) AS flow_runs"
+        )
+        return outer.replace("{found}", found)
+
+    def _runs(self, tables: str, conditions: Sequence[str]) -> str:
+        columns = {
+            "state_type": "flow_runs.state_type",
+            "state_name": "flow_runs.state_name",
+            "runs": "1",
+        }
+        if "run_time" in self._measures:
+            columns["run_time"] = run_time_of("flow_runs", self._now)
+        if "lateness" in self._measures:
+            columns["lateness"] = lateness_of("flow_runs", self._now)
+        shown = self._columns(_AXES[self._question.axis], columns)
+        return f"SELECT {shown} FROM {tables} WHERE {_all(conditions)}"
+
+
+_COLUMN = re.compile(r"flow_runs\.(\w+)")
+_TYPE = "NULLIF(totals.state_type, '')"
+_NAME = "CASE WHEN totals.state_type <> '' THEN totals.state_name END"
+
+
+def _all(conditions: Iterable[str]) -> str:
+    """Every condition holds. Unlike `all_of`, none is dropped: values are bound to each."""
+    return " AND ".join(condition or TRUE for condition in conditions) or TRUE
