@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler, asgi
 from litestar.plugins.core import MsgspecDIPlugin
 
 from api import csrf
-from api.databases import open_database
+from api.databases import open_database, open_notifier
 from api.http import Api, Gate
 from api.routes import areas
 from api.server import Server
@@ -29,7 +29,8 @@ def build(settings: Settings) -> Litestar:
     """The application on a migrated database."""
     read_only = settings.database_read_only
     database = open_database(settings, read_only=read_only)
-    server = Server(settings, database, CODEC, INLINE, DERIVED)
+    notifier = open_notifier(settings, database)
+    server = Server(settings, database, CODEC, notifier, INLINE, DERIVED)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:

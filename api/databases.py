@@ -1,9 +1,10 @@
-"""The database that the settings name: opened, or as a target for migrations."""
+"""The database and the Redis that the settings name: opened, or as a target for migrations."""
 
 from api.database_url import SqliteLocation, tls_context
-from api.settings import Settings, database_location
+from api.settings import Settings, database_location, redis_url
 from eventstore.database import Database
 from eventstore.migrate import Target
+from eventstore.notifier import DatabaseNotifier, Notifier
 
 
 def target_of(settings: Settings) -> Target:
@@ -45,3 +46,13 @@ def open_database(
             read_only=read_only,
         )
     )
+
+
+def open_notifier(settings: Settings, database: Database) -> Notifier:
+    """How this process and others on the same log tell each other what is new."""
+    url = redis_url(settings)
+    if url is None:
+        return DatabaseNotifier(database)
+    from eventstore.redis import RedisNotifier  # Most servers have none: it is 60 ms of imports.
+
+    return RedisNotifier(url, database)

@@ -7,7 +7,7 @@ from typing import Any
 from api.settings import Settings
 from eventstore.codec import Codec
 from eventstore.database import Database
-from eventstore.notifier import DatabaseNotifier
+from eventstore.notifier import Notifier
 from eventstore.store import EventStore
 from orchestration.emissions import Limits
 from projections.inline import InlineProjector
@@ -26,6 +26,7 @@ class Server:
         settings: Settings,
         database: Database,
         codec: Codec,
+        notifier: Notifier,
         inline: tuple[Projection, ...],
         derived: tuple[Projection, ...] = (),
     ) -> None:
@@ -35,7 +36,7 @@ class Server:
         self.store = EventStore(
             database,
             codec,
-            DatabaseNotifier(database),
+            notifier,
             projector.fold,
             committed=projector.committed,
             rolled_back=projector.rolled_back,

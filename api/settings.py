@@ -34,6 +34,7 @@ DATABASE_FILE_NAME = "pluperfect.db"
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _DRIVERS = ("postgresql+asyncpg", "postgresql", "postgres", "sqlite+aiosqlite", "sqlite")
 _PORT_MAX = 65_535
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 _SQLALCHEMY = "server.database.sqlalchemy"
 _CONNECT = f"{_SQLALCHEMY}.connect_args"
 
@@ -471,6 +472,83 @@ class Settings(Struct, frozen=True, kw_only=True):
         ),
     ] = 1024
 
+    events_messaging_broker: Annotated[
+        str,
+        Setting(
+            doc="Where an environment made for a Prefect server names a module of `prefect_redis`, "
+            "Redis is used; any other module means nothing here.",
+            at="server.events.messaging_broker",
+            legacy=("PREFECT_MESSAGING_BROKER",),
+        ),
+    ] = "prefect.server.utilities.messaging.memory"
+
+    redis_url: Annotated[
+        str | None,
+        Setting(
+            doc="Redis through which the workers of one or more servers tell each other what is "
+            "new: `redis://`, `rediss://` (TLS) or `unix://`. It makes them quicker; nothing "
+            "depends on it.",
+            at="pluperfect.redis_url",
+            legacy=("PREFECT_REDIS_MESSAGING_URL",),
+            secret="password",
+            when_none="the workers ask the database, unless a host of Redis is set",
+        ),
+    ] = None
+    redis_host: Annotated[
+        str | None,
+        Setting(
+            doc="Host of Redis, where it is not named by a URL.",
+            at="pluperfect.redis_host",
+            legacy=("PREFECT_REDIS_MESSAGING_HOST",),
+            when_none="`localhost`, if the broker is Redis",
+        ),
+    ] = None
+    redis_port: Annotated[
+        int,
+        Setting(
+            doc="Port of Redis.",
+            at="pluperfect.redis_port",
+            legacy=("PREFECT_REDIS_MESSAGING_PORT",),
+            least=1,
+            most=_PORT_MAX,
+        ),
+    ] = 6379
+    redis_db: Annotated[
+        int,
+        Setting(
+            doc="Number of the database in Redis.",
+            at="pluperfect.redis_db",
+            legacy=("PREFECT_REDIS_MESSAGING_DB",),
+            least=0,
+        ),
+    ] = 0
+    redis_username: Annotated[
+        str,
+        Setting(
+            doc="User that signs in to Redis, where there is a password.",
+            at="pluperfect.redis_username",
+            legacy=("PREFECT_REDIS_MESSAGING_USERNAME",),
+        ),
+    ] = "default"
+    redis_password: Annotated[
+        str | None,
+        Setting(
+            doc="Password of the user of Redis.",
+            at="pluperfect.redis_password",
+            legacy=("PREFECT_REDIS_MESSAGING_PASSWORD",),
+            secret="all",
+            when_none="nobody signs in",
+        ),
+    ] = None
+    redis_ssl: Annotated[
+        bool,
+        Setting(
+            doc="Speak TLS with Redis.",
+            at="pluperfect.redis_ssl",
+            legacy=("PREFECT_REDIS_MESSAGING_SSL",),
+        ),
+    ] = False
+
     logs_stream_out_enabled: Annotated[
         bool,
         Setting(
@@ -570,6 +648,7 @@ def load(environ: Mapping[str, str], profile: str | None = None) -> Configuratio
     settings = Settings(**values | {"api_base_path": f"/{base_path}" if base_path else ""})
     # A bad URL is an error of the start, not of the first query.
     database_location(settings, _where(given["database_url"]) if "database_url" in given else "")
+    redis_url(settings, _where(given["redis_url"]) if "redis_url" in given else "")
     warnings = (
         *(unknown(key) for key in strangers(environ)),
         *(f"{unknown(key)} It is set in profile {name!r}." for key in strangers(table)),
@@ -673,6 +752,32 @@ def database_location(settings: Settings, url_name: str = "") -> DatabaseLocatio
         application_name=location.application_name or settings.database_application_name,
         statement_cache_size=location.statement_cache_size if size is None else size,
     )
+
+
+def redis_url(settings: Settings, name: str = "") -> str | None:
+    """URL of Redis; None if there is none to be used.
+
+    Raises Misconfigured, calling the setting `name`: the variable that the URL was given in.
+    """
+    url = settings.redis_url
+    if url is None:
+        if settings.redis_host is None and not settings.events_messaging_broker.startswith(
+            "prefect_redis"
+        ):
+            return None
+        signs_in = ""
+        if settings.redis_password is not None:
+            user, password = settings.redis_username, settings.redis_password
+            signs_in = f"{quote(user, safe='')}:{quote(password, safe='')}@"
+        host = settings.redis_host or "localhost"
+        scheme = "rediss" if settings.redis_ssl else "redis"
+        return f"{scheme}://{signs_in}{host}:{settings.redis_port}/{settings.redis_db}"
+    if not url.startswith(_REDIS_SCHEMES):
+        raise Misconfigured(
+            f"{name or 'PLUPERFECT_REDIS_URL'} is {mask_url(url)!r}, which does not begin with "
+            f"{', '.join(_REDIS_SCHEMES)}."
+        )
+    return url
 
 
 def _text(path: Path | None) -> str | None:

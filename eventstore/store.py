@@ -11,9 +11,10 @@ from eventstore.committer import Committer, Hooks, Written
 from eventstore.database import Database, Transaction
 from eventstore.errors import DatabaseUnavailable, EventStoreError, LogCorrupted, LogReplaced
 from eventstore.events import Recorded
+from eventstore.held import Held
 from eventstore.line_head import LineHead
 from eventstore.log import Appended, Command, Head, Inline
-from eventstore.notifier import Notifier
+from eventstore.notifier import Batch, Notifier
 from eventstore.ring import Entry, Ring
 from eventstore.subscription import follow
 
@@ -49,6 +50,7 @@ class EventStore:
         self.ring = Ring(0)
         self.lines = LineHead(0)
         self.epoch = ""
+        self._held = Held()
         self._missing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -58,6 +60,7 @@ class EventStore:
         self.ring = Ring(head.position)
         self.lines = LineHead(head.lines)
         self.epoch = head.epoch
+        self._notifier.open(self.epoch)
         self.committer.start()
         if follow_others:
             self._tasks = [asyncio.create_task(self._follow_others(), name="log-follower")]
@@ -70,6 +73,7 @@ class EventStore:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._notifier.close()
 
     async def submit(self, command: Command, size: int = 0) -> Written:
         """See `Committer.submit`."""
@@ -93,9 +97,12 @@ class EventStore:
             self._committed(appended)
         finally:
             self.lines.advance(appended.after.lines)
+            if appended.after != appended.before:
+                after = appended.after
+                self._notifier.tell(Batch(self.epoch, after.position, after.lines, appended.rows))
             if appended.recorded:
                 facts = zip(appended.recorded, appended.rows, strict=True)
-                if not self.ring.publish([Entry(fact, row) for fact, row in facts]):
+                if not self._join([Entry(fact, row) for fact, row in facts], own=True):
                     self._missing.set()
             elif self.ring.head < appended.after.position:
                 self._missing.set()  # It wrote no event, but it has seen those of somebody else.
@@ -104,13 +111,11 @@ class EventStore:
         """Bring the ring up to the log's head whenever somebody else may have moved it."""
         while True:
             try:
-                await self._woken()
-                head = await log.head(self.database)
-                if head.epoch != self.epoch:
-                    raise LogReplaced(f"the log is now {head.epoch}, it was {self.epoch}")
-                self.lines.advance(head.lines)
-                while self.ring.head < head.position:
-                    await self._take_in(head.position)
+                batch = await self._woken()
+                look = batch is None or self._missing.is_set() or self._held.overdue
+                self._missing.clear()
+                if (batch is not None and not self._takes(batch)) or look:
+                    await self._catch_up()
             except DatabaseUnavailable as error:
                 logger.warning("cannot look for events of other processes: %s", error)
                 await asyncio.sleep(UNAVAILABLE_PAUSE_SECONDS)
@@ -124,20 +129,58 @@ class EventStore:
                 logger.exception("could not look for events of other processes")
                 await asyncio.sleep(UNAVAILABLE_PAUSE_SECONDS)
 
-    async def _woken(self) -> None:
-        """Another process may have committed, or a gap was seen before one of our own batches."""
-        waits = {
-            asyncio.ensure_future(self._notifier.changed()),
+    async def _woken(self) -> Batch | None:
+        """What another process told; None if the log's head has to be looked at."""
+        waits: set[asyncio.Future[Any]] = {
+            (hearing := asyncio.ensure_future(self._notifier.heard())),
             asyncio.ensure_future(self._missing.wait()),
         }
+        timeout = self._held.seconds_left()
         try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
-        self._missing.clear()
-        for wait in done:
-            wait.result()
+        return hearing.result() if hearing.done() and not hearing.cancelled() else None
+
+    def _takes(self, batch: Batch) -> bool:
+        """Take in what was told; False if the log has to be read instead."""
+        if batch.epoch != self.epoch:
+            return False
+        self.lines.advance(batch.lines)
+        if batch.until <= self.ring.head:
+            return True
+        if not batch.rows:
+            return False
+        return self._join([Entry(self.codec.recorded(row), row) for row in batch.rows], own=False)
+
+    def _join(self, entries: Sequence[Entry], *, own: bool) -> bool:
+        """Bring entries into the ring, or hold them until those before them have come.
+
+        False if they are not to be waited for: the log has to be read.
+        """
+        if entries[0].recorded.position > self.ring.head + 1:
+            return self._held.hold(entries, own, self._notifier.patience_seconds)
+        waiting = [(entries, own), *self._held.all()]
+        for some, ours in waiting:
+            if some[0].recorded.position > self.ring.head + 1:
+                break
+            new = [entry for entry in some if entry.recorded.position > self.ring.head]
+            if new:
+                if not ours:
+                    self._foreign(new)
+                self.ring.publish(new)
+        self._held.forget(self.ring.head)
+        return True
+
+    async def _catch_up(self) -> None:
+        head = await log.head(self.database)
+        if head.epoch != self.epoch:
+            raise LogReplaced(f"the log is now {head.epoch}, it was {self.epoch}")
+        self.lines.advance(head.lines)
+        while self.ring.head < head.position:
+            await self._take_in(head.position)
+        self._held.forget(self.ring.head)
 
     async def _take_in(self, until: int) -> None:
         known = self.ring.head

@@ -19,6 +19,7 @@ from msgspec import Struct
 from api.server import Server
 from api.settings import Settings
 from eventstore.ids import new_id
+from eventstore.notifier import DatabaseNotifier
 from orchestration.flow_runs import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState, StateType
@@ -97,7 +98,8 @@ async def store_in_pluperfect(
     """Carry out the commands that make the runs, on a migrated database without a server."""
     from api.databases import open_database  # Here: only this way of storing needs drivers.
 
-    server = Server(settings, open_database(settings), CODEC, INLINE, DERIVED)
+    database = open_database(settings)
+    server = Server(settings, database, CODEC, DatabaseNotifier(database), INLINE, DERIVED)
     origin = Origin("benchmark")
     await server.open()
     try:

@@ -13,6 +13,7 @@ from eventstore.errors import DatabaseUnavailable, LogCorrupted, LogReplaced, Un
 from eventstore.events import ANY_VERSION, Event, NewEvents
 from eventstore.log import Command, Decision
 from eventstore.migrate import Target
+from eventstore.notifier import Batch, DatabaseNotifier
 from eventstore.ring import Entry
 from eventstore.store import EventStore
 from eventstore.subscription import follow
@@ -174,13 +175,13 @@ async def test_the_follower_outlives_a_database_that_does_not_answer(
     monkeypatch.setattr(store_module, "UNAVAILABLE_PAUSE_SECONDS", 0.01)
     failures = iter([DatabaseUnavailable("away"), RuntimeError("a bug")])
 
-    class Fickle:
-        async def changed(self) -> None:
+    class Fickle(DatabaseNotifier):
+        async def heard(self) -> Batch | None:
             for failure in failures:
                 raise failure
-            await database.changed()
+            return await super().heard()
 
-    store = store_on(database, notifier=Fickle())
+    store = store_on(database, notifier=Fickle(database))
     await store.open()
     other = store_on(database)
     await other.open(follow_others=False)

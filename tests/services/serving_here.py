@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from api.server import Server
 from api.settings import Settings
 from eventstore.migrate import Target
+from eventstore.notifier import DatabaseNotifier
 from projections.catalogue import CODEC, DERIVED, INLINE
 from tests.conftest import open_database
 
@@ -13,7 +14,9 @@ from tests.conftest import open_database
 @asynccontextmanager
 async def serving(target: Target, settings: Settings | None = None) -> AsyncIterator[Server]:
     """A server of this database, opened; several of them are like several processes."""
-    server = Server(settings or Settings(), open_database(target), CODEC, INLINE, DERIVED)
+    database = open_database(target)
+    notifier = DatabaseNotifier(database)
+    server = Server(settings or Settings(), database, CODEC, notifier, INLINE, DERIVED)
     await server.open()
     try:
         yield server
