@@ -39,22 +39,25 @@ def _rows(lines: Sequence[LogCreate], created: int) -> list[Row]:
     # Written for the many: a few runs speak most of the lines, so ids are looked at once each.
     run_ids: dict[str | None, str | None] = {None: None}
     rows: list[Row] = []
-    for place, line in enumerate(lines):
+    for line in lines:
         timestamp = line.timestamp
         if timestamp.tzinfo is None:
             timestamp = timestamp.replace(tzinfo=UTC)
+        moment = to_microseconds(timestamp)
+        if not _OLDEST <= moment <= _NEWEST:
+            raise Invalid("Input should be a valid datetime", (len(rows), "timestamp"))
         name, message = line.name, line.message
         if "\x00" in message or "\x00" in name:
             name, message = name.replace("\x00", ""), message.replace("\x00", "")
         flow_run_id, task_run_id = line.flow_run_id, line.task_run_id
         if flow_run_id not in run_ids:
-            run_ids[flow_run_id] = _id(flow_run_id, (place, "flow_run_id"))
+            run_ids[flow_run_id] = _id(flow_run_id, (len(rows), "flow_run_id"))
         if task_run_id not in run_ids:
-            run_ids[task_run_id] = _id(task_run_id, (place, "task_run_id"))
+            run_ids[task_run_id] = _id(task_run_id, (len(rows), "task_run_id"))
         rows.append(
             (
                 created,
-                to_microseconds(timestamp),
+                moment,
                 line.level,
                 name,
                 message,
@@ -63,6 +66,11 @@ def _rows(lines: Sequence[LogCreate], created: int) -> list[Row]:
             )
         )
     return rows
+
+
+# With an offset, a time can be one that no calendar in UTC has; it could be kept, but not shown.
+_OLDEST = to_microseconds(datetime.min.replace(tzinfo=UTC))
+_NEWEST = to_microseconds(datetime.max.replace(tzinfo=UTC))
 
 
 def _id(given: str | None, field: tuple[int, str]) -> str | None:

@@ -88,6 +88,8 @@ async def test_of_a_batch_with_a_wrong_line_nothing_is_kept(server_url: str) -> 
             line("x", "no-uuid"),
             line("x", level=2**31),
             line("x", timestamp="yesterday"),
+            line("x", timestamp="0001-01-01T00:00:00+02:00"),
+            line("x", timestamp="9999-12-31T23:59:59-02:00"),
             {"name": "n"},
         ):
             body = [line("good", run), wrong]
