@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -33,7 +34,7 @@ READERS_MAX = 4
 """Reader connections (and threads) per process."""
 STATEMENT_CACHE_SIZE = 512
 """Prepared statements kept per connection."""
-ROWS_PER_STATEMENT = (64, 16, 4, 1)
+ROWS_PER_STATEMENT = (256, 64, 16, 4, 1)
 """Rows bound to one INSERT: few sizes, so that prepared statements are reused."""
 BUSY_TIMEOUT_SECONDS = 10.0
 """How long a connection waits for a foreign program that holds the database lock."""
@@ -133,8 +134,7 @@ class _SqliteTransaction:
                 if size == 1:
                     self._connection.execute(sql, rows[done])
                 else:
-                    params = [value for row in rows[done : done + size] for value in row]
-                    self._connection.execute(sql, params)
+                    self._connection.execute(sql, list(chain(*rows[done : done + size])))
                 done += size
 
     async def delete(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> None:
