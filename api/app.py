@@ -118,5 +118,8 @@ def _litestar_refused(_: Request[Any, Any, Any], error: HTTPException) -> Respon
     """What Litestar itself says no to: paths that do not exist."""
     body = {"detail": "Not Found" if error.status_code == 404 else error.detail}
     return Response(
-        msgspec.json.encode(body), status_code=error.status_code, media_type="application/json"
+        msgspec.json.encode(body),
+        status_code=error.status_code,
+        media_type="application/json",
+        headers=error.headers,
     )

@@ -14,6 +14,9 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 GOING_AWAY = 1001
 """Close code of a websocket whose server shuts down; clients connect again."""
 GOING_AWAY_REASON = "the server is shutting down"
+LEAVING = "pluperfect.leaving"
+"""Key in the scope of a request: an `asyncio.Event` that is set when the server begins to end, so
+that answers without an end of their own end then."""
 SAY_GOODBYE_SECONDS = 0.5
 """How long clients may take to be told, and handlers to notice, before they are cancelled."""
 
@@ -25,7 +28,7 @@ class Connections:
         self._app = app
         self._requests: set[asyncio.Task[Any]] = set()
         self._websockets: dict[asyncio.Task[Any], _Websocket] = {}
-        self._leaving = False
+        self._leaving = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one websocket."""
@@ -33,12 +36,13 @@ class Connections:
         assert task is not None
         if scope["type"] != ScopeType.WEBSOCKET:
             self._requests.add(task)
+            scope[LEAVING] = self._leaving  # type: ignore[literal-required]
             try:
                 await self._app(scope, receive, send)
             finally:
                 self._requests.discard(task)
             return
-        if self._leaving:
+        if self._leaving.is_set():
             await send({"type": "websocket.close", "code": GOING_AWAY, "reason": GOING_AWAY_REASON})
             return
         websocket = self._websockets[task] = _Websocket(receive, send)
@@ -47,9 +51,12 @@ class Connections:
         finally:
             del self._websockets[task]
 
-    async def close_websockets(self) -> None:
-        """Tell every websocket's client and handler that this is the end; accept no new one."""
-        self._leaving = True
+    async def leave(self) -> None:
+        """Tell endless answers and every websocket, both sides of it, that this is the end.
+
+        No new websocket is accepted.
+        """
+        self._leaving.set()
         open_now = dict(self._websockets)
         if not open_now:
             return

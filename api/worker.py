@@ -142,9 +142,9 @@ class _ListeningServer(EmbeddedServer):
 async def _drain(
     granian: EmbeddedServer, serving: asyncio.Task[Any], connections: Connections
 ) -> None:
-    """Say goodbye to websockets, accept nothing new, and let requests in progress end."""
+    """Say goodbye to who follows, accept nothing new, and let requests in progress end."""
     began = asyncio.get_running_loop().time()
-    await connections.close_websockets()
+    await connections.leave()
     granian.stop()  # type: ignore[no-untyped-call]
     left = DRAIN_SECONDS - (asyncio.get_running_loop().time() - began)
     done, _ = await asyncio.wait({serving}, timeout=left)

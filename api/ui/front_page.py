@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from html import escape
+from typing import Any
 
 from api.server import Server
 from eventstore.codec import to_microseconds
@@ -60,20 +61,39 @@ async def page(server: Server) -> str:
     return _PAGE.format(content=await _content(server))
 
 
-async def changes(server: Server) -> AsyncIterator[bytes]:
-    """The page's content as server-sent events: now, and whenever runs have changed."""
-    position = server.store.ring.head
-    yield _sent(position, await _content(server))
-    while True:
-        try:
-            async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                await server.store.ring.wait(position)
-        except TimeoutError:
-            yield b": still here\n\n"
-            continue
-        await asyncio.sleep(PUSH_PAUSE_SECONDS)
+async def changes(server: Server, leaving: asyncio.Event) -> AsyncIterator[bytes]:
+    """The page's content as server-sent events: now, and whenever runs have changed.
+
+    Ends when the server does, which sets `leaving`.
+    """
+    end = asyncio.ensure_future(leaving.wait())
+    try:
         position = server.store.ring.head
         yield _sent(position, await _content(server))
+        while True:
+            news = await _news(server, position, end)
+            if leaving.is_set():
+                return
+            if not news:
+                yield b": still here\n\n"
+                continue
+            await asyncio.wait({end}, timeout=PUSH_PAUSE_SECONDS)
+            position = server.store.ring.head
+            yield _sent(position, await _content(server))
+    finally:
+        end.cancel()
+
+
+async def _news(server: Server, position: int, end: asyncio.Future[Any]) -> bool:
+    """Wait for an event after `position`, but not for ever; whether there is one."""
+    news = asyncio.ensure_future(server.store.ring.wait(position))
+    try:
+        await asyncio.wait(
+            {news, end}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        return news.done() and news.result() is None
+    finally:
+        news.cancel()
 
 
 def _sent(position: int, content: str) -> bytes:

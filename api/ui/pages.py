@@ -4,17 +4,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from litestar import MediaType, Response, get
+from litestar import MediaType, Request, Response, get
 from litestar.connection import ASGIConnection
-from litestar.exceptions import NotAuthorizedException
+from litestar.exceptions import NotAuthorizedException, NotFoundException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.response import Stream
 
 from api import openapi
+from api.connections import LEAVING
 from api.http import basic, same
 from api.routes import areas
 from api.server import Server
-from api.ui import api_page, front_page
+from api.ui import api_page, front_page, not_found_page
 from api.version import product_version
 
 ASSETS = Path(__file__).parent / "assets"
@@ -33,7 +34,10 @@ _SECURITY = {
 
 
 def pages(server: Server) -> list[HTTPRouteHandler]:
-    """The handlers of every page. Where the API asks for a password, so do the pages."""
+    """The handlers of every page.
+
+    Where the API asks for a password, so do the pages that show what is recorded.
+    """
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         expected = server.settings.api_auth_string
@@ -46,9 +50,9 @@ def pages(server: Server) -> list[HTTPRouteHandler]:
         return _html(await front_page.page(server))
 
     @get("/live", guards=[guard])
-    async def live() -> Stream:
+    async def live(request: Request[Any, Any, Any]) -> Stream:
         return Stream(
-            front_page.changes(server),
+            front_page.changes(server, request.scope[LEAVING]),  # type: ignore[literal-required]
             media_type="text/event-stream",
             headers={"cache-control": "no-store"},
         )
@@ -65,11 +69,20 @@ def pages(server: Server) -> list[HTTPRouteHandler]:
             return Response(b"Not Found", status_code=404, media_type="text/plain")
         return Response(path.read_bytes(), media_type=kind, headers=_SECURITY)
 
-    return [front, live, docs, asset]
+    @get("/{path:path}", media_type=MediaType.HTML, sync_to_thread=False)
+    def no_page(request: Request[Any, Any, Any], path: str) -> Response[str]:
+        # Links that Prefect's client prints lead to pages that are not there yet.
+        if MediaType.HTML not in request.headers.get("accept", ""):
+            raise NotFoundException
+        return _html(not_found_page.page(path), status_code=404)
+
+    here = [front, live, docs, asset]
+    # Without a base path everything else is the API's.
+    return [*here, no_page] if server.settings.api_base_path else here
 
 
-def _html(text: str) -> Response[str]:
-    return Response(text, media_type=MediaType.HTML, headers=_SECURITY)
+def _html(text: str, status_code: int = 200) -> Response[str]:
+    return Response(text, media_type=MediaType.HTML, headers=_SECURITY, status_code=status_code)
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from api import pid_file
+from api import pid_file, worker
 from eventstore.migrate import Target
 from tests import serving
 from tests.conftest import StartServer
@@ -302,6 +302,26 @@ def test_websockets_are_told_that_the_server_goes_away(
         "the server is shutting down",
     )
     assert server.process.wait(5) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_an_open_front_page_does_not_hold_the_end_up(
+    start_server: StartServer, workers: int
+) -> None:
+    server = start_server(workers=workers)
+    live = server.url.removesuffix("api") + "live"
+    with httpx.stream("GET", live, timeout=10.0) as following:
+        lines = following.iter_lines()
+        assert next(lines).startswith("id: ")
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGINT)
+        for _ in lines:
+            pass  # It ends in order, not in the middle of a chunk.
+        assert server.process.wait(10) == 0
+        took = time.monotonic() - began
+
+    assert took < worker.DRAIN_SECONDS / 2
+    assert "Traceback" not in server.output()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

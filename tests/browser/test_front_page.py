@@ -17,9 +17,10 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def _run(url: str, state: str) -> str:
+def _run(url: str, state: str, state_name: str | None = None) -> str:
     flow = httpx.post(f"{url}/flows/", json={"name": "nightly load"}).json()
-    body = {"flow_id": flow["id"], "name": "a <b>run</b>", "state": {"type": state}}
+    proposed = {"type": state, "name": state_name}
+    body = {"flow_id": flow["id"], "name": "a <b>run</b>", "state": proposed}
     run = httpx.post(f"{url}/flow_runs/", json=body).json()
     return str(run["name"])
 
@@ -44,6 +45,52 @@ def test_runs_appear_on_the_page_while_it_is_open(
     expect(row).to_contain_text("nightly load")
     assert errors == []
     context.close()
+
+
+def test_a_long_name_of_a_state_pushes_nothing_off_a_small_screen(
+    server_url: str, browser: Browser
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    _run(server_url, "SCHEDULED", "AwaitingConcurrencySlotOfTheNightlyWarehouse")
+    page.goto(server_url.removesuffix("api"))
+
+    for heading in ("State", "Run", "Flow", "Duration"):
+        box = page.get_by_role("columnheader", name=heading, exact=True).bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    main = page.locator("main")
+    assert main.evaluate("main => main.scrollWidth <= main.clientWidth")
+    expect(page.get_by_text("AwaitingConcurrencySlotOfTheNightlyWarehouse")).to_be_visible()
+    page.close()
+
+
+def test_a_link_to_a_page_that_is_not_there_yet_leads_to_one_that_is(
+    server_url: str, browser: Browser
+) -> None:
+    page = browser.new_page()
+    answer = page.goto(server_url.removesuffix("api") + "runs/flow-run/0199")
+    assert answer is not None
+    assert answer.status == 404
+    expect(page.get_by_text("There is no page here")).to_be_visible()
+    page.get_by_role("link", name="front page").click()
+    expect(page.get_by_text("No runs yet")).to_be_visible()
+    page.close()
+
+
+def test_a_browser_can_sign_in_where_the_api_asks_for_a_password(
+    start_server: StartServer, browser: Browser
+) -> None:
+    server = start_server(settings={"PLUPERFECT_API_AUTH_STRING": "me:sesame"})
+    root = server.url.removesuffix("api")
+    context = browser.new_context(http_credentials={"username": "me", "password": "sesame"})
+    page = context.new_page()
+    page.goto(root)
+    expect(page.get_by_role("status")).to_have_text("live")
+    context.close()
+    refused = httpx.get(root)
+    assert refused.status_code == 401
+    assert refused.headers["www-authenticate"].startswith("Basic ")
 
 
 def test_the_page_says_when_the_server_is_gone(start_server: StartServer, browser: Browser) -> None:
