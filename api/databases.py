@@ -12,7 +12,11 @@ def target_of(settings: Settings) -> Target:
     location = database_location(settings)
     timeout = settings.database_migration_timeout_seconds
     if isinstance(location, SqliteLocation):
-        return Target(path=location.path, timeout_seconds=timeout)
+        return Target(
+            path=location.path,
+            timeout_seconds=timeout,
+            lock_timeout_seconds=settings.database_timeout_seconds,
+        )
     return Target(
         url=location.libpq_dsn, schema=settings.database_schema_name, timeout_seconds=timeout
     )
@@ -30,7 +34,13 @@ def open_database(
     if isinstance(location, SqliteLocation):
         from eventstore.sqlite import SqliteDatabase
 
-        return SqliteDatabase(location.path, timeout, read_only=read_only)
+        return SqliteDatabase(
+            location.path,
+            timeout,
+            # Also work that may take long waits for its turn no longer than others do.
+            lock_timeout_seconds=settings.database_timeout_seconds,
+            read_only=read_only,
+        )
     from eventstore.postgres import PostgresDatabase, PostgresOptions
 
     return PostgresDatabase(

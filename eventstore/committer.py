@@ -15,6 +15,7 @@ from msgspec import Struct
 from eventstore.codec import Codec
 from eventstore.database import CommitUnknown, Database, Transaction
 from eventstore.errors import (
+    DatabaseBusy,
     DatabaseUnavailable,
     EventStoreError,
     LogCorrupted,
@@ -236,7 +237,7 @@ class Committer:
                     self._hooks.rolled_back()
                 if not isinstance(error, DatabaseUnavailable) and unknown is None:
                     raise
-                pause = next(pauses, None)
+                pause = None if isinstance(error, DatabaseBusy) else next(pauses, None)
                 if pause is None or (self._closing and unknown is None):
                     if unknown is None:
                         raise

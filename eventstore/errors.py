@@ -36,6 +36,10 @@ class DatabaseUnavailable(EventStoreError):
     """
 
 
+class DatabaseBusy(DatabaseUnavailable):
+    """Somebody else held the write lock for as long as a writer may wait: it waited enough."""
+
+
 class LogCorrupted(EventStoreError):
     """A position, a version or a hash in the log is not what it has to be."""
 

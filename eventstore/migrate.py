@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from msgspec import Struct
 
 from eventstore.errors import DatabaseUnavailable, EventStoreError
+from eventstore.sqlite_locks import busy_timeout, open_lock
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 LOG_MIGRATIONS = ("0001.event-log",)
@@ -52,7 +53,9 @@ class Target(Struct, frozen=True, kw_only=True):
     url: str = ""
     schema: str = "pluperfect"
     timeout_seconds: float | None = None
-    """Limit for one migration statement; None: none."""
+    """Limit for one migration statement on Postgres; None: none."""
+    lock_timeout_seconds: float = 10.0
+    """How long to wait for a program that has locked the SQLite file."""
 
     @property
     def engine(self) -> str:
@@ -84,9 +87,11 @@ _FOREIGN = (
 
 
 def _applied_sqlite(path: Path) -> list[str]:
-    if not path.exists() or path.stat().st_size == 0:
-        return []
+    if path.is_dir():
+        raise DatabaseUnavailable(f"{path} is a folder, not a database")
     try:
+        if not path.exists() or path.stat().st_size == 0:
+            return []
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
             names = {
@@ -101,7 +106,8 @@ def _applied_sqlite(path: Path) -> list[str]:
         finally:
             connection.close()
     except (sqlite3.Error, OSError) as error:
-        raise DatabaseUnavailable(f"cannot read the SQLite database {path}: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DatabaseUnavailable(f"cannot read the SQLite database {path}: {reason}") from None
     return sorted(row[0] for row in rows)
 
 
@@ -148,7 +154,8 @@ def revision(target: Target, name: str) -> str:
     """The id of the migration called `name`: its id or its number. Raises UnknownRevision."""
     known = available(target)
     for id_ in known:
-        if name in (id_, id_.partition(".")[0]):
+        number = id_.partition(".")[0]
+        if name == id_ or (name.isdecimal() and int(name) == int(number)):
             return id_
     raise UnknownRevision(f"there is no migration {name!r}; there are: {', '.join(known)}")
 
@@ -221,7 +228,7 @@ def _locked(target: Target) -> Iterator[None]:
     if target.path is not None:
         try:
             target.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(f"{target.path}.migrations.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            lock = open_lock(target.path, "migrations.lock")
         except OSError as error:
             raise DatabaseUnavailable(f"cannot create {target.path}: {error.strerror}") from None
         try:
@@ -268,16 +275,49 @@ def _yoyo(target: Target) -> Iterator[tuple[Any, Any]]:
             more += "&options=" + quote(f"-c statement_timeout={milliseconds}")
         query = f"{parts.query}&{more}" if parts.query else more
         url = urlunsplit(("postgresql+psycopg", parts.netloc, parts.path, query, ""))
-    backend = yoyo.get_backend(url)
+    with _spoken(target):
+        backend = yoyo.get_backend(url)
+        try:
+            yield _ready(backend, target), _found(target)
+        finally:
+            backend.connection.close()
+
+
+def _ready(backend: Any, target: Target) -> Any:
+    if target.path is not None:
+        milliseconds = round(busy_timeout(target.lock_timeout_seconds) * 1000)
+        backend.connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+    # We hold a better lock; whatever row is there was left by a dead process.
+    backend.break_lock()
+    backend.ensure_internal_schema_updated()
+    if target.path is not None:
+        # Stays in the file. Done here, under the lock: it takes the whole database for itself.
+        backend.connection.execute("PRAGMA journal_mode = WAL")
+    return backend
+
+
+def _found(target: Target) -> Any:
+    import yoyo
+
+    found = yoyo.read_migrations(str(MIGRATIONS / target.engine), str(MIGRATIONS))
+    # Yoyo keeps the order in which the file system lists them.
+    return type(found)(sorted(found, key=lambda migration: migration.id))
+
+
+@contextmanager
+def _spoken(target: Target) -> Iterator[None]:
+    """What the database says no with, as an error of ours."""
+    if target.path is not None:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            from eventstore.sqlite import unavailable  # Only here: costs start-up time.
+
+            raise unavailable(error) from error
+        return
+    import psycopg
+
     try:
-        # We hold a better lock; whatever row is there was left by a dead process.
-        backend.break_lock()
-        backend.ensure_internal_schema_updated()
-        if target.path is not None:
-            # Stays in the file. Done here, under the lock: it takes the whole database for itself.
-            backend.connection.execute("PRAGMA journal_mode = WAL")
-        found = yoyo.read_migrations(str(MIGRATIONS / target.engine), str(MIGRATIONS))
-        # Yoyo keeps the order in which the file system lists them.
-        yield backend, type(found)(sorted(found, key=lambda migration: migration.id))
-    finally:
-        backend.connection.close()
+        yield
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailable(f"Postgres: {str(error).strip()}") from error

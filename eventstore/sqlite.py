@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
 from itertools import chain
@@ -26,7 +26,9 @@ from typing import Any, Literal, TypeVar, cast
 import aiosqlite
 
 from eventstore.database import CommitUnknown, Reader, Row, Table, Transaction, Value
-from eventstore.errors import DatabaseUnavailable, ReadOnly
+from eventstore.errors import DatabaseBusy, DatabaseUnavailable, ReadOnly
+from eventstore.sqlite_locks import busy_timeout, open_lock
+from eventstore.writer_thread import WriterThread
 
 T = TypeVar("T")
 
@@ -36,8 +38,6 @@ STATEMENT_CACHE_SIZE = 512
 """Prepared statements kept per connection."""
 ROWS_PER_STATEMENT = (256, 64, 16, 4, 1)
 """Rows bound to one INSERT: few sizes, so that prepared statements are reused."""
-BUSY_TIMEOUT_SECONDS = 10.0
-"""How long a connection waits for a foreign program that holds the database lock."""
 NEARBY_BUSY_TIMEOUT_SECONDS = 0.1
 """The same on the event loop's own thread, where only recovery after a crash makes it wait."""
 JOURNAL_SIZE_LIMIT_BYTES = 64 * 1024 * 1024
@@ -106,16 +106,24 @@ def _insert_sql(table: Table, rows: int, replace: bool) -> str:
 class _SqliteTransaction:
     """See `eventstore.database.Transaction`. Lives on one thread and never suspends."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, abandoned: threading.Event) -> None:
         self._connection = connection
+        self._abandoned = abandoned
+
+    def _stop_if_abandoned(self) -> None:
+        # Asked where long work passes again and again: whoever ends it is not kept waiting.
+        if self._abandoned.is_set():
+            raise DatabaseUnavailable("nobody waits for this transaction any longer")
 
     async def fetch(self, sql: str, *params: Value) -> list[Row]:
+        self._stop_if_abandoned()
         return self._connection.execute(_native(sql), params).fetchall()
 
     async def fetch_keys(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
         return _fetch_keys(self._connection, table, keys)
 
     async def execute(self, sql: str, *params: Value) -> None:
+        self._stop_if_abandoned()
         self._connection.execute(_native(sql), params)
 
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
@@ -206,16 +214,26 @@ class SqliteDatabase:
         path: Path,
         timeout_seconds: float,
         *,
+        lock_timeout_seconds: float | None = None,
         read_only: bool = False,
         durable: bool = True,
     ) -> None:
-        """`durable=False` is for files that nobody misses after a power cut."""
+        """`timeout_seconds` limits a query. A transaction waits for other processes as long, or
+        `lock_timeout_seconds`; how long it then works has no limit.
+
+        `durable=False` is for files that nobody misses after a power cut.
+        """
         self.path = path
         self._durable = durable
         self.dialect = SqliteDialect()
         self._read_only = read_only
         self._timeout_seconds = timeout_seconds
-        self._writer_thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+        self._lock_timeout_seconds = (
+            timeout_seconds if lock_timeout_seconds is None else lock_timeout_seconds
+        )
+        self._writer_thread = WriterThread("sqlite-writer")
+        self._given_up: Future[Any] | None = None
+        """The last transaction whose caller waited for its turn no longer."""
         self._writer: sqlite3.Connection | None = None
         self._lock_file = -1
         self._closed = False
@@ -237,7 +255,7 @@ class SqliteDatabase:
                 uri,
                 uri=True,
                 isolation_level=None,
-                timeout=BUSY_TIMEOUT_SECONDS,
+                timeout=busy_timeout(self._lock_timeout_seconds),
                 check_same_thread=check_same_thread,
                 cached_statements=STATEMENT_CACHE_SIZE,
             )
@@ -261,7 +279,7 @@ class SqliteDatabase:
                 f"a query took longer than {self._timeout_seconds:g} s"
             ) from None
         except sqlite3.DatabaseError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     async def _query(
         self, connection: aiosqlite.Connection, sql: str, params: Sequence[Value]
@@ -308,7 +326,7 @@ class SqliteDatabase:
         try:
             return _fetch_keys(self._nearby, table, keys)
         except sqlite3.DatabaseError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         if self._read_only:
@@ -318,39 +336,51 @@ class SqliteDatabase:
         # Taken by whoever is first: the writer thread when its turn has come, or the caller who
         # waits no longer. Once begun, only the end of a transaction tells what became of it.
         begun = threading.Lock()
+        abandoned = threading.Event()
         given_up = False
-        loop = asyncio.get_running_loop()
-        transaction = loop.run_in_executor(self._writer_thread, self._transact, work, begun)
+        running = self._writer_thread.submit(self._transact, work, begun, abandoned)
+        transaction = asyncio.wrap_future(running)
 
         def give_up() -> None:
             nonlocal given_up
             given_up = begun.acquire(blocking=False) and transaction.cancel()
 
-        timer = loop.call_later(self._timeout_seconds, give_up)
+        timer = asyncio.get_running_loop().call_later(self._lock_timeout_seconds, give_up)
         try:
             return await transaction
         except asyncio.CancelledError:
+            abandoned.set()
             if not given_up:
                 raise
-            raise DatabaseUnavailable(
-                f"another process has held {self.path} for {self._timeout_seconds:g} s"
-            ) from None
+            self._given_up = running
+            raise DatabaseBusy(self._held()) from None
         finally:
             timer.cancel()
             begun.acquire(blocking=False)
 
-    def _transact(self, work: Callable[[Transaction], Awaitable[T]], begun: threading.Lock) -> T:
+    def _held(self) -> str:
+        return f"another process has held {self.path} for {self._lock_timeout_seconds:g} s"
+
+    def _transact(
+        self,
+        work: Callable[[Transaction], Awaitable[T]],
+        begun: threading.Lock,
+        abandoned: threading.Event,
+    ) -> T:
         with self._turn() as connection:
-            if not begun.acquire(blocking=False):
-                raise DatabaseUnavailable("nobody waits for this transaction any longer")
             try:
+                # Waits for programs that know nothing of the lock file.
                 connection.execute("BEGIN IMMEDIATE")
-                result = _run_to_end(work(_SqliteTransaction(connection)))
+                if not begun.acquire(blocking=False):
+                    raise DatabaseUnavailable("nobody waits for this transaction any longer")
+                result = _run_to_end(work(_SqliteTransaction(connection, abandoned)))
             except BaseException as error:
                 self._roll_back(connection)
-                if isinstance(error, sqlite3.DatabaseError):
-                    raise _unavailable(error) from error
-                raise
+                if not isinstance(error, sqlite3.DatabaseError):
+                    raise
+                if _primary_code(error) == sqlite3.SQLITE_BUSY:
+                    raise DatabaseBusy(self._held()) from error
+                raise unavailable(error) from error
             try:
                 connection.execute("COMMIT")
             except sqlite3.Error as error:
@@ -374,7 +404,7 @@ class SqliteDatabase:
         """Hold the lock file: processes write in the order in which they asked."""
         try:
             if self._lock_file < 0:
-                self._lock_file = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+                self._lock_file = open_lock(self.path, "lock")
             fcntl.flock(self._lock_file, fcntl.LOCK_EX)
         except OSError as error:
             raise DatabaseUnavailable(f"cannot lock {self.path}.lock: {error.strerror}") from error
@@ -427,10 +457,10 @@ class SqliteDatabase:
         if self._closed:
             return
         self._closed = True
-        loop = asyncio.get_running_loop()
-        closing = loop.run_in_executor(self._writer_thread, self._close_writer)
+        closing = asyncio.wrap_future(self._writer_thread.submit(self._close_writer))
         # The thread may wait for a process that never gives up the lock file.
-        await asyncio.wait({closing}, timeout=self._timeout_seconds)
+        hangs = self._given_up is not None and not self._given_up.done()
+        await asyncio.wait({closing}, timeout=0 if hangs else self._timeout_seconds)
         self._writer_thread.shutdown(wait=False)
         await asyncio.gather(*self._opening, return_exceptions=True)
         while self._readers_open:
@@ -459,8 +489,13 @@ def _run_to_end(work: Awaitable[T]) -> T:
     raise RuntimeError("a transaction awaited something other than its own statements")
 
 
-def _unavailable(error: sqlite3.DatabaseError) -> Exception:
-    """Locked, full, unreadable: the command may be sent again. A wrong statement is a bug."""
-    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _AWAY:
+def unavailable(error: sqlite3.DatabaseError) -> Exception:
+    """The error to raise instead. Locked, full, unreadable: the command may be sent again; a wrong
+    statement is a bug."""
+    if _primary_code(error) in _AWAY:
         return DatabaseUnavailable(f"SQLite: {error}")
     return error
+
+
+def _primary_code(error: sqlite3.DatabaseError) -> int:
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF

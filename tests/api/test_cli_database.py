@@ -1,7 +1,12 @@
 """`pluperfect server database`: what it does to schema and read models, and what it refuses."""
 
+import fcntl
 import json
 import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -106,6 +111,73 @@ def test_reset_goes_on_while_a_server_runs(server: RunningServer) -> None:
     assert httpx.get(f"{server.url}/flows/name/a").status_code == 200
 
 
+@pytest.fixture
+def sqlite_file(tmp_path: Path) -> Target:
+    target = Target(path=tmp_path / "locked.db")
+    migrate.upgrade(target)
+    return target
+
+
+@contextmanager
+def _locked(target: Target, by: str) -> Iterator[None]:
+    """Another program holds a lock of the database: the lock file, or SQLite's own."""
+    assert target.path is not None
+    if by == "lock file":
+        with Path(f"{target.path}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        return
+    with closing(sqlite3.connect(target.path, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@pytest.mark.parametrize("by", ["lock file", "SQLite"])
+@pytest.mark.parametrize(
+    "command", [("server", "database", "reset", "-y"), ("projections", "rebuild", "--all")]
+)
+def test_long_work_waits_for_its_turn_no_longer_than_the_settings_say(
+    sqlite_file: Target, tmp_path: Path, by: str, command: tuple[str, ...]
+) -> None:
+    with _locked(sqlite_file, by):
+        began = time.monotonic()
+        done = serving.run_cli(
+            sqlite_file, tmp_path, *command, settings={"PREFECT_API_DATABASE_TIMEOUT": "0.5"}
+        )
+        took = time.monotonic() - began
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr == f"Error: another process has held {sqlite_file.path} for 0.5 s\n"
+    assert took < 5
+
+
+def test_who_may_write_the_database_may_take_its_locks(sqlite_file: Target, tmp_path: Path) -> None:
+    assert sqlite_file.path is not None
+    sqlite_file.path.chmod(0o660)
+    lock, migrations = (f"{sqlite_file.path}.{of}" for of in ("lock", "migrations.lock"))
+    Path(lock).touch(0o600)
+
+    _cli(sqlite_file, tmp_path, "reset", "-y")
+
+    assert [stat.S_IMODE(Path(file).stat().st_mode) for file in (lock, migrations)] == [0o660] * 2
+
+
+def test_a_schema_is_not_changed_while_another_program_holds_the_file(
+    sqlite_file: Target, tmp_path: Path
+) -> None:
+    with _locked(sqlite_file, "SQLite"):
+        done = serving.run_cli(
+            sqlite_file,
+            tmp_path,
+            *("server", "database", "downgrade", "-y"),
+            settings={"PLUPERFECT_DATABASE_TIMEOUT": "0.5"},
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == "Error: SQLite: database is locked\n"
+    assert migrate.applied(sqlite_file) == migrate.available(sqlite_file)
+
+
 @pytest.mark.parametrize("command", [("reset", "--erase-log"), ("downgrade", "-r", "-1")])
 def test_what_a_running_server_would_not_survive_is_refused(
     server: RunningServer, command: tuple[str, ...]
@@ -158,6 +230,20 @@ def test_downgrade_goes_back_by_number_of_steps_or_by_name(target: Target, tmp_p
 
     _cli(target, tmp_path, "downgrade", "-y", "-r", "0001")
     assert migrate.applied(target) == known[:1]
+
+
+@pytest.mark.parametrize("number", ["2", "02", "0002"])
+def test_a_number_names_a_migration_with_or_without_its_zeros(tmp_path: Path, number: str) -> None:
+    target = Target(path=tmp_path / "new.db")
+    known = migrate.available(target)
+
+    _cli(target, tmp_path, "upgrade", "-y", "-r", number)
+    assert migrate.applied(target) == known[:2]
+    _cli(target, tmp_path, "upgrade", "-y")
+    _cli(target, tmp_path, "downgrade", "-y", "-r", number)
+    assert migrate.applied(target) == known[:2]
+    _cli(target, tmp_path, "stamp", "-y", number)
+    assert migrate.applied(target) == known[:2]
 
 
 @pytest.mark.parametrize("revision", ["base", "-99"])

@@ -3,15 +3,17 @@
 import asyncio
 import fcntl
 import os
+import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psycopg
 import pytest
 
 from eventstore import committer, log, sqlite
-from eventstore.database import Database
+from eventstore.database import Database, Transaction
 from eventstore.errors import DatabaseUnavailable
 from eventstore.migrate import Target
 from tests.conformance.toys import adding, store_on
@@ -91,6 +93,65 @@ async def test_a_command_given_up_while_another_process_writes_is_not_recorded(
     written = await store.submit(adding("n:1", 0, 2))
     assert written.recorded[0].position == 1
     await store.close()
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_a_program_that_knows_nothing_of_the_lock_file_is_not_waited_for_any_longer(
+    target: Target,
+) -> None:
+    assert target.path is not None
+    patient = open_database(target, timeout_seconds=60.0, lock_timeout_seconds=0.3)
+    store = store_on(patient)
+    await store.open()
+    with closing(sqlite3.connect(target.path, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
+        begun = time.monotonic()
+        with pytest.raises(DatabaseUnavailable, match=r"for 0\.3 s"):
+            await store.submit(adding("n:1", 0, 1))
+        assert time.monotonic() - begun < 1.5, "once is enough"
+        assert (await log.head(patient)).position == 0, "reads go on"
+    written = await store.submit(adding("n:1", 0, 2))
+    assert written.recorded[0].position == 1
+    await store.close()
+    await patient.close()
+
+
+async def test_long_work_is_not_limited_by_the_patience_for_its_turn(target: Target) -> None:
+    database = open_database(target, timeout_seconds=10.0, **_impatient(target))
+
+    async def work(tx: Transaction) -> int:
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            await tx.fetch("SELECT 1")
+        return 1
+
+    assert await database.transact(work) == 1
+    await database.close()
+
+
+def _impatient(target: Target) -> dict[str, float]:
+    return {} if target.path is None else {"lock_timeout_seconds": 0.1}
+
+
+async def test_work_that_is_cancelled_ends_and_leaves_nothing(database: Database) -> None:
+    began = threading.Event()
+
+    async def work(tx: Transaction) -> None:
+        await tx.execute("UPDATE log_head SET lines = 7")
+        began.set()
+        while True:
+            await tx.fetch("SELECT 1")
+
+    working = asyncio.create_task(database.transact(work))
+    await asyncio.to_thread(began.wait, 5)
+    working.cancel()
+    await asyncio.wait({working}, timeout=5)
+    assert working.cancelled()
+
+    async def count(tx: Transaction) -> int:
+        return int((await tx.fetch("SELECT lines FROM log_head"))[0][0])
+
+    assert await database.transact(count) == 0
 
 
 async def test_a_write_waits_for_another_process_that_ends_in_time(

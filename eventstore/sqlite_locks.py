@@ -1,0 +1,34 @@
+"""How processes keep out of each other's way on SQLite: lock files, and patience with its own lock.
+
+A module of its own because migrations need it, and shall not have to load the rest for it.
+"""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+BUSY_TIMEOUT_SECONDS_MAX = 24 * 60 * 60.0
+"""SQLite counts the milliseconds that it waits for a lock in 32 bits."""
+NEW_DATABASE_MODE = 0o644
+"""What SQLite gives a new file, before the umask."""
+
+
+def busy_timeout(seconds: float) -> float:
+    """How long SQLite is told to wait for a program that has locked the file, in seconds."""
+    return min(seconds, BUSY_TIMEOUT_SECONDS_MAX)
+
+
+def open_lock(database: Path, suffix: str) -> int:
+    """Descriptor of the file `DATABASE.SUFFIX`, made if it is not there. Raises OSError.
+
+    It has the permissions of the database: who shares that, by a group for example, has to be able
+    to take turns in it.
+    """
+    mode = stat.S_IMODE(database.stat().st_mode) if database.exists() else NEW_DATABASE_MODE
+    lock = os.open(f"{database}.{suffix}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    if database.exists() and stat.S_IMODE(os.fstat(lock).st_mode) != mode:
+        # The umask, or an older file. Only its owner may; whoever else got this far needs nothing.
+        with suppress(PermissionError):
+            os.fchmod(lock, mode)
+    return lock
