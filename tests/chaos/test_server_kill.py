@@ -86,7 +86,8 @@ async def _survive(target: Target, home: Path, kills: int) -> None:
         try:
             await _everything_is_there(client, told)
         finally:
-            await asyncio.to_thread(server.stop)
+            code = await asyncio.to_thread(server.stop)
+    assert code == 0, f"exit code {code}:\n{server.output()}"
     assert len(told.states) > kills, "the load was too light to mean anything"
     database = open_database(target)
     try:

@@ -75,5 +75,6 @@ def lived(
                 assert reported == said["task_runs"].keys()
                 yield Lived(server, client, api, said)
         finally:
-            server.stop()
+            code = server.stop()
+        assert code == 0, f"exit code {code}:\n{server.output()}"
         serving.verify_digests(target)
