@@ -82,6 +82,8 @@ class RedisNotifier:
         self._look = False
         self._connected = False
         self._warned = False
+        self._closing = False
+        """Asked beside cancellation, since the client turns a cancellation into its own errors."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def _client(self, timeout_seconds: float) -> Any:
@@ -148,6 +150,7 @@ class RedisNotifier:
             asking.result()
 
     async def close(self) -> None:
+        self._closing = True
         with suppress(*_AWAY):
             async with asyncio.timeout(CLOSE_SECONDS):
                 if self._connected and self._outbox:
@@ -162,12 +165,12 @@ class RedisNotifier:
 
     async def _listen(self) -> None:
         failures = 0
-        while True:
+        while not self._closing:
             try:
                 last = await self._newest()
                 self._is_there()
                 failures = 0
-                while True:
+                while not self._closing:
                     last = await self._hear_some(last)
             except _AWAY as error:
                 self._is_away(error)
@@ -206,7 +209,7 @@ class RedisNotifier:
         self._inbox.append(batch)
 
     async def _speak(self) -> None:
-        while True:
+        while not self._closing:
             await self._to_tell.wait()
             try:
                 await self._tell_some()
