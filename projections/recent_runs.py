@@ -1,8 +1,12 @@
 """The newest flow runs and how many there are in each state, for the front page."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
-from eventstore.database import Reader
+from eventstore.database import Database, Reader
+from projections import queries
+from projections.filters import NO_FILTERS
 
 RECENT_MAX = 50
 """Runs on the page."""
@@ -28,14 +32,12 @@ FROM flow_runs JOIN flows ON flows.id = flow_runs.flow_id
 ORDER BY expected_start_time DESC LIMIT $1
 """
 
-COUNTS = "SELECT state_type, count(*) FROM flow_runs WHERE state_type IS NOT NULL GROUP BY 1"
-
 
 async def recent(reader: Reader) -> list[RecentRun]:
     """The flow runs that started, or were expected to start, last; newest first."""
     return [RecentRun(*row) for row in await reader.fetch(RECENT, RECENT_MAX)]
 
 
-async def counts(reader: Reader) -> dict[str, int]:
+async def counts(database: Database) -> Mapping[str, int]:
     """Number of flow runs by state type."""
-    return {row[0]: row[1] for row in await reader.fetch(COUNTS)}
+    return await queries.counts_by_state(database, "flow_runs", NO_FILTERS, database.dialect)

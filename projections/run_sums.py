@@ -325,8 +325,8 @@ class _Statement:
         parts: list[str] = []
         if any(ranges for _, ranges in found.buckets):
             condition = self._take(self._of_totals())
-            for width, ranges in found.buckets:
-                parts += self._buckets(width, ranges, condition)
+            for (width, ranges), wider in zip(found.buckets, (0, *widths), strict=False):
+                parts += self._buckets(width, ranges, wider, condition)
         ended = self._within(found.runs, _AXES[asked.axis])
         if asked.first == -_FOR_EVER and asked.until == _FOR_EVER:
             ended.append(("", f"{_AXES[asked.axis]} IS NULL"))
@@ -362,19 +362,43 @@ class _Statement:
         if len(ranges) <= RANGES_WRITTEN_MAX:
             bound = [(self._bind(first), self._bind(until)) for first, until in ranges]
             return [("", f"{at} >= {first} AND {at} < {until}") for first, until in bound]
-        # Filled up with empty ones to a power of two: so there are few different statements.
-        size = 1 << (len(ranges) - 1).bit_length()
-        filled = [*ranges, *([(0, 0)] * (size - len(ranges)))]
-        # Postgres takes values without a context for text.
-        row = "(CAST({} AS BIGINT), CAST({} AS BIGINT))"
-        rows = ", ".join(
-            row.format(self._bind(first), self._bind(until)) for first, until in filled
-        )
-        # CROSS JOIN is SQLite's word for: in this order, one search in the index per range.
-        spans = f"(VALUES {rows}) AS span CROSS JOIN "
+        spans = self._values(ranges, (0, 0))
         return [(spans, f"{at} >= span.column1 AND {at} < span.column2")]
 
-    def _buckets(self, width: int, ranges: Sequence[Range], condition: str) -> list[str]:
+    def _beginnings(self, ranges: Sequence[Range], width: int, wider: int) -> tuple[str, str]:
+        """That a bucket is in one of the ranges, each of which is part of a wider bucket.
+
+        Every beginning is named: Postgres, for which a range may be anything, would otherwise read
+        all buckets of this width (127 ms instead of 9). SQLite does as it is told, and one search
+        for each range is a third faster there.
+        """
+        parents = {
+            parent
+            for first, until in ranges
+            for parent in range(first // wider * wider, until, wider)
+        }
+        spans = self._values([(parent,) for parent in sorted(parents)], (_FOR_EVER,))
+        steps = ", ".join(f"({step})" for step in range(0, wider, width))
+        first, until = self._bind(ranges[0][0]), self._bind(ranges[-1][1])
+        return (
+            f"{spans}(VALUES {steps}) AS step CROSS JOIN ",
+            "totals.at = span.column1 + step.column1 AND span.column1 + step.column1 >= "
+            f"{first} AND span.column1 + step.column1 < {until}",
+        )
+
+    def _values(self, rows: Sequence[tuple[int, ...]], nothing: tuple[int, ...]) -> str:
+        """A table of these rows to join with, filled up with `nothing` to a power of two of them:
+        so there are few different statements."""
+        filled = [*rows, *([nothing] * ((1 << (len(rows) - 1).bit_length()) - len(rows)))]
+        # Postgres takes values without a context for text.
+        bound = [[f"CAST({self._bind(value)} AS BIGINT)" for value in row] for row in filled]
+        texts = ", ".join(f"({', '.join(row)})" for row in bound)
+        # CROSS JOIN is SQLite's word for: in this order, one search in the index per row.
+        return f"(VALUES {texts}) AS span CROSS JOIN "
+
+    def _buckets(
+        self, width: int, ranges: Sequence[Range], wider: int, condition: str
+    ) -> list[str]:
         columns = {"state_type": _TYPE, "state_name": _NAME}
         columns.update({name: f"totals.{name}" for name in self._measures})
         shown = self._columns("totals.at", columns)
@@ -382,10 +406,14 @@ class _Statement:
         if self._bins is not None:
             last = f"(totals.at + {width - 1})"
             conditions.append(f"{self._bin('totals.at')} = {self._bin(last)}")
+        if len(ranges) > RANGES_WRITTEN_MAX and self._dialect.name == "postgres":
+            within = [self._beginnings(ranges, width, wider)]
+        else:
+            within = self._within(ranges, "totals.at")
         return [
             f"SELECT {shown} FROM {spans}flow_run_totals AS totals "
             f"WHERE {_all([window, *conditions])}"
-            for spans, window in self._within(ranges, "totals.at")
+            for spans, window in within
         ]
 
     def _of_totals(self) -> Where:
