@@ -8,17 +8,28 @@ Nothing is pushed: a reader takes the next page when it is done with the last, s
 back to reading the database and holds up nobody, and nothing is ever dropped.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from msgspec import Struct
+
 from eventstore.codec import Codec
-from eventstore.database import Database
+from eventstore.database import Database, Reader, Row, Table
 from eventstore.errors import LogCorrupted
-from eventstore.log import read_rows
+from eventstore.log import head, read_rows
 from eventstore.ring import Entry, Ring
+from eventstore.selection import Matches
+from eventstore.token import Gone, InvalidToken, Token
 
 PAGE_MAX = 500
 """Events handed to a reader at a time."""
+BOOKMARK_EVENTS = 1_000
+BOOKMARK_SECONDS = 5.0
+"""A reader for whom nothing matched is told where it is after this many events or this long."""
+HEARTBEAT_SECONDS = 15.0
+"""A reader for whom nothing happened at all hears something this often, so that both sides and
+the proxies between them know that the other is there."""
 
 
 async def follow(
@@ -54,3 +65,123 @@ async def read_until(
         recorded = [codec.recorded(row) for row in rows]
         after = recorded[-1].position
         yield recorded
+
+
+class Scanned(Struct, frozen=True):
+    """A stretch of the log that was looked at, up to and including `position`."""
+
+    position: int
+    rows: Sequence[Row]
+    """Rows of `eventstore.codec.EVENTS` in it that match. Without any it is a bookmark, or, where
+    the position is that of the last stretch, a heartbeat."""
+
+
+async def scan(
+    database: Database, ring: Ring, matches: Matches, after: int
+) -> AsyncIterator[Scanned]:
+    """Every matching event after position `after`, in order, for ever, with bookmarks between.
+
+    Nothing is decoded, so a type from a newer release is handed on like any other. Raises what
+    `follow` raises, but UnknownEvent only where the ring has ended for it.
+    """
+    clock = asyncio.get_running_loop().time
+    told, told_at = after, clock()
+    while True:
+        rows = await _rows(database, ring, after)
+        if rows:
+            after = rows[-1][0]
+            found = [row for row in rows if matches(row)]
+            due = after - told >= BOOKMARK_EVENTS or clock() - told_at >= BOOKMARK_SECONDS
+            if not found and not due:
+                await asyncio.sleep(0)  # Others have a turn, also while all is in the ring.
+                continue
+        else:
+            found = []
+            pause = BOOKMARK_SECONDS if after > told else HEARTBEAT_SECONDS
+            try:
+                async with asyncio.timeout_at(told_at + pause):
+                    await ring.wait(after)
+                continue
+            except TimeoutError:
+                pass
+        yield Scanned(after, found)
+        told, told_at = after, clock()
+
+
+async def take(
+    database: Database, ring: Ring, matches: Matches, after: int, limit: int, wait_seconds: float
+) -> Scanned:
+    """Up to `limit` matching events after `after`; without any, what was looked at meanwhile.
+
+    Waits for the first one, but no longer than `wait_seconds`. Raises what `scan` raises.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + wait_seconds
+    while True:
+        rows = await _rows(database, ring, after)
+        if rows:
+            after = rows[-1][0]
+            found = [row for row in rows if matches(row)]
+            if len(found) > limit:
+                return Scanned(found[limit - 1][0], found[:limit])
+            if found or clock() >= deadline:
+                return Scanned(after, found)
+            await asyncio.sleep(0)
+            continue
+        try:
+            async with asyncio.timeout_at(deadline):
+                await ring.wait(after)
+        except TimeoutError:
+            return Scanned(after, ())
+
+
+async def _rows(database: Database, ring: Ring, after: int) -> Sequence[Row]:
+    """The next rows after a position; none if the ring knows of none."""
+    entries = ring.after(after, PAGE_MAX)
+    if entries is not None:
+        return [entry.row for entry in entries]
+    rows = await read_rows(database, database.dialect, after, limit=PAGE_MAX)
+    if not rows:
+        raise LogCorrupted(f"the events after position {after} are gone")
+    return rows
+
+
+_TIMES = Table("events", {"recorded_at": "bigint", "position": "bigint"}, key=("position",))
+"""The log seen as a list of times."""
+FIRST = "SELECT MIN(position) FROM events"
+
+
+async def position_at(reader: Reader, recorded_at: int) -> int:
+    """The position after which come the events recorded at `recorded_at` (microseconds) or later.
+
+    Times strictly increase with position: some twenty looks by primary key find it among millions.
+    """
+    low, high = 0, (await head(reader)).position
+    while low < high:
+        middle = (low + high + 1) // 2
+        rows = await reader.fetch_keys(_TIMES, [(middle,)])
+        if not rows or rows[0][0] < recorded_at:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+async def resume(reader: Reader, token: Token, fingerprint: bytes) -> int:
+    """The position to go on from.
+
+    Raises InvalidToken for a token of another selection, and Gone if this log is not the one it was
+    given for, or does not have what comes next.
+    """
+    if token.fingerprint != fingerprint:
+        raise InvalidToken("the token belongs to a subscription with another filter")
+    now = await head(reader)
+    if token.epoch != now.epoch:
+        raise Gone("replaced", "the log was erased or restored since; begin anew")
+    if token.position > now.position:
+        raise Gone("ahead", f"the log ends at {now.position}, before {token.position}; begin anew")
+    rows = await reader.fetch(FIRST)
+    first = rows[0][0] or 1
+    if token.position + 1 < first:
+        raise Gone("too-old", f"the log begins at {first}; what came before is gone; begin anew")
+    return token.position
