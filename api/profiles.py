@@ -43,7 +43,11 @@ def read_profiles(home: Path) -> Profiles:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Profiles(path, DEFAULT_PROFILE, {DEFAULT_PROFILE: {}})
-    except (OSError, UnicodeDecodeError) as error:
+    except NotADirectoryError:
+        raise Misconfigured(f"The home {home} is not a folder.") from None
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
         raise Misconfigured(f"{path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise Misconfigured(f"{path} is not valid TOML: {error}") from None
@@ -102,7 +106,7 @@ def rewrite(path: Path, change: Callable[["TOMLDocument"], None]) -> None:
         change(document)
         _replace(path, tomlkit.dumps(document))
     except OSError as error:
-        raise Misconfigured(f"{path} cannot be written: {error}") from None
+        raise Misconfigured(f"{path} cannot be written: {error.strerror}.") from None
 
 
 def _replace(path: Path, text: str) -> None:

@@ -285,7 +285,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     database_timeout_seconds: Annotated[
         float,
         Setting(
-            doc="Longest that one statement may take.",
+            doc="Longest that one statement may take, and that a writer waits for its turn.",
             at="server.database.timeout",
             name="PLUPERFECT_DATABASE_TIMEOUT",
             legacy=("PREFECT_API_DATABASE_TIMEOUT",),
@@ -642,19 +642,31 @@ def load(environ: Mapping[str, str], profile: str | None = None) -> Configuratio
             values[item.declared.field] = parse(item.declared, item.text)
         except ValueError as error:
             problems.append(f"{_where(item)} is {_shown(item)!r} but {error}.")
-    if problems:
-        raise Misconfigured(*problems)
     base_path = values.get("api_base_path", "/api").strip("/")
     settings = Settings(**values | {"api_base_path": f"/{base_path}" if base_path else ""})
-    # A bad URL is an error of the start, not of the first query.
-    database_location(settings, _where(given["database_url"]) if "database_url" in given else "")
-    redis_url(settings, _where(given["redis_url"]) if "redis_url" in given else "")
-    warnings = (
-        *(unknown(key) for key in strangers(environ)),
-        *(f"{unknown(key)} It is set in profile {name!r}." for key in strangers(table)),
-        *_unused(settings),
-    )
+    problems.extend(_url_problems(settings, given, given.keys() - values.keys()))
+    if problems:
+        raise Misconfigured(*problems)
+    warnings = (*strangers_named(environ), *strangers_named(table, name), *_unused(settings))
     return Configuration(settings, name, tuple(given.values()), warnings)
+
+
+def _url_problems(
+    settings: Settings, given: Mapping[str, Given], wrong: Iterable[str]
+) -> list[str]:
+    """A bad URL is an error of the start, not of the first query.
+
+    Fields that are `wrong` are at their default, so what is made of them says nothing.
+    """
+    problems: list[str] = []
+    for check, field in ((database_location, "database_url"), (redis_url, "redis_url")):
+        if any(name.partition("_")[0] == field.partition("_")[0] for name in wrong):
+            continue
+        try:
+            check(settings, _where(given[field]) if field in given else "")
+        except Misconfigured as error:
+            problems.extend(error.problems)
+    return problems
 
 
 def home_of(environ: Mapping[str, str]) -> Path:
@@ -703,6 +715,12 @@ def strangers(names: Iterable[str]) -> list[str]:
         for name in names
         if name.startswith("PLUPERFECT_") and name not in BY_NAME and name != PROFILE
     ]
+
+
+def strangers_named(names: Iterable[str], profile: str | None = None) -> list[str]:
+    """A sentence for each of those, in the environment or in a profile."""
+    where = "" if profile is None else f" It is set in profile {profile!r}."
+    return [unknown(name) + where for name in strangers(names)]
 
 
 def unknown(name: str) -> str:

@@ -173,7 +173,8 @@ class Committer:
         try:
             appended = await self._attempt([waiting.command for waiting in batch])
         except _NOBODY_CAN_WRITE as error:
-            logger.error("%d commands could not be written: %s", len(batch), error)
+            if not isinstance(error, ReadOnly):  # A picture of the past is there to say no.
+                logger.error("%d commands could not be written: %s", len(batch), error)
             _refuse(batch, error)
             if self._closing:
                 _refuse(self._queue, error)

@@ -327,7 +327,11 @@ async def read_rows(
     sql = f"SELECT {columns(dialect)} FROM events WHERE {where} ORDER BY position LIMIT $2"
     rows = await reader.fetch(sql, after, limit, *(() if until is None else (until,)))
     if rows and rows[-1][0] != after + len(rows):
-        raise LogCorrupted(f"events are missing between positions {after} and {rows[-1][0]}")
+        missing = next(place for place, row in enumerate(rows, after + 1) if row[0] != place)
+        raise LogCorrupted(
+            f"the event at position {missing} is missing; "
+            "`pluperfect log verify` names everything that is"
+        )
     return rows
 
 

@@ -1,19 +1,21 @@
-"""The log as a file, and back: JSON lines compressed with zstd.
+"""The log as a file, and back, with the run log lines beside it: JSON lines compressed with zstd.
 
-The first line says what the file is and where the log ended; each other line is one event with all
-columns of its row. `data` is the recorded JSON itself, byte for byte, so that the hashes hold.
-An import is one transaction: a file that turns out damaged at its end leaves nothing behind.
+The first line says what the file is, where the log ended and how much follows. Then comes one line
+for each event, with all columns of its row; `data` is the recorded JSON itself, byte for byte, so
+that the hashes hold. Then one for each run log line, which has no hash: a checksum of the whole
+file vouches for those. An import is one transaction: a file that turns out damaged at its end
+leaves nothing behind.
 
 Files are read and written where the caller runs; these functions are for the command line.
 """
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, TypeVar, cast
 
 import msgspec
 import zstandard
@@ -22,18 +24,40 @@ from msgspec import Meta, Struct
 from eventstore import log
 from eventstore.chain import GENESIS, chained
 from eventstore.codec import EVENTS
-from eventstore.database import Database, Dialect, Row, Transaction
+from eventstore.database import Database, Dialect, Reader, Row, Table, Transaction
 from eventstore.errors import EventStoreError, LogCorrupted
 
+T = TypeVar("T")
+
 FORMAT = "pluperfect-log"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, FORMAT_VERSION)
+"""Version 1 had no run log lines."""
 PAGE = 1_000
-"""Events read or written at a time."""
+"""Events, or log lines, read or written at a time."""
 LINE_BYTES_MAX = 256 * 1024 * 1024
 """A longer line is taken for damage."""
 COMPRESSION_LEVEL = 3
 
 Number = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_Text = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
+
+Progress = Callable[[int, int], None]
+"""Told how many events and lines are done, and how many there are."""
+
+
+def no_progress(done: int, of: int) -> None:
+    """For callers that do not watch."""
+
+
+class LineTable(Struct, frozen=True):
+    """The table of the lines that share the log's commits: see `eventstore.log.Lines`."""
+
+    table: Table
+    """Texts and integers; its key is the number of the line."""
+    optional: frozenset[str] = frozenset()
+    """Columns that may be null."""
 
 
 class DamagedFile(EventStoreError):
@@ -54,9 +78,13 @@ class Header(Struct, frozen=True, kw_only=True):
     events: Number
     hash: str
     """Of the last event, in hex."""
+    lines: Number = 0
+    """Log lines in the file."""
+    last_line: Number = 0
+    """The highest number that a line ever had; deleted lines leave gaps."""
 
 
-class _Line(Struct, frozen=True):
+class _Event(Struct, frozen=True):
     """One event: the columns of `EVENTS`, in their order."""
 
     position: Number
@@ -75,32 +103,75 @@ class _Line(Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _header_decoder = msgspec.json.Decoder(Header)
-_line_decoder = msgspec.json.Decoder(_Line)
+_event_decoder = msgspec.json.Decoder(_Event)
 
 
 async def export_log(
-    database: Database, path: Path, progress: Callable[[int], None] = lambda position: None
+    database: Database, path: Path, lines: LineTable, progress: Progress = no_progress
 ) -> Header:
-    """Write the log, as far as it goes now, to `path`, which appears when it is complete.
+    """Write the log, as it is now, to `path`, which appears when it is complete.
 
     Raises LogCorrupted if events are missing, DatabaseUnavailable, OSError.
     """
-    head = await log.head(database)
-    header = Header(epoch=head.epoch, events=head.position, hash=head.hash.hex())
     with _written(path) as write:
-        write(_encoder.encode(header) + b"\n")
-        position = 0
-        while position < head.position:
-            rows = await log.read_rows(database, database.dialect, position, head.position, PAGE)
-            if not rows:
-                raise LogCorrupted(f"the events after position {position} are gone")
-            write(b"".join(map(_line, rows)))
-            position = rows[-1][0]
-            progress(position)
+        async with database.snapshot() as snapshot:
+            head = await log.head(snapshot)
+            ((count,),) = await snapshot.fetch(f"SELECT count(*) FROM {lines.table.name}")
+            header = Header(
+                epoch=head.epoch,
+                events=head.position,
+                hash=head.hash.hex(),
+                lines=count,
+                last_line=head.lines,
+            )
+            write(_encoder.encode(header) + b"\n")
+            await _export_events(snapshot, database.dialect, header, write, progress)
+            await _export_lines(snapshot, lines.table, header, write, progress)
     return header
 
 
-def _line(row: Row) -> bytes:
+async def _export_events(
+    snapshot: Reader,
+    dialect: Dialect,
+    header: Header,
+    write: Callable[[bytes], Any],
+    progress: Progress,
+) -> None:
+    position = 0
+    while position < header.events:
+        rows = await log.read_rows(snapshot, dialect, position, header.events, PAGE)
+        if not rows:
+            raise LogCorrupted(f"the events after position {position} are gone")
+        write(b"".join(map(_event_line, rows)))
+        position = rows[-1][0]
+        progress(position, header.events + header.lines)
+
+
+async def _export_lines(
+    snapshot: Reader,
+    table: Table,
+    header: Header,
+    write: Callable[[bytes], Any],
+    progress: Progress,
+) -> None:
+    (key,) = table.key
+    sql = (
+        f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {key} > $1 "
+        f"ORDER BY {key} LIMIT $2"
+    )
+    done, after = 0, 0
+    while rows := await snapshot.fetch(sql, after, PAGE):
+        write(
+            b"".join(
+                _encoder.encode(dict(zip(table.columns, row, strict=True))) + b"\n" for row in rows
+            )
+        )
+        done += len(rows)
+        after = rows[-1][0]
+        progress(header.events + done, header.events + header.lines)
+
+
+def _event_line(row: Row) -> bytes:
     columns = dict(zip(EVENTS.columns, row, strict=True))
     columns["data"] = msgspec.Raw(columns["data"].encode())
     columns["hash"] = bytes(columns["hash"]).hex()
@@ -112,9 +183,8 @@ def _written(path: Path) -> Iterator[Callable[[bytes], Any]]:
     part = path.with_name(f"{path.name}.part")
     try:
         with part.open("wb") as file:
-            with zstandard.ZstdCompressor(COMPRESSION_LEVEL).stream_writer(
-                file, closefd=False
-            ) as compressed:
+            compressor = zstandard.ZstdCompressor(COMPRESSION_LEVEL, write_checksum=True)
+            with compressor.stream_writer(file, closefd=False) as compressed:
                 yield compressed.write
             file.flush()
             os.fsync(file.fileno())
@@ -124,20 +194,20 @@ def _written(path: Path) -> Iterator[Callable[[bytes], Any]]:
 
 
 async def import_log(
-    database: Database, path: Path, progress: Callable[[int], None] = lambda position: None
+    database: Database, path: Path, lines: LineTable, progress: Progress = no_progress
 ) -> Header:
-    """Fill an empty log from `path`, positions, times and hashes as they were.
+    """Fill an empty log from `path`: positions, times, hashes and numbers of lines as they were.
 
     Read models are not touched: rebuild them. On Postgres the whole import has to fit into the
     timeout that `database` was opened with. Raises DamagedFile or LogNotEmpty, OSError,
     DatabaseUnavailable; nothing was imported then.
     """
     with path.open("rb") as file:
-        lines = _lines(file)
+        texts = _texts(file)
 
         async def work(tx: Transaction) -> Header:
             try:
-                return await _import(tx, database.dialect, lines, progress)
+                return await _import(tx, database.dialect, texts, lines, progress)
             except DamagedFile as error:
                 raise DamagedFile(f"{path} cannot be imported: {error}") from error
 
@@ -145,16 +215,31 @@ async def import_log(
 
 
 async def _import(
-    tx: Transaction, dialect: Dialect, lines: Iterator[bytes], progress: Callable[[int], None]
+    tx: Transaction,
+    dialect: Dialect,
+    texts: Iterator[bytes],
+    lines: LineTable,
+    progress: Progress,
 ) -> Header:
     head, _ = await log.lock(tx, dialect)
-    if head.position:
+    if head.position or head.lines:
         raise LogNotEmpty(
-            f"the log holds {head.position} events; a log can only be imported into an empty one"
+            f"the log holds {head.position} events and has numbered {head.lines} run log lines; "
+            "a log can only be imported into an empty one"
         )
-    header = _header(next(lines, b""))
+    header = _header(next(texts, b""))
+    time, chain = await _import_events(tx, header, texts, progress)
+    await _import_lines(tx, header, texts, lines, progress)
+    await tx.execute(log.ADVANCE_HEAD, header.events, time, chain, header.last_line)
+    return header
+
+
+async def _import_events(
+    tx: Transaction, header: Header, texts: Iterator[bytes], progress: Progress
+) -> tuple[int, bytes]:
+    """Time and hash of the last event."""
     position, time, chain = 0, 0, GENESIS
-    while page := list(islice(lines, PAGE)):
+    while page := list(islice(texts, min(PAGE, header.events - position))):
         events = [_event(number, line) for number, line in enumerate(page, position + 2)]
         names = {event.stream: 0 for event in events}
         held = await tx.fetch_keys(log.STREAMS, [(name,) for name in names])
@@ -172,11 +257,41 @@ async def _import(
             rows.append((*row, chain))
         await tx.insert(EVENTS, rows)
         await tx.upsert(log.STREAMS, list(versions.items()))
-        progress(position)
-    if (position, chain.hex()) != (header.events, header.hash):
+        progress(position, header.events + header.lines)
+    if position != header.events:
         raise DamagedFile(f"it ends after {position} of {header.events} events")
-    await tx.execute(log.ADVANCE_HEAD, position, time, chain, head.lines)
-    return header
+    if chain.hex() != header.hash:
+        raise DamagedFile("its last event is not the one that its first line names")
+    return time, chain
+
+
+async def _import_lines(
+    tx: Transaction, header: Header, texts: Iterator[bytes], lines: LineTable, progress: Progress
+) -> None:
+    decode = _line_decoder(lines).decode
+    done, last = 0, 0
+    while page := list(islice(texts, PAGE)):
+        rows: list[Row] = []
+        for number, text in enumerate(page, 2 + header.events + done):
+            row = msgspec.structs.astuple(_decoded(decode, number, text, "a run log line"))
+            if not last < row[0] <= header.last_line:
+                raise DamagedFile(f"line {number} does not follow from the lines before it")
+            last = row[0]
+            rows.append(row)
+        await tx.insert(lines.table, rows)
+        done += len(rows)
+        progress(header.events + done, header.events + header.lines)
+    if done != header.lines:
+        raise DamagedFile(f"it holds {done} of {header.lines} run log lines")
+
+
+def _line_decoder(lines: LineTable) -> msgspec.json.Decoder[Struct]:
+    kinds: dict[str, Any] = {"text": _Text, "bigint": _Integer}
+    fields: Sequence[tuple[str, Any]] = [
+        (name, kinds[kind] | None if name in lines.optional else kinds[kind])
+        for name, kind in lines.table.columns.items()
+    ]
+    return msgspec.json.Decoder(msgspec.defstruct("Line", fields))
 
 
 def _header(line: bytes) -> Header:
@@ -186,23 +301,31 @@ def _header(line: bytes) -> Header:
         raise DamagedFile("it is not an exported log") from None
     if header.format != FORMAT:
         raise DamagedFile("it is not an exported log")
-    if header.version != FORMAT_VERSION:
-        raise DamagedFile(f"it has format version {header.version}, this release reads 1")
+    if header.version not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
+        raise DamagedFile(f"it has format version {header.version}, this release reads {known}")
     return header
 
 
-def _event(number: int, line: bytes) -> _Line:
-    if not line.endswith(b"\n"):
+def _event(number: int, text: bytes) -> _Event:
+    def decode(text: bytes) -> _Event:
+        event = _event_decoder.decode(text)
+        bytes(event.data).decode()
+        return event
+
+    return _decoded(decode, number, text, "an event")
+
+
+def _decoded(decode: Callable[[bytes], T], number: int, text: bytes, what: str) -> T:
+    if not text.endswith(b"\n"):
         raise DamagedFile(f"line {number} is cut off")
     try:
-        event = _line_decoder.decode(line)
-        bytes(event.data).decode()
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise DamagedFile(f"line {number} is not an event: {error}") from None
-    return event
+        return decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise DamagedFile(f"line {number} is not {what}: {error}") from None
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
+def _texts(file: BinaryIO) -> Iterator[bytes]:
     source = io.BufferedReader(cast(io.RawIOBase, zstandard.ZstdDecompressor().stream_reader(file)))
     try:
         while line := source.readline(LINE_BYTES_MAX):

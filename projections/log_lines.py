@@ -37,6 +37,9 @@ TABLE = Table(
     key=("line",),
 )
 
+OPTIONAL = frozenset({"flow_run_id", "task_run_id"})
+"""Columns that may be null."""
+
 _COLUMNS = ", ".join(TABLE.columns)
 _encode = msgspec.json.Encoder().encode
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import cleandoc
 from typing import Annotated, Any, ClassVar
 
 import typer
@@ -83,11 +84,24 @@ def _load(name: str, lazy: Lazy) -> Any:
     if lazy.single:
         function = app.registered_commands[0].callback if app else getattr(module, name)
         outer.command(name)(function)
-        return typer.main.get_command(outer)
+        return _reflowed(typer.main.get_command(outer))
     app = app or typer.Typer()
     group = type(f"{name}_group", (LazyGroup,), {"below": lazy.below})
     outer.add_typer(app, name=name, cls=group, no_args_is_help=True)
-    return typer.main.get_group(outer).commands[name]
+    made: Any = typer.main.get_group(outer).commands[name]
+    for command in made.commands.values():
+        _reflowed(command)
+    return made
+
+
+def _reflowed(command: Any) -> Any:
+    """The command; its help is broken into lines where the terminal ends, not where its source did.
+
+    Typer does so for the first paragraph only.
+    """
+    paragraphs = cleandoc(command.help or "").split("\n\n")
+    command.help = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
+    return command
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,7 +1,9 @@
 """`pluperfect config`: the settings in force, and those kept in the profile."""
 
 import os
-from collections.abc import MutableMapping
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +31,7 @@ from api.settings import (
     find,
     home_of,
     load,
-    strangers,
+    strangers_named,
     unknown,
 )
 
@@ -124,7 +126,8 @@ def unset(
         if not found:
             fail(f"{name} is not set in profile {profile!r}.")
         present[name] = found
-    confirm(f"Remove {', '.join(present)} from profile {profile!r}?", yes)
+    # As Prefect's does: where nobody is there to answer, a setting is removed without a question.
+    confirm(f"Remove {', '.join(present)} from profile {profile!r}?", yes or not sys.stdin.isatty())
 
     def change(document: "TOMLDocument") -> None:
         kept = table_of(document, profile)
@@ -182,7 +185,7 @@ def view(
     json: Json = False,
     output: Output = None,
 ) -> None:
-    """Show the settings in force."""
+    """Show the settings in force. Exit code 1 if one of them has a value that cannot be used."""
     as_json = wants_json(json, output)
     profile, table = active_profile(os.environ, chosen_profile(context))
     rows: dict[str, dict[str, str]] = {}
@@ -199,7 +202,12 @@ def view(
         fields = ("name", "value", "source") if show_sources else ("name", "value")
         settings = [{field: row[field] for field in fields} for row in shown]
         print_json({"profile": profile, "settings": settings})
-        return
+    else:
+        _print(profile, shown, show_sources)
+    load(os.environ, chosen_profile(context))  # Ends with an error if a value cannot be used.
+
+
+def _print(profile: str, shown: Sequence[Mapping[str, str]], show_sources: bool) -> None:
     typer.secho(f"{PROFILE}={profile!r}", fg=typer.colors.BLUE, bold=True)
     for row in shown:
         source = typer.style(f" (from {row['source']})", dim=True) if show_sources else ""
@@ -219,7 +227,10 @@ def validate(context: typer.Context, json: Json = False, output: Output = None) 
         problems.extend(loaded.warnings)
     except Misconfigured as error:
         problems.extend(error.problems)
-        problems.extend(unknown(name) for name in strangers(os.environ))
+        problems.extend(strangers_named(os.environ))
+        with suppress(Misconfigured):  # One of the problems is that there is no such profile.
+            profile, table = active_profile(os.environ, chosen_profile(context))
+            problems.extend(strangers_named(table, profile))
     if as_json:
         print_json({"valid": not problems, "problems": problems})
     if problems:

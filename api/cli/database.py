@@ -1,7 +1,6 @@
 """`pluperfect server database`: the schema, and the read models folded anew from the log."""
 
 import asyncio
-import sys
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
@@ -9,7 +8,17 @@ import typer
 
 from api import pid_file
 from api.cli.progress import progress_bar
-from api.cli.terminal import Json, Output, Yes, configuration, fail, print_json, wants_json, warn
+from api.cli.terminal import (
+    Json,
+    Output,
+    Yes,
+    configuration,
+    confirm,
+    fail,
+    print_json,
+    wants_json,
+    warn,
+)
 from api.databases import open_database, target_of
 from api.migrating import bring_up_to_date
 from api.settings import Settings, database_location
@@ -57,9 +66,9 @@ def reset(
                 f"The server with process id {server.pid} uses this log; "
                 "stop it first with `pluperfect server stop`."
             )
-        _agree(_what_is_lost(settings, target, str(location)), yes)
+        confirm(_what_is_lost(settings, target, str(location)), yes)
     else:
-        _agree(f"Fold every read model in {location} anew?", yes)
+        confirm(f"Fold every read model in {location} anew?", yes)
         if server is not None:
             warn(f"the server with process id {server.pid} cannot write until this is done")
     _or_fail(lambda: migrate.upgrade(target))
@@ -126,7 +135,7 @@ def upgrade(
     if not pending:
         typer.echo("The schema is up to date.")
         return
-    _agree(f"Apply {', '.join(pending)} to {database_location(settings)}?", yes)
+    confirm(f"Apply {', '.join(pending)} to {database_location(settings)}?", yes)
     for name in _or_fail(lambda: bring_up_to_date(settings, revision)):
         typer.echo(f"Applied {name}.")
 
@@ -170,7 +179,7 @@ def downgrade(
             "stop it first with `pluperfect server stop`."
         )
     if not set(doomed) & set(migrate.LOG_MIGRATIONS):
-        _agree(f"Undo {', '.join(doomed)} in {database_location(settings)}?", yes)
+        confirm(f"Undo {', '.join(doomed)} in {database_location(settings)}?", yes)
     for name in _or_fail(lambda: migrate.downgrade(target, down_to)):
         typer.echo(f"Undid {name}.")
 
@@ -226,19 +235,9 @@ def stamp(
     settings = configuration(context).settings
     target = target_of(settings)
     name = _or_fail(lambda: migrate.revision(target, revision))
-    _agree(f"Note {database_location(settings)} as being at {name}?", yes)
+    confirm(f"Note {database_location(settings)} as being at {name}?", yes)
     _or_fail(lambda: migrate.stamp(target, name))
     typer.echo(f"The database is noted as being at {name}.")
-
-
-def _agree(question: str, yes: bool) -> None:
-    """Ask; where nobody can answer, only `--yes` is an answer."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        fail(f"{question} Say so with --yes.")
-    if not typer.confirm(question):
-        fail("Nothing was changed.")
 
 
 def _or_fail(work: Callable[[], T]) -> T:

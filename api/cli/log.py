@@ -1,5 +1,6 @@
 """`pluperfect log`: read, check, export and import the event log."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from api.settings import Settings
 from eventstore import log, transfer, verify
 from eventstore.codec import EVENTS, from_microseconds
 from eventstore.database import Database, Row
-from projections import catalogue, rebuild
+from projections import catalogue, log_lines, rebuild
 
 app = typer.Typer(
     help="The event log: everything that ever happened, in order.", no_args_is_help=True
@@ -21,6 +22,8 @@ app = typer.Typer(
 
 PAGE = 500
 """Events read at a time."""
+LINES = transfer.LineTable(log_lines.TABLE, log_lines.OPTIONAL)
+RECORDS = "events and log lines"
 
 
 @app.command("tail")
@@ -44,7 +47,7 @@ def tail(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
-    """Show the newest events."""
+    """Show the newest events. With --follow, ctrl + c ends it."""
 
     async def work(database: Database, _: Settings) -> None:
         head = await log.head(database)
@@ -81,8 +84,15 @@ def tail(
             row[3].startswith(kind[:-1]) if kind.endswith("*") else row[3] == kind for kind in types
         )
 
+    async def until_interrupted(database: Database, settings: Settings) -> None:
+        try:
+            await work(database, settings)
+        except asyncio.CancelledError:
+            if not follow:
+                raise
+
     try:
-        on_database(context, work, read_only=True)
+        on_database(context, until_interrupted, read_only=True)
     except BrokenPipeError:
         raise typer.Exit(0) from None
 
@@ -117,10 +127,18 @@ def verify_(context: typer.Context, json: Json = False) -> None:
 
     findings, head = on_database(context, work, read_only=True)
     if json:
-        print_json(findings)
+        print_json(
+            {
+                "sound": not findings,
+                "events": head.position,
+                "hash": head.hash.hex(),
+                "findings": findings,
+            }
+        )
     else:
         for finding in findings:
-            typer.echo(f"{finding.kind}: {finding.text}")
+            where = "" if finding.position is None else f"position {finding.position}: "
+            typer.echo(f"{where}{finding.kind}: {finding.text}")
         if not findings:
             typer.echo(
                 f"{head.position} events, no gap, no break in the hash chain "
@@ -135,19 +153,18 @@ def export(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(help="File to write: JSON lines, compressed by zstd.")],
 ) -> None:
-    """Write the log into a file. A server may go on running."""
+    """Write the log and the run log lines into a file. A server may go on running."""
 
-    async def work(database: Database, _: Settings) -> int:
-        head = await log.head(database)
-        with progress_bar("Exporting") as progress:
-            header = await transfer.export_log(
-                database, file, lambda position: progress(position, head.position)
-            )
-        return header.events
+    async def work(database: Database, _: Settings) -> transfer.Header:
+        with progress_bar("Exporting", RECORDS) as progress:
+            return await transfer.export_log(database, file, LINES, progress)
 
     if file.exists():
         fail(f"{file} is there already; choose another name or remove it first")
-    typer.echo(f"Wrote {on_database(context, work)} events to {file}.")
+    if not file.absolute().parent.is_dir():
+        fail(f"there is no folder {file.absolute().parent} to write {file.name} into")
+    written = on_database(context, work, read_only=True)
+    typer.echo(f"Wrote {written.events} events and {written.lines} run log lines to {file}.")
 
 
 @app.command("import")
@@ -156,16 +173,25 @@ def import_(
     file: Annotated[Path, typer.Argument(help="A file that `log export` wrote.")],
     yes: Yes = False,
 ) -> None:
-    """Fill an empty log from a file, then fold the read models from it."""
+    """Fill an empty log and its run log lines from a file, then fold the read models from it.
+
+    A database that is not there yet is created.
+    """
+    if not file.exists():
+        fail(f"there is no file {file}")
+    if file.is_dir():
+        fail(f"{file} is a folder; give the file that `pluperfect log export` wrote")
     confirm(f"Import {file} into the empty log of this database?", yes)
 
-    async def work(database: Database, _: Settings) -> int:
-        with progress_bar("Importing") as progress:
-            header = await transfer.import_log(
-                database, file, lambda position: progress(position, 0)
-            )
+    async def work(database: Database, _: Settings) -> transfer.Header:
+        with progress_bar("Importing", RECORDS) as progress:
+            header = await transfer.import_log(database, file, LINES, progress)
         with progress_bar("Folding") as progress:
             await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL, progress)
-        return header.events
+        return header
 
-    typer.echo(f"Imported {on_database(context, work)} events.")
+    imported = on_database(context, work, create=True)
+    typer.echo(
+        f"Imported {imported.events} events and {imported.lines} run log lines, "
+        f"and folded {len(catalogue.ALL)} read models from them."
+    )

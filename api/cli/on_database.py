@@ -8,6 +8,7 @@ import typer
 
 from api.cli.terminal import configuration, fail
 from api.databases import open_database, target_of
+from api.migrating import bring_up_to_date
 from api.settings import Settings
 from eventstore import migrate
 from eventstore.database import Database
@@ -24,10 +25,16 @@ def on_database(
     work: Callable[[Database, Settings], Awaitable[T]],
     *,
     read_only: bool = False,
+    create: bool = False,
 ) -> T:
-    """Do some work on the configured database, which must be there and migrated."""
+    """Do some work on the configured database, which must be there and migrated.
+
+    With `create` it is made and brought up to date first, as a server does when it starts.
+    """
     settings = configuration(context).settings
     try:
+        if create and settings.database_migrate_on_start:
+            bring_up_to_date(settings)
         pending = migrate.check(target_of(settings))
     except EventStoreError as error:
         fail(str(error))
@@ -46,7 +53,11 @@ def on_database(
 
     try:
         return asyncio.run(worked())
-    except (EventStoreError, OSError) as error:
+    except EventStoreError as error:
         fail(str(error))
+    except BrokenPipeError:
+        raise  # Whoever read our output wants no more of it; that is for the command to judge.
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
         fail("interrupted; nothing was changed")

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function that is told the position reached and the one to reach."""
+def progress_bar(title: str, of: str = "events") -> Iterator[Callable[[int, int], None]]:
+    """Gives a function that is told how far it is, and how far it has to go, counted in `of`."""
     if not sys.stderr.isatty():
         yield lambda position, until: None
         return
@@ -19,7 +19,7 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
         "[progress.description]{task.description}",
         BarColumn(),
         MofNCompleteColumn(),
-        "events",
+        of,
         TimeRemainingColumn(),
         console=Console(stderr=True),
     ) as progress:

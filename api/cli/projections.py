@@ -20,6 +20,10 @@ app = typer.Typer(
 )
 
 
+def _completed(incomplete: str) -> list[str]:
+    return [p.name for p in catalogue.ALL if p.name.startswith(incomplete)]
+
+
 class Listed(msgspec.Struct, frozen=True):
     """One projection as `ls` shows it."""
 
@@ -71,7 +75,10 @@ def _tables(listed: Listed) -> str:
 def verify(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these read models.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="Only these read models.", autocompletion=_completed
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -87,7 +94,13 @@ def verify(
 
     differences = on_database(context, work, read_only=True)
     if json:
-        print_json(differences)
+        print_json(
+            {
+                "sound": not differences,
+                "verified": [projection.name for projection in chosen],
+                "differences": differences,
+            }
+        )
     else:
         for difference in differences:
             typer.echo(
@@ -105,7 +118,10 @@ def verify(
 def rebuild_(
     context: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="The read models to rebuild.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="The read models to rebuild.", autocompletion=_completed
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Rebuild every read model.")] = False,
 ) -> None:

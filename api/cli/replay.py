@@ -1,5 +1,6 @@
 """`pluperfect replay`: a picture of the past, as a database of its own."""
 
+import glob
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,9 @@ from eventstore.migrate import Target
 from eventstore.sqlite import SqliteDatabase
 from projections import catalogue, past
 
+_FILES = frozenset({"", "-wal", "-shm", ".lock", ".migrations.lock"})
+"""What is put after a database's name to name the files that belong to it."""
+
 
 def replay(
     context: typer.Context,
@@ -28,47 +32,46 @@ def replay(
     ],
     into: Annotated[Path, typer.Option(help="The SQLite file to write; it must not exist.")],
 ) -> None:
-    """Show the past: replay the log up to a moment into a database of its own."""
+    """Show the past: replay the log up to a moment into a database of its own.
+
+    What runs had printed by then is copied, too; log lines of runs that were deleted since are
+    gone.
+    """
     if into.exists():
         fail(f"{into} is there already; choose another name or remove it first")
+    moment = _moment(until)
 
-    async def work(database: Database, _: Settings) -> tuple[int, int]:
-        position = await _position(database, until)
+    async def work(database: Database, _: Settings) -> past.Copied:
         migrate.upgrade(Target(path=into))
         picture = SqliteDatabase(into, PATIENCE_SECONDS, durable=False)
         try:
             with progress_bar("Replaying") as progress:
-                await past.copy(
-                    database,
-                    picture,
-                    catalogue.CODEC,
-                    catalogue.ALL,
-                    position,
-                    progress,
+                return await past.copy(
+                    database, picture, catalogue.CODEC, catalogue.ALL, moment, progress
                 )
         finally:
             await picture.close()
-        return position, 0
 
     try:
-        position, _ = on_database(context, work, read_only=True)
+        copied = on_database(context, work, read_only=True)
     except BaseException:
-        into.unlink(missing_ok=True)
+        for leftover in into.parent.glob(f"{glob.escape(into.name)}*"):
+            if leftover.name.removeprefix(into.name) in _FILES:
+                leftover.unlink(missing_ok=True)
         raise
     typer.echo(
-        f"{into} shows what was known after event {position}. Look at it with:\n\n"
+        f"{into} shows what was known after event {copied.position}, "
+        f"with {copied.lines} run log lines. Look at it with:\n\n"
         f"  PLUPERFECT_DATABASE_URL=sqlite:///{into.absolute()} "
         "PLUPERFECT_DATABASE_READ_ONLY=true pluperfect server start --port 4201"
     )
 
 
-async def _position(database: Database, until: str) -> int:
-    if until.isdigit():
+def _moment(until: str) -> int | datetime:
+    if until.isdecimal():
         return int(until)
     try:
         moment = datetime.fromisoformat(until)
     except ValueError:
         fail(f"{until!r} is neither a position nor a time like 2026-11-22T09:30")
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return await past.position_at(database, moment)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

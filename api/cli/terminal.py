@@ -53,8 +53,12 @@ def warn(text: str) -> None:
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask, unless `yes` was given or nobody is there to answer; anything but y ends the command."""
-    if not yes and sys.stdin.isatty() and not typer.confirm(question):
+    """Ask; anything but y ends the command. Where nobody can answer, only `yes` is an answer."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail(f"{question} Say so with --yes.")
+    if not typer.confirm(question):
         fail("Nothing was changed.")
 
 

@@ -233,6 +233,9 @@ async def count_events(call: Call, body: EventCountQuery) -> Answer:
 @area.websocket("/in")
 async def take_in(server: Server, gate: Gate, socket: Socket) -> None:
     """Record the events that a client sends, one in a frame; there are no answers."""
+    if server.settings.database_read_only:
+        await socket.close()  # Before it is accepted: the client sees a 403.
+        return
     await converse(gate, socket, _take_in(server, gate, socket))
 
 

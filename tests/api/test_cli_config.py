@@ -190,9 +190,10 @@ def test_validate_names_every_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_broken_configuration_can_be_viewed_and_mended(home: Path) -> None:
     home.mkdir()
     (home / "profiles.toml").write_text('[profiles.default]\nPLUPERFECT_API_PORT = "many"\n')
-    assert viewed()["PLUPERFECT_API_PORT"] == ("many", "profile")
+    assert "PLUPERFECT_API_PORT='many' (from profile)" in run("config", "view").stdout
     ran("config", "set", "PLUPERFECT_API_PORT=2")
     ran("config", "validate")
+    assert viewed()["PLUPERFECT_API_PORT"] == ("2", "profile")
 
 
 def test_a_broken_profiles_file_is_one_line(home: Path) -> None:
@@ -262,3 +263,52 @@ def test_the_shell_completes_names_of_settings(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("COMP_CWORD", "3")
     result = CliRunner().invoke(app, [], prog_name="pluperfect")
     assert result.stdout.strip() == "PLUPERFECT_API_PORT="
+
+
+def test_everything_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLUPERFECT_API_PORT", "many")
+    monkeypatch.setenv("PLUPERFECT_DATABASE_URL", "oracle://nowhere")
+    monkeypatch.setenv("PLUPERFECT_API_PROT", "1")
+    home = Path(os.environ["PLUPERFECT_HOME"])
+    home.mkdir()
+    (home / "profiles.toml").write_text(
+        '[profiles.default]\nPLUPERFECT_API_WORKERS = "none"\nPLUPERFECT_OLD = "1"\n'
+    )
+    said = refused("config", "validate")
+    for name in (
+        *("PLUPERFECT_API_PORT is", "PLUPERFECT_DATABASE_URL is", "PLUPERFECT_API_WORKERS in the"),
+        *("no setting 'PLUPERFECT_API_PROT'", "no setting 'PLUPERFECT_OLD'"),
+    ):
+        assert name in said
+
+
+def test_a_view_shows_a_value_that_cannot_be_used_and_fails_as_validate_does(home: Path) -> None:
+    home.mkdir()
+    (home / "profiles.toml").write_text('[profiles.default]\nPLUPERFECT_API_PORT = "many"\n')
+    for arguments in (("config", "view"), ("config", "view", "--json")):
+        shown = run(*arguments)
+        assert shown.exit_code == 1
+        assert "many" in shown.stdout
+        assert "PLUPERFECT_API_PORT in the profile is 'many' but must be" in shown.stderr
+    assert run("config", "validate").exit_code == 1
+
+
+def test_a_home_that_is_a_file_is_said_in_a_sentence(home: Path) -> None:
+    home.write_text("")
+    assert refused("config", "view") == f"Error: The home {home} is not a folder.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (("server", "database", "reset"), "Until it is done, readers of a running server see"),
+        (("server", "database", "downgrade"), "by the next upgrade; run log lines are not in"),
+        (("projections", "rebuild"), "Interrupted, it leaves everything as it was."),
+        (("config", "set"), "A running server goes on with what it started with."),
+    ],
+)
+def test_help_is_broken_into_lines_by_the_terminal_alone(
+    command: tuple[str, ...], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert sentence in ran(*command, "--help")

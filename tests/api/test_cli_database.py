@@ -222,7 +222,7 @@ def test_status_says_what_is_applied_and_what_is_not(tmp_path: Path) -> None:
 def test_downgrade_goes_back_by_number_of_steps_or_by_name(target: Target, tmp_path: Path) -> None:
     known = migrate.available(target)
 
-    assert "DROP TABLE" in _cli(target, tmp_path, "downgrade", "--dry-run")
+    assert "DROP " in _cli(target, tmp_path, "downgrade", "--dry-run")
     assert migrate.applied(target) == known
 
     _cli(target, tmp_path, "downgrade", "-y", "-r", "-1")
@@ -280,6 +280,12 @@ def test_stamp_notes_a_revision_without_running_it(target: Target, tmp_path: Pat
     assert migrate.applied(target) == ["0001.event-log"]
     assert _fetch(target, ROWS) == []
     _cli(target, tmp_path, "stamp", migrate.available(target)[-1], "-y")
+
+
+def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    said = _refused(Target(path=tmp_path), tmp_path, "status")
+
+    assert said == f"Error: {tmp_path} is a folder, not a database\n"
 
 
 def test_a_revision_that_does_not_exist_is_one_line(target: Target, tmp_path: Path) -> None:

@@ -1,10 +1,17 @@
 """`pluperfect replay`: a database that shows the past, and a server on it that changes nothing."""
 
+import json
 import os
+import signal
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from eventstore.migrate import Target
 from tests import serving
@@ -51,9 +58,45 @@ def test_a_replay_shows_what_was_known_then(
         refused = httpx.post(f"{past.url}/flows/", json={"name": "now"})
         assert refused.status_code == 403
         assert "changes nothing" in refused.json()["detail"]
+        with pytest.raises(InvalidStatus) as unheard, connect(f"ws{past.url[4:]}/events/in"):
+            pass
+        assert unheard.value.response.status_code == 403
     finally:
         assert past.stop() == 0
+    assert "ERROR" not in past.output()
     serving.verify_digests(Target(path=file))
+
+
+def test_a_replay_shows_the_log_lines_of_its_moment(
+    start_server: StartServer, target: Target, tmp_path: Path
+) -> None:
+    server = start_server()
+    flow = httpx.post(f"{server.url}/flows/", json={"name": "nightly"}).json()
+    created = httpx.post(f"{server.url}/flow_runs/", json={"flow_id": flow["id"]})
+    run, before = created.json(), _position(created)
+    line = {"name": "n", "level": 20, "timestamp": "2026-01-01T00:00:00Z"}
+
+    def say(message: str) -> None:
+        said = [{**line, "flow_run_id": run["id"], "message": message}]
+        assert httpx.post(f"{server.url}/logs/", json=said).status_code == 201
+
+    say("early")
+    answer = httpx.post(
+        f"{server.url}/flow_runs/{run['id']}/set_state", json={"state": {"type": "RUNNING"}}
+    )
+    say("late")
+
+    for until, lines in ((before, 1), (_position(answer), 2), ("99999", 2), ("2999-01-01", 2)):
+        file = tmp_path / f"past-{until}.db"
+        done = _pluperfect(
+            target, tmp_path / "cli", "replay", "--until", until, "--into", str(file)
+        )
+        assert done.returncode == 0, done.stderr
+        known = min(int(until), int(_position(answer))) if until.isdigit() else _position(answer)
+        assert f"after event {known}, with {lines} run log lines" in done.stdout
+        with closing(sqlite3.connect(file)) as past:
+            found = past.execute("SELECT message FROM log_lines ORDER BY line").fetchall()
+        assert [message for (message,) in found] == ["early", "late"][:lines]
 
 
 def test_a_replay_does_not_overwrite_a_file(target: Target, tmp_path: Path) -> None:
@@ -74,7 +117,128 @@ def test_a_moment_that_is_neither_position_nor_time_is_refused(
     )
     assert refused.returncode == 1
     assert "neither a position nor a time" in refused.stderr
-    assert not file.exists()
+    assert list(tmp_path.glob("past.db*")) == []
+
+
+def test_a_log_is_imported_where_nothing_is_yet(
+    start_server: StartServer, target: Target, tmp_path: Path
+) -> None:
+    server = start_server()
+    flow = httpx.post(f"{server.url}/flows/", json={"name": "nightly"}).json()
+    created = httpx.post(f"{server.url}/flow_runs/", json={"flow_id": flow["id"]})
+    run, events = created.json(), _position(created)
+    line = {"name": "n", "level": 20, "message": "m", "timestamp": "2026-01-01T00:00:00Z"}
+    lines = [{**line, "flow_run_id": run["id"]}, line]
+    assert httpx.post(f"{server.url}/logs/", json=lines).status_code == 201
+    file, home = tmp_path / "log.zst", tmp_path / "cli"
+    wrote = _pluperfect(target, home, "log", "export", str(file))
+    assert "2 run log lines" in wrote.stdout, wrote.stderr
+
+    new = Target(path=tmp_path / "deep" / "new.db")
+    done = _pluperfect(new, home, "log", "import", str(file), "--yes")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Imported {events} events and 2 run log lines, and folded ")
+    serving.verify_digests(new)
+    elsewhere = serving.start(new, tmp_path / "elsewhere")
+    try:
+        asked = {"logs": {"flow_run_id": {"any_": [run["id"]]}}}
+        (shown,) = httpx.post(f"{elsewhere.url}/logs/filter", json=asked).json()
+        (original,) = httpx.post(f"{server.url}/logs/filter", json=asked).json()
+        assert shown == original
+    finally:
+        assert elsewhere.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("log", "export", "missing/log.zst"), "there is no folder "),
+        (("log", "import", "missing.zst", "-y"), "there is no file missing.zst"),
+        (("log", "import", ".", "-y"), ". is a folder; give the file"),
+        (("log", "import", "log.zst"), "Say so with --yes."),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_in_one_line(
+    tmp_path: Path, sqlite_template: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "log.zst").touch()
+    refused = serving.run_cli(Target(path=sqlite_template), tmp_path, *arguments)
+
+    assert refused.returncode == 1
+    assert said in refused.stderr
+    assert "Errno" not in refused.stderr
+    assert refused.stderr.startswith("Error: ")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_what_is_wrong_with_a_log_is_said_with_its_place(
+    start_server: StartServer, target: Target, tmp_path: Path
+) -> None:
+    server = start_server()
+    for name in "abcde":
+        httpx.post(f"{server.url}/flows/", json={"name": name})
+    exported = tmp_path / "log.zst"
+    assert _pluperfect(target, tmp_path, "log", "export", str(exported)).returncode == 0
+    copy = Target(path=tmp_path / "copy.db")
+    assert _pluperfect(copy, tmp_path, "log", "import", str(exported), "-y").returncode == 0
+    assert copy.path is not None
+
+    sound = _pluperfect(copy, tmp_path, "log", "verify", "--json")
+    assert json.loads(sound.stdout)["events"] == 5
+    assert json.loads(sound.stdout)["findings"] == []
+    folded = json.loads(_pluperfect(copy, tmp_path, "projections", "verify", "--json").stdout)
+    assert folded["sound"] is True
+    assert "flows" in folded["verified"]
+
+    with closing(sqlite3.connect(copy.path)) as damaged, damaged:
+        damaged.execute("DELETE FROM events WHERE position = 3")
+    found = _pluperfect(copy, tmp_path, "log", "verify")
+    assert found.returncode == 1
+    assert "position 3: gap: this event is missing" in found.stdout
+    for arguments in (("projections", "verify"), ("projections", "rebuild", "flows")):
+        refused = _pluperfect(copy, tmp_path, *arguments)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("Error: the event at position 3 is missing; ")
+
+
+def test_ctrl_c_is_how_a_tail_that_follows_ends(
+    start_server: StartServer, target: Target, tmp_path: Path
+) -> None:
+    server = start_server()
+    httpx.post(f"{server.url}/flows/", json={"name": "a"})
+    tail = subprocess.Popen(
+        [*serving.COMMAND, "log", "tail", "--follow"],
+        env=serving.environment(target, tmp_path / "cli", {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert tail.stdout is not None
+    assert "flow.created" in tail.stdout.readline()
+    tail.send_signal(signal.SIGINT)
+    _, said = tail.communicate(timeout=20)
+
+    assert (tail.returncode, said) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["verify", "rebuild"])
+def test_names_of_read_models_are_completed(tmp_path: Path, command: str) -> None:
+    completed = subprocess.run(
+        [*serving.COMMAND],
+        env={
+            **serving.environment(Target(path=tmp_path / "x.db"), tmp_path, {}),
+            "_PLUPERFECT_COMPLETE": "complete_bash",
+            "COMP_WORDS": f"pluperfect projections {command} flow_r",
+            "COMP_CWORD": "3",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "flow_runs" in completed.stdout.split()
+    assert not [name for name in completed.stdout.split() if not name.startswith("flow_r")]
 
 
 def test_the_log_is_shown_checked_exported_and_imported(

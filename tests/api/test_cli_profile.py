@@ -136,6 +136,12 @@ def test_a_deleted_profile_is_gone_and_the_others_keep_their_comments(home: Path
     assert (home / "profiles.toml").read_text().rstrip() == rest.rstrip()
 
 
+def test_a_profile_is_not_deleted_without_a_word_where_nobody_can_be_asked() -> None:
+    ran("profile", "create", "b")
+    assert "Say so with --yes." in refused("profile", "delete", "b")
+    assert "b" in listed()
+
+
 def test_a_profile_in_use_is_not_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     ran("profile", "create", "prod")
     assert "is in use" in refused("profile", "delete", "default", "-y")
