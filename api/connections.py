@@ -17,8 +17,31 @@ GOING_AWAY_REASON = "the server is shutting down"
 LEAVING = "pluperfect.leaving"
 """Key in the scope of a request: an `asyncio.Event` that is set when the server begins to end, so
 that answers without an end of their own end then."""
+_RECEIVE = "pluperfect.receive"
 SAY_GOODBYE_SECONDS = 0.5
 """How long clients may take to be told, and handlers to notice, before they are cancelled."""
+
+
+async def over(scope: Scope) -> None:
+    """Return when nobody waits for a request's answer any more: its client has gone, or the server
+    begins to end.
+
+    For answers without an end of their own: what granian is given to send after its client has gone
+    it throws away without a word.
+    """
+    leaving: asyncio.Event = scope[LEAVING]  # type: ignore[literal-required]
+    receive: Receive = scope[_RECEIVE]  # type: ignore[literal-required]
+    waits = {asyncio.ensure_future(leaving.wait()), asyncio.ensure_future(_gone(receive))}
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class Connections:
@@ -37,6 +60,7 @@ class Connections:
         if scope["type"] != ScopeType.WEBSOCKET:
             self._requests.add(task)
             scope[LEAVING] = self._leaving  # type: ignore[literal-required]
+            scope[_RECEIVE] = receive  # type: ignore[literal-required]
             try:
                 await self._app(scope, receive, send)
             finally:
