@@ -40,6 +40,8 @@ ROWS_PER_STATEMENT = (256, 64, 16, 4, 1)
 """Rows bound to one INSERT: few sizes, so that prepared statements are reused."""
 NEARBY_BUSY_TIMEOUT_SECONDS = 0.1
 """The same on the event loop's own thread, where only recovery after a crash makes it wait."""
+INTERRUPT_AGAIN_SECONDS = 0.05
+"""Pause between two attempts to stop a query that nobody waits for any longer."""
 JOURNAL_SIZE_LIMIT_BYTES = 64 * 1024 * 1024
 """A write-ahead log grown larger than this is cut back after its checkpoint."""
 MAPPED_BYTES_MAX = 1024 * 1024 * 1024
@@ -290,8 +292,20 @@ class SqliteDatabase:
         try:
             return cast(list[Row], await asyncio.shield(query))
         except asyncio.CancelledError:
-            await connection.interrupt()
+            self._interrupt(connection, query)
             raise
+
+    def _interrupt(self, connection: aiosqlite.Connection, query: "asyncio.Future[Any]") -> None:
+        """Stop a query, again and again: before its thread has begun it, nothing is to be stopped,
+        and it would be run to its end."""
+        if query.done():
+            if not query.cancelled():
+                query.exception()  # Nobody waits for it: it has been asked for and was not wanted.
+            return
+        connection._conn.interrupt()
+        asyncio.get_running_loop().call_later(
+            INTERRUPT_AGAIN_SECONDS, self._interrupt, connection, query
+        )
 
     async def _reader(self) -> aiosqlite.Connection:
         if self._closed:

@@ -78,6 +78,21 @@ async def test_readers_who_go_away_leave_no_reader_busy(database: Database, back
         assert [row[0] for row in await database.fetch("SELECT 1")] == [1]
 
 
+async def test_a_reader_who_goes_away_at_once_leaves_no_reader_busy(
+    database: Database, backend: str
+) -> None:
+    """Also before its query has reached the thread that runs it."""
+    for turns in range(8):
+        reader = asyncio.create_task(database.fetch(SLOW[backend]))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+    async with asyncio.timeout(3):
+        readers = (database.fetch("SELECT 1") for _ in range(sqlite.READERS_MAX))
+        assert len(await asyncio.gather(*readers)) == sqlite.READERS_MAX
+
+
 async def test_a_command_given_up_while_another_process_writes_is_not_recorded(
     hasty: Database, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
