@@ -3,11 +3,13 @@
 A page is a function that returns its text. `tests/test_docs.py` compares each with the file.
 """
 
+import ast
 import inspect
 import math
 import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +18,9 @@ from msgspec import Struct
 
 from api.setting import Declared
 from api.settings import HOME, PROFILE, SETTINGS
+from eventstore.codec import to_microseconds
+from eventstore.public import PublicEvent, public
+from eventstore.selection import Selection
 from orchestration.states import (
     FLOW_TRANSITIONS,
     NAMES,
@@ -25,6 +30,7 @@ from orchestration.states import (
     Table,
 )
 from projections.catalogue import CODEC
+from services.emissions import STREAM as EMISSIONS
 
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER.parent / "tests" / "golden" / "events"
@@ -162,6 +168,135 @@ def _type_text(kind: Any) -> str:
     return f"`{text}`".replace("|", "\\|")
 
 
+_SUBSCRIPTIONS_INTRODUCTION = """\
+# Subscriptions
+
+Everything that happens on a server is an event in its log, in one order. Anyone may follow it:
+from the beginning, from a time, or from now on, all of it or a part, and go on exactly where they
+were after a break. Every way gives the same events and the same tokens, in the log's order, each
+once.
+
+```sh
+curl -N 'http://127.0.0.1:4200/api/subscriptions/stream?type=flow-run.*&from=beginning'
+```
+
+## Three ways
+
+- `GET /api/subscriptions/stream`: server-sent events. `id` is a token, `event` the type, `data` the
+  event. `bookmark` says where you are while nothing matches, `end` why nothing more will come, a
+  comment every 15 s that the server is there. `Last-Event-ID` goes on after the last one you had.
+- `ws /api/subscriptions/connect`: after the handshake of all our websockets, send
+  `{"type": "subscribe", "filter": {…}, "after": TOKEN}`, or `from` in place of `after`. Frames are
+  `{"type": "event", "token": …, "event": {…}}`, `{"type": "bookmark", "token": …, "position": …}`
+  and `{"type": "heartbeat"}`.
+- `GET /api/subscriptions/poll`: waits up to `wait` seconds (0 to 60) for an event, then answers
+  `{"events": […], "token": …}` with up to `limit` (1 to 1000) of them.
+
+## What you want
+
+Query parameters, or the fields of a websocket's `filter` with a list each. Values of one field are
+alternatives, fields narrow each other, nothing at all is everything.
+
+"""
+
+_SUBSCRIPTIONS_REST = """\
+
+`from` is `beginning`, `now` (where nothing is said) or a time as ISO 8601 has it; `after` is a
+token: what comes after it. A token belongs to one log and one filter.
+
+## What goes wrong
+
+Answers have the status below and `{"reason": …, "detail": …}`. A websocket is closed with 4000
+more, and both in its reason.
+
+| Status | Reason | |
+|---|---|---|
+| 400 | `invalid` | a parameter or filter that there is not, or a value that cannot be |
+| 400 | `invalid-token` | not a token, or one of another filter |
+| 410 | `replaced` | the log was erased or restored since the token was given: begin anew |
+| 410 | `ahead` | the log ends before the token's place: it was restored from a backup; begin anew |
+| 410 | `too-old` | what comes next is gone from the log; begin anew |
+| 503 | `unavailable` | the database is away; come back with the token |
+
+A websocket is closed with 1001 when its server ends, with 1011 where HTTP says 503: connect again
+with the last token. A reader may be as slow as it likes: it is given the log at its own pace, and
+nothing is left out.
+
+## An event
+
+Schema 1. Within a schema only fields are added; anything else would be schema 2, offered beside it.
+
+"""
+
+
+def subscriptions() -> str:
+    """The page of the subscription API and of events as it shows them."""
+    return "".join(
+        (
+            _SUBSCRIPTIONS_INTRODUCTION,
+            _fields_table(Selection, with_types=False),
+            _SUBSCRIPTIONS_REST,
+            _fields_table(PublicEvent),
+            "\n## Types\n\nThe fields of `data` are those of [events](events.md).\n",
+            *(_public_example(n, name) for n, name in enumerate(sorted(CODEC.types), start=1)),
+        )
+    )
+
+
+def _fields_table(kind: type[Struct], *, with_types: bool = True) -> str:
+    docs = _field_docs(kind)
+    lines = ["| Field | Type | Meaning |" if with_types else "| Field | Meaning |"]
+    lines.append("|---|---|---|" if with_types else "|---|---|")
+    for field in msgspec.structs.fields(kind):
+        shown = f" {_public_type(field.type)} |" if with_types else ""
+        lines.append(f"| `{field.encode_name}` |{shown} {docs[field.name]} |")
+    return "\n".join(lines) + "\n"
+
+
+def _public_type(kind: Any) -> str:
+    return "JSON" if kind is msgspec.Raw else _type_text(kind)
+
+
+def _field_docs(kind: type[Struct]) -> dict[str, str]:
+    """What is written below each field of a Struct."""
+    (definition,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(definition, ast.ClassDef)
+    docs: dict[str, str] = {}
+    for field, below in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            assert isinstance(below, ast.Expr)
+            assert isinstance(below.value, ast.Constant)
+            docs[field.target.id] = " ".join(str(below.value.value).split())
+    return docs
+
+
+_RECORDED = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _public_example(position: int, name: str) -> str:
+    event = CODEC.types[name]
+    data = (GOLDEN / f"{name}.v{event.type_version}.json").read_text().rstrip()
+    id_ = msgspec.json.decode(data).get("id", "0199aaaa-0000-7000-8000-000000000001")
+    # What clients tell the world has no entity of its own.
+    stream = EMISSIONS if name == "emission.received" else f"{name.partition('.')[0]}:{id_}"
+    row = (
+        position,
+        stream,
+        1,
+        name,
+        event.type_version,
+        to_microseconds(_RECORDED) + position,
+        f"0199bbbb-0000-7000-8000-{position:012}",
+        "anonymous",
+        "0199cccc-0000-7000-8000-000000000001",
+        None,
+        data,
+    )
+    example = msgspec.json.format(public(row), indent=1).decode()
+    summary = (inspect.getdoc(event) or "").partition("\n\n")[0]
+    return f"\n### `{name}`, version {event.type_version}\n\n{summary}\n\n```json\n{example}\n```\n"
+
+
 _STATES_INTRODUCTION = """\
 # Run states
 
@@ -201,6 +336,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": configuration,
     "events.md": events,
     "states.md": states,
+    "subscriptions.md": subscriptions,
 }
 """Every generated page, by its file name in this folder."""
 

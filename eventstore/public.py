@@ -26,7 +26,7 @@ class PublicEvent(Struct, frozen=True, kw_only=True):
     recorded_at: datetime
     """When it was recorded, UTC; strictly increases with position."""
     stream: str
-    """The entity's stream: category, a colon, id."""
+    """The entity's stream: category, a colon, id. Emissions have one together: `emissions`."""
     category: str
     """Kind of the entity: the part of `stream` before the colon."""
     version: int

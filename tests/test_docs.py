@@ -7,6 +7,8 @@ from types import ModuleType
 import pytest
 
 from api.settings import SETTINGS
+from eventstore.public import SCHEMA
+from projections.catalogue import CODEC
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -35,3 +37,11 @@ def test_every_setting_and_every_name_of_it_that_prefect_reads_is_documented() -
         assert page.count(f"| `{declared.name}` |") == 1
         for name in declared.names:
             assert name.startswith("PLUPERFECT_") or f"`{name}`" in page
+
+
+def test_every_type_of_event_is_shown_as_a_subscriber_gets_it() -> None:
+    page = (DOCS / "subscriptions.md").read_text(encoding="utf-8")
+    assert f"Schema {SCHEMA}." in page
+    for name, event in CODEC.types.items():
+        assert page.count(f"### `{name}`, version {event.type_version}\n") == 1
+        assert f'"type": "{name}"' in page
