@@ -72,7 +72,8 @@ class Codec:
     def decode(self, name: str, version: int, data: str | bytes) -> Event:
         """The event that was stored as `data` under this type name and version.
 
-        Raises UnknownEvent for a type or version from a newer release, or damaged data.
+        Raises UnknownEvent for a type or version from a newer release, or data that is damaged or
+        nested too deeply to be read.
         """
         event = self.types.get(name)
         if event is None or not 1 <= version <= event.type_version:
@@ -85,7 +86,7 @@ class Codec:
                 content = self._upcast(event, name, version, data)
                 return msgspec.convert(content, event, str_keys=True)
             return self._decoders[name].decode(data)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
             raise UnknownEvent(f"stored event of type {name!r} is not readable: {error}") from error
 
     def _upcast(
@@ -97,12 +98,16 @@ class Codec:
         return content
 
     def recorded(self, row: Row) -> Recorded[Any]:
-        """The envelope and event of one row of `EVENTS`."""
+        """The envelope and event of one row of `EVENTS`. Raises UnknownEvent, with the position."""
+        try:
+            event = self.decode(row[3], row[4], row[10])
+        except UnknownEvent as error:
+            raise UnknownEvent(f"event {row[0]} of the log: {error}") from error
         return Recorded(
             position=row[0],
             stream=row[1],
             version=row[2],
-            event=self.decode(row[3], row[4], row[10]),
+            event=event,
             recorded_at=from_microseconds(row[5]),
             event_id=row[6],
             actor=row[7],

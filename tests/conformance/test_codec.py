@@ -8,6 +8,7 @@ from msgspec import field
 
 from eventstore import log
 from eventstore.codec import Codec, encode, from_microseconds, to_microseconds
+from eventstore.database import Transaction
 from eventstore.errors import UnknownEvent
 from eventstore.events import Event, NewEvents
 from eventstore.log import Command, Decision
@@ -64,6 +65,8 @@ def test_the_stored_text_of_an_event_is_what_it_always_was() -> None:
         ("bill.paid", 3, '{"event":"bill.paid","cents":"many","currency":"EUR"}'),
         ("bill.paid", 3, '{"event":"bill.paid","cents":7'),
         ("bill.paid", 3, '{"event":"bill.sent","cents":7,"currency":"EUR"}'),
+        ("bill.paid", 3, '{"event":"bill.paid","x":' + "[" * 5_000 + "]" * 5_000 + "}"),
+        ("bill.paid", 1, '{"event":"bill.paid","x":' + "[" * 5_000 + "]" * 5_000 + "}"),
     ],
 )
 def test_what_this_release_cannot_read_is_an_error(name: str, version: int, text: str) -> None:
@@ -106,6 +109,20 @@ async def test_any_text_is_read_back_exactly(store: EventStore, text: str) -> No
     (row,) = await log.read_rows(store.database, store.database.dialect, 0)
     assert row[10] == encode(event)
     assert CODEC.recorded(row).event == event
+
+
+async def test_who_meets_an_unreadable_event_is_told_where_it_is(store: EventStore) -> None:
+    ids = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"]
+    events = [Noted(text="fine"), Noted(text="soon beyond us")]
+    await store.submit(Command(Decision(appends=[NewEvents("note:1", 0, events, ids)])))
+    beyond = '{"event":"counter.noted","text":' + "[" * 5_000 + "]" * 5_000 + "}"
+
+    async def replace(tx: Transaction) -> None:
+        await tx.execute("UPDATE events SET data = $1 WHERE position = 2", beyond)
+
+    await store.database.transact(replace)
+    with pytest.raises(UnknownEvent, match="event 2 of the log"):
+        await log.read_all(store.database, store.database.dialect, CODEC, 0)
 
 
 async def test_text_that_json_cannot_carry_is_refused_alone(store: EventStore) -> None:
