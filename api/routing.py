@@ -22,7 +22,8 @@ class _Node(Generic[T]):
         self.id: tuple[str, _Node[T]] | None = None
         """Name of a parameter of kind `uuid`, and what follows."""
         self.any: tuple[str, _Node[T]] | None = None
-        """Name of a parameter of kind `str`, and what follows."""
+        """Name of a parameter of kind `str`, and what follows. Nothing is found by a name with a
+        NUL in it, which Postgres could not even look for."""
         self.target: T | None = None
 
 
@@ -76,7 +77,7 @@ def _found(node: _Node[T], segments: list[str], at: int, parameters: dict[str, s
             target = _found(node.id[1], segments, at + 1, parameters)
             if target is not None:
                 parameters[node.id[0]] = id
-    if target is None and node.any is not None:
+    if target is None and node.any is not None and "\x00" not in segment:
         target = _found(node.any[1], segments, at + 1, parameters)
         if target is not None:
             parameters[node.any[0]] = segment

@@ -8,6 +8,8 @@ from uuid import UUID
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
+from orchestration.refusals import Invalid
+
 # Dashes and capitals are optional, as they are for Prefect; `canonical` makes them uniform.
 Id: TypeAlias = Annotated[
     str, Meta(pattern=r"^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$")
@@ -61,11 +63,17 @@ def canonical(id: str) -> str:
 
 
 def utc(moment: datetime) -> datetime:
-    """The same moment in UTC. A time without a zone is taken as UTC, as Prefect does."""
+    """The same moment in UTC. A time without a zone is taken as UTC, as Prefect does.
+
+    Raises Invalid for one at the edge of the calendar, which in UTC would be beyond it.
+    """
     zone = moment.tzinfo
     if zone is UTC:
         return moment
-    return moment.replace(tzinfo=UTC) if zone is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if zone is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise Invalid(f"{moment.isoformat()} is no time in UTC") from None
 
 
 def tidy(body: Struct, ids: Sequence[str] = (), times: Sequence[str] = ()) -> None:

@@ -32,8 +32,17 @@ def spans(
     """The beginnings of all spans from the one with `since` in it to the one with `until`.
 
     What lies beyond the end of the running unit of time is left out. Raises Invalid for more than
-    `SPANS_MAX`.
+    `SPANS_MAX`, and for spans that reach beyond the calendar.
     """
+    try:
+        return _spans(since, until, unit, interval, now)
+    except OverflowError:
+        raise Invalid("The given interval leads beyond the years 1 to 9999.") from None
+
+
+def _spans(
+    since: datetime, until: datetime, unit: TimeUnit, interval: float, now: datetime
+) -> list[datetime]:
     wide = width(unit, interval)
     number = math.ceil((until - since) / wide)
     if number > SPANS_MAX:
@@ -46,7 +55,7 @@ def spans(
     found = []
     while start < end:
         found.append(start)
-        start += wide
+        start += wide  # The last one has to end within the calendar as well.
     return found
 
 

@@ -23,6 +23,8 @@ from projections.run_sums import Bins, lateness_of, run_time_of, summed
 BUCKETS_MAX = 500
 """Intervals of one history; a longer span is cut off there, as Prefect does."""
 INTERVAL_MIN = timedelta(seconds=1)
+LAST_END = datetime.max.replace(tzinfo=UTC)
+"""The latest that an interval may end."""
 OUTCOME_BUCKETS = 20
 """Bars of the dashboard's picture of task runs."""
 
@@ -82,12 +84,14 @@ async def history(
     """Matching runs by expected start and state; intervals without runs are there, and empty.
 
     The last interval is a whole one, even if it reaches beyond `end`. Raises Invalid for an
-    interval below a second.
+    interval below a second, or one that reaches beyond the calendar.
     """
     if interval < INTERVAL_MIN:
         raise Invalid("History interval must not be less than 1 second.")
     first, width, at = microseconds(start), interval // _MICROSECOND, microseconds(now)
     number = min(BUCKETS_MAX, max(0, -((first - microseconds(end)) // width)))
+    if first + max(1, number) * width > microseconds(LAST_END):
+        raise Invalid("The intervals of a history must not reach beyond the year 9999.")
     bins = Bins(first, width, number)
     rows: Sequence[Row] | None = None
     if table == "flow_runs":
