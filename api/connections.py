@@ -5,6 +5,7 @@ waits for requests as long as they take.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from litestar.enums import ScopeType
@@ -52,6 +53,9 @@ class Connections:
         self._requests: set[asyncio.Task[Any]] = set()
         self._websockets: dict[asyncio.Task[Any], _Websocket] = {}
         self._leaving = asyncio.Event()
+        self._ending: set[asyncio.Task[Any]] = set()
+        """The requests that were being answered when the server began to end, and still are."""
+        self._ended = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one websocket."""
@@ -65,6 +69,10 @@ class Connections:
                 await self._app(scope, receive, send)
             finally:
                 self._requests.discard(task)
+                if task in self._ending:
+                    self._ending.discard(task)
+                    if not self._ending:
+                        self._ended.set()
             return
         if self._leaving.is_set():
             await send({"type": "websocket.close", "code": GOING_AWAY, "reason": GOING_AWAY_REASON})
@@ -78,9 +86,21 @@ class Connections:
     async def leave(self) -> None:
         """Tell endless answers and every websocket, both sides of it, that this is the end.
 
-        No new websocket is accepted.
+        Returns when they have ended, as other requests may by then, or after a moment. No new
+        websocket is accepted.
         """
         self._leaving.set()
+        await asyncio.gather(self._close_websockets(), self._let_requests_end())
+
+    async def _let_requests_end(self) -> None:
+        # Whoever still watches for its client to go when granian stops is cancelled by it.
+        self._ending = set(self._requests)
+        if self._ending:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SAY_GOODBYE_SECONDS):
+                    await self._ended.wait()
+
+    async def _close_websockets(self) -> None:
         open_now = dict(self._websockets)
         if not open_now:
             return

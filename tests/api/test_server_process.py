@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -211,6 +211,24 @@ def test_without_leave_to_migrate_the_command_to_run_is_named(tmp_path: Path) ->
 
     assert "pluperfect server database upgrade" in said
     assert not path.exists()
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+def test_a_write_gives_up_in_time_while_another_program_holds_the_database(
+    start_server: StartServer, target: Target
+) -> None:
+    server = start_server(settings={"PREFECT_API_DATABASE_TIMEOUT": "0.5"})
+    assert target.path is not None
+    with closing(sqlite3.connect(target.path, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        refused = _new_flow(server.url, "late")
+        took = time.monotonic() - began
+
+    assert refused.status_code == 503
+    assert "for 0.5 s" in refused.json()["exception_message"]
+    assert took < 2
+    assert _new_flow(server.url, "late").status_code == 201
 
 
 def test_sigterm_lets_requests_in_progress_end(start_server: StartServer, target: Target) -> None:
