@@ -18,6 +18,7 @@ from eventstore.errors import (
     ReadOnly,
     UnknownEvent,
 )
+from orchestration.documents import too_deep
 from orchestration.refusals import Conflict, Invalid, NotFound, NotNow
 
 logger = logging.getLogger(__name__)
@@ -88,24 +89,33 @@ _KINDS: Sequence[tuple[re.Pattern[str], str]] = (
 )
 
 
-def invalid_body(error: Exception, body: bytes, kind: Any = None) -> HttpError:
-    """422 for a body that is not JSON or not what the endpoint takes, which is `kind`."""
-    if not body:
+def invalid_body(
+    error: Exception, body: bytes, kind: Any = None, *, by_field: bool = False
+) -> HttpError:
+    """422 for a body that is not JSON or not what the endpoint takes, which is `kind`.
+
+    `by_field`: Prefect reads every field of this body by itself, see `api.http.Endpoint`.
+    """
+    if not body or body == b"null":
         return invalid(("body",), "missing", "Field required")
     if not isinstance(error, msgspec.ValidationError):
         text = body.decode(errors="replace")
         return invalid(("body", 0), "json_invalid", f"JSON decode error: {error}", {}, text)
-    content = msgspec.json.decode(body)
+    content = body_content(body)
     message = str(error)
     loc: list[str | int] = ["body"]
     place = _PLACE.search(message)
     given: Any = content
     if place is not None:
         message = message[: place.start()]
+    if place is not None and content is not None:
         for name, index in _STEP.findall(place.group(1)):
             loc.append(name or (int(index) if index else _key_at_fault(given, message)))
             given = _inside(given, loc[-1])
     if _MISSING.search(message) and (errors := _all_missing(kind, loc, given)):
+        if by_field and len(loc) == 1:
+            for one in errors:
+                one["input"] = None
         return HttpError(
             422,
             {
@@ -118,7 +128,8 @@ def invalid_body(error: Exception, body: bytes, kind: Any = None) -> HttpError:
         found = pattern.search(message)
         if found is not None:
             loc.append(found.group(1))
-            return invalid(loc, fault, message, given, content)
+            shown = _inside(given, loc[-1]) if pattern is _UNKNOWN else given
+            return invalid(loc, fault, message, shown, content)
     fault = next((fault for pattern, fault in _KINDS if pattern.search(message)), "value_error")
     if place is None and get_origin(kind) is dict:
         fault = "dict_type"
@@ -156,7 +167,8 @@ def _all_missing(kind: Any, loc: list[str | int], given: Any) -> list[dict[str, 
             kind = next(
                 (f.type for f in msgspec.structs.fields(kind) if f.encode_name == step), None
             )
-    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+    wants_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    if not wants_struct or not isinstance(given, dict):
         return []
     return [
         {
@@ -177,9 +189,12 @@ def _inside(given: Any, step: str | int) -> Any:
         return None
 
 
-def _body_content(body: bytes) -> Any:
+def body_content(body: bytes) -> Any:
+    """What a body says, for the echo; None if it cannot be told, or not be sent back."""
+    if not body or too_deep(body):
+        return None
     try:
-        return msgspec.json.decode(body) if body else None
+        return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
@@ -193,7 +208,7 @@ def http_error(error: Exception, body: bytes) -> HttpError:
             return not_found(str(error))
         case Invalid():
             loc = ("body", *error.field)
-            return invalid(loc, "value_error", str(error), None, _body_content(body))
+            return invalid(loc, "value_error", str(error), None, body_content(body))
         case Conflict():
             return HttpError(409, {"detail": str(error)})
         case NotNow():

@@ -21,7 +21,7 @@ from api.errors import HttpError, http_error, invalid_body, too_large
 from api.routing import Router
 from api.server import Server
 from eventstore.ids import new_id
-from orchestration.documents import parse
+from orchestration.documents import accept
 from services.shell import Origin
 
 T = TypeVar("T")
@@ -129,7 +129,10 @@ class Endpoint(Struct, Generic[B], frozen=True, kw_only=True):
     shown_body: Any = None
     """For the documentation, where the handler reads the body further than `body` does."""
     body_optional: bool = False
-    """No body stands for an empty object."""
+    """No body, or null, stands for an empty object."""
+    by_field: bool = False
+    """Prefect reads every field of the body by itself: the complaint about a missing one then shows
+    no input."""
     answers: Mapping[int, Any] = {}
     """Type of the answer by status; None for no content."""
     query: Sequence[Parameter] = ()
@@ -216,14 +219,12 @@ def decoded(endpoint: Endpoint[B], body: bytes) -> B:
     """The request body as the endpoint's type. Raises HttpError 422 that names what is wrong."""
     kind = endpoint.body
     assert kind is not None
-    if not body and endpoint.body_optional:
+    if endpoint.body_optional and body in (b"", b"null"):
         body = b"{}"
     try:
-        if isinstance(kind, type) and issubclass(kind, Struct):
-            return parse(kind, body)
-        return msgspec.json.decode(body, type=kind)
+        return accept(kind, body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid_body(error, body, kind) from None
+        raise invalid_body(error, body, kind, by_field=endpoint.by_field) from None
 
 
 class Api:

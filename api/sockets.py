@@ -7,14 +7,17 @@ set, no entry.
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 from litestar.connection import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
 from api.http import Gate
+from orchestration.documents import accept
+from orchestration.refusals import Invalid
 
+F = TypeVar("F")
 Socket: TypeAlias = WebSocket[Any, Any, Any]
 
 HANDSHAKE_SECONDS = 30.0
@@ -81,7 +84,7 @@ def _offered(socket: Socket) -> set[str]:
 
 
 async def first_frame(socket: Socket) -> Any:
-    """A frame that the client has to send soon, decoded; None if it is not JSON.
+    """A frame that the client has to send soon, decoded; None if it is no JSON that we can read.
 
     Raises Closed if it takes too long.
     """
@@ -90,8 +93,20 @@ async def first_frame(socket: Socket) -> Any:
             return msgspec.json.decode(await socket.receive_text())
     except TimeoutError:
         raise Closed(POLICY_VIOLATION, "Expected a message, none came") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def wanted(said: Any, kind: type[F]) -> F:
+    """The filter that a first frame asks for. Raises Closed if there is none."""
+    if not isinstance(said, dict) or said.get("type") != "filter":
+        raise Closed(PROTOCOL_ERROR, "Expected 'filter' message")
+    if "filter" not in said:
+        raise Closed(PROTOCOL_ERROR, "Invalid filter: 'filter'")
+    try:
+        return accept(kind, msgspec.json.encode(said["filter"]))
+    except (msgspec.ValidationError, Invalid, RecursionError) as error:
+        raise Closed(PROTOCOL_ERROR, f"Invalid filter: {error}") from None
 
 
 async def until_gone(socket: Socket, speaking: Coroutine[Any, Any, None]) -> None:

@@ -3,15 +3,26 @@
 A client newer than we are may send fields that our Structs lack. They are kept in `extras` of the
 Struct they arrived in, and the document shows them where they belong, next to the known ones.
 The way for data without surprises is one msgspec call each way; only data that does hold unknown
-fields takes the slow way through plain dicts.
+fields, or values in a form that Prefect takes as well, goes the slow way through plain dicts.
 """
 
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeAlias, TypeVar, get_args
+from itertools import accumulate
+from types import UnionType
+from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType, ValidationError, json
+from msgspec import UNSET, Struct, UnsetType, ValidationError, inspect, json
 from msgspec.structs import fields
+
+from orchestration.refusals import Invalid
+
+NESTING_MAX = 200
+"""Levels of objects and lists in what a client sends. Whoever reads the log later, with less of the
+stack left or through more levels around it, still has to get through: decoders stop near 950."""
 
 EXTRAS_NAME = "pluperfect:extras"
 """Wire name of every `extras` field. Seen in the log; never in a document or an answer."""
@@ -20,6 +31,8 @@ Extras: TypeAlias = dict[str, Any] | UnsetType
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Struct)
+
+K = TypeVar("K")
 
 _encoder = json.Encoder()
 _MARK = EXTRAS_NAME.encode()
@@ -40,10 +53,10 @@ def document(value: Struct) -> bytes:
 
 
 def parse(kind: type[S], data: bytes | str) -> S:
-    """A request body or a document as `kind`, unknown fields kept in `extras`.
+    """A document as `kind`, unknown fields kept in `extras`.
 
-    Raises `msgspec.ValidationError` for a known field with a wrong value and
-    `msgspec.DecodeError` for what is not JSON.
+    Raises `msgspec.ValidationError` for a known field with a wrong value, or an unknown one where
+    none may be, and `msgspec.DecodeError` for what is not JSON.
     """
     decoder: json.Decoder[S] = _decoder(kind)
     try:
@@ -54,29 +67,121 @@ def parse(kind: type[S], data: bytes | str) -> S:
         return decoder.decode(_encoder.encode(_gather(kind, json.decode(data))))
 
 
+def accept(kind: type[K], sent: bytes) -> K:
+    """What a client sent as `kind`: as `parse` reads it, and times and numbers in more forms.
+
+    Raises what `parse` raises, and Invalid for what is nested too deeply.
+    """
+    key: Any = kind  # mypy is not sure that all types can be hashed.
+    decoder: json.Decoder[K]
+    decoder, keeps_any_json = _reader(key)
+    try:
+        if keeps_any_json and len(sent) > _SHALLOW_BYTES_MAX and too_deep(sent):
+            raise _nested()
+        try:
+            return decoder.decode(sent)
+        except ValidationError as refused:
+            return _accepted_as(kind, decoder, json.decode(sent), refused)
+    except RecursionError:
+        raise _nested() from None
+
+
+def _accepted_as(kind: type[K], decoder: json.Decoder[K], data: Any, refused: ValidationError) -> K:
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        gathered = _gather(kind, data)
+        if _UNKNOWN in str(refused):
+            try:
+                return decoder.decode(_encoder.encode(gathered))
+            except ValidationError as still:
+                refused = still
+        data = gathered
+    try:
+        return decoder.decode(_encoder.encode(_loosened(kind, data)))
+    except ValidationError:
+        raise refused from None  # It names the places as the client knows them.
+
+
+def _nested() -> Invalid:
+    return Invalid(f"Objects and lists may be nested {NESTING_MAX} levels deep")
+
+
+_SHALLOW_BYTES_MAX = 2 * NESTING_MAX
+"""A shorter text cannot be nested too deeply: every level takes two brackets."""
+_BRACKETS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS = bytes(set(range(256)) - set(b'[{]}"'))
+
+
+def too_deep(data: bytes) -> bool:
+    """Whether JSON is nested deeper than `NESTING_MAX`. Of what is not JSON it may say either."""
+    if data.count(b"{") + data.count(b"[") <= NESTING_MAX:
+        return False  # Nearly always, and in less than a microsecond.
+    unescaped = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    signs = unescaped.translate(_BRACKETS, _NO_BRACKETS)
+    outside_of_texts = b"".join(signs.split(b'"')[::2])
+    return max(accumulate(memoryview(outside_of_texts).cast("b")), default=0) > NESTING_MAX
+
+
 @cache
-def _decoder(kind: type[Any]) -> json.Decoder[Any]:
+def _reader(kind: Any) -> tuple[json.Decoder[Any], bool]:
+    return _decoder(kind), _keeps_any_json(kind)
+
+
+def _keeps_any_json(kind: Any) -> bool:
+    """Whether there is a place in `kind` for JSON of any shape. (`Raw` is for others to read.)"""
+    return any(isinstance(part, inspect.AnyType) for part in _parts(inspect.type_info(kind)))
+
+
+def _parts(info: inspect.Type) -> list[inspect.Type]:
+    found = [info]
+    for name in info.__struct_fields__:
+        inner = getattr(info, name)
+        for one in inner if isinstance(inner, tuple) else (inner,):
+            part = one.type if isinstance(one, inspect.Field) else one
+            if isinstance(part, inspect.Type):
+                found += _parts(part)
+    return found
+
+
+@cache
+def _decoder(kind: Any) -> json.Decoder[Any]:
     return json.Decoder(kind)
 
 
 class _Plan(Struct, frozen=True):
     """What the walkers have to know about a Struct type."""
 
-    known: frozenset[str]
+    types: dict[str, Any]
+    """The types of its fields by their names in JSON."""
     nested: dict[str, type[Struct]]
     keeps_extras: bool
+    forbids_unknown: bool
 
 
 @cache
 def _plan(kind: type[Struct]) -> _Plan:
+    types: dict[str, Any] = {}
     nested: dict[str, type[Struct]] = {}
-    known: set[str] = set()
     for info in fields(kind):
-        known.add(info.encode_name)
-        for option in (info.type, *get_args(info.type)):
+        types[info.encode_name] = info.type
+        for option in _options(info.type):
             if isinstance(option, type) and issubclass(option, Struct):
                 nested[info.encode_name] = option
-    return _Plan(frozenset(known), nested, EXTRAS_NAME in known)
+    return _Plan(
+        types,
+        nested,
+        keeps_extras=EXTRAS_NAME in types,
+        forbids_unknown=kind.__struct_config__.forbid_unknown_fields,
+    )
+
+
+def _options(kind: Any) -> list[Any]:
+    """The types that a union consists of; any other type is its only one."""
+    origin = get_origin(kind)
+    if origin is Annotated:
+        return _options(get_args(kind)[0])
+    if origin in (Union, UnionType):
+        return [option for part in get_args(kind) for option in _options(part)]
+    return [kind]
 
 
 def _gather(kind: type[Struct], data: Any) -> Any:
@@ -87,7 +192,7 @@ def _gather(kind: type[Struct], data: Any) -> Any:
     gathered: dict[str, Any] = {}
     unknown: dict[str, Any] = {}
     for key, value in data.items():
-        if key not in plan.known:
+        if key not in plan.types:
             unknown[key] = value
         elif key in plan.nested:
             gathered[key] = _gather(plan.nested[key], value)
@@ -95,6 +200,8 @@ def _gather(kind: type[Struct], data: Any) -> Any:
             gathered[key] = value
     if unknown and plan.keeps_extras:
         gathered[EXTRAS_NAME] = unknown
+    elif plan.forbids_unknown:
+        gathered.update(unknown)  # For the decoder to name.
     return gathered
 
 
@@ -108,3 +215,63 @@ def _spread(kind: type[Struct], data: Any) -> Any:
         if key in data:
             data[key] = _spread(nested, data[key])
     return {**extras, **data} if extras else data
+
+
+# --- Values that Prefect takes as well
+
+_INTEGER = re.compile(r"[+-]?\d{1,18}(\.0*)?")
+_NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d*)?")
+_MILLISECONDS_FROM = 2e10
+"""A number that stands for a time counts seconds since 1970 up to here, beyond it milliseconds."""
+
+
+def _loosened(kind: Any, data: Any) -> Any:
+    """`data` with what can be meant as a time or a number, where one is wanted, in JSON's form."""
+    options = _options(kind)
+    if isinstance(data, dict):
+        struct = next((o for o in options if isinstance(o, type) and issubclass(o, Struct)), None)
+        if struct is None:
+            return data
+        types = _plan(struct).types
+        return {
+            key: _loosened(types[key], value) if key in types else value
+            for key, value in data.items()
+        }
+    if isinstance(data, list):
+        item = next((get_args(o)[0] for o in options if get_origin(o) in (list, tuple)), None)
+        return data if item is None else [_loosened(item, one) for one in data]
+    if isinstance(data, bool) or str in options or not isinstance(data, str | int | float):
+        return data
+    for wanted, read in _READ_LOOSELY.items():
+        if wanted in options:
+            try:
+                return read(data)
+            except (ValueError, OverflowError):
+                break  # The decoder says what is wrong.
+    return data
+
+
+def _time(given: str | int | float) -> str | datetime:
+    if isinstance(given, str) and not _NUMBER.fullmatch(given):
+        # Python's reading of ISO 8601: a date alone, no seconds, a comma before their parts …
+        return datetime.fromisoformat(given)
+    number = float(given)
+    seconds = number / 1000 if abs(number) > _MILLISECONDS_FROM else number
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _integer(given: str | int | float) -> int | float | str:
+    if isinstance(given, str):
+        return int(given.partition(".")[0]) if _INTEGER.fullmatch(given) else given
+    return int(given) if given == int(given) else given
+
+
+def _float(given: str | int | float) -> float | str:
+    return float(given) if isinstance(given, str) and _NUMBER.fullmatch(given) else given
+
+
+_READ_LOOSELY: dict[type[Any], Callable[[str | int | float], Any]] = {
+    datetime: _time,
+    int: _integer,
+    float: _float,
+}

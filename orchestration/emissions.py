@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field, json
 from eventstore.decider import Decider
 from eventstore.events import Event, Recorded
 from orchestration.artifacts import Artifact, ArtifactCreated, ArtifactDeleted
-from orchestration.documents import Extras, document, extras_field, parse
+from orchestration.documents import Extras, accept, document, extras_field, parse
 from orchestration.flow_runs import FlowRunStateSet
 from orchestration.flows import FlowCreated, FlowDeleted, FlowUpdated
 from orchestration.identifiers import Id, tidy
@@ -104,7 +104,7 @@ def read_emission(data: bytes | Raw, limits: Limits = DEFAULT_LIMITS) -> Emissio
     if len(sent) > limits.size_bytes:
         raise Invalid(f"An event may have {limits.size_bytes} bytes, this one has {len(sent)}")
     sent.decode()  # A payload is taken over unread: what is not text must not get any further.
-    emission = parse(Emission, sent)
+    emission = accept(Emission, sent)
     if len(emission.event) > limits.name_characters:
         raise Invalid(
             f"The name of an event may have {limits.name_characters} characters", ("event",)

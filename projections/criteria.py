@@ -3,6 +3,8 @@
 A criterion is decoded from the request as it is; its type says which questions it knows, and
 `OPERATIONS` says what each means in SQL. Prefect has a type of its own for every column; here the
 columns that are asked the same way share one, so now and then one more question is understood.
+A question that is not understood is refused: to leave it out would widen the answer, and a bulk
+request would delete what it was meant to spare.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +19,7 @@ from orchestration.states import STATE_TYPES, TERMINAL, StateType
 from projections.where import FALSE, TRUE, Draft, Operator, all_of, any_of, combine, storable
 
 
-class Ids(Struct, frozen=True):
+class Ids(Struct, frozen=True, forbid_unknown_fields=True):
     """A column of ids."""
 
     any_: list[UUID] | None = None
@@ -26,7 +28,7 @@ class Ids(Struct, frozen=True):
     operator: Operator = "and_"
 
 
-class Text(Struct, frozen=True):
+class Text(Struct, frozen=True, forbid_unknown_fields=True):
     """A column of text. In `like_` and `startswith_`, `%` and `_` are wildcards, as in Prefect."""
 
     any_: list[str] | None = None
@@ -38,7 +40,7 @@ class Text(Struct, frozen=True):
     operator: Operator = "and_"
 
 
-class Tags(Struct, frozen=True):
+class Tags(Struct, frozen=True, forbid_unknown_fields=True):
     """A column that holds a JSON array of strings."""
 
     all_: list[str] | None = None
@@ -47,7 +49,7 @@ class Tags(Struct, frozen=True):
     operator: Operator = "and_"
 
 
-class Time(Struct, frozen=True):
+class Time(Struct, frozen=True, forbid_unknown_fields=True):
     """A column of times; both ends are included."""
 
     before_: datetime | None = None
@@ -55,7 +57,7 @@ class Time(Struct, frozen=True):
     is_null_: bool | None = None
 
 
-class Number(Struct, frozen=True):
+class Number(Struct, frozen=True, forbid_unknown_fields=True):
     """A column of whole numbers."""
 
     ge_: int | None = None
@@ -63,13 +65,13 @@ class Number(Struct, frozen=True):
     is_null_: bool | None = None
 
 
-class Flag(Struct, frozen=True):
+class Flag(Struct, frozen=True, forbid_unknown_fields=True):
     """A column of 0 and 1."""
 
     eq_: bool | None = None
 
 
-class StateTypes(Struct, frozen=True):
+class StateTypes(Struct, frozen=True, forbid_unknown_fields=True):
     """A column of state types."""
 
     any_: list[StateType] | None = None

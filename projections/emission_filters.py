@@ -28,14 +28,14 @@ Labels: TypeAlias = dict[str, str | list[str]]
 """Patterns by label, one of which has to match: `*` and `?` are wildcards, `!` in front is not."""
 
 
-class OccurredFilter(Struct, frozen=True):
+class OccurredFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """A window of time; both ends are included."""
 
     since: datetime | None = None
     until: datetime | None = None
 
 
-class EventNameFilter(Struct, frozen=True):
+class EventNameFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """What happened, by name. An empty list asks nothing."""
 
     prefix: list[str] | None = None
@@ -44,7 +44,7 @@ class EventNameFilter(Struct, frozen=True):
     exclude_name: list[str] | None = None
 
 
-class EventResourceFilter(Struct, frozen=True):
+class EventResourceFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """The resource that an emission is about."""
 
     id: list[str] | None = None
@@ -54,7 +54,7 @@ class EventResourceFilter(Struct, frozen=True):
     """Only the newest (or, in ascending order, the oldest) emission of each resource."""
 
 
-class EventRelatedFilter(Struct, frozen=True):
+class EventRelatedFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """One of the related resources."""
 
     id: list[str] | None = None
@@ -63,7 +63,7 @@ class EventRelatedFilter(Struct, frozen=True):
     labels: Labels | None = None
 
 
-class EventAnyResourceFilter(Struct, frozen=True):
+class EventAnyResourceFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """The resource that an emission is about, or one of the related ones."""
 
     id: list[str] | None = None
@@ -71,13 +71,13 @@ class EventAnyResourceFilter(Struct, frozen=True):
     labels: Labels | None = None
 
 
-class EventIDFilter(Struct, frozen=True):
+class EventIDFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Emissions by id."""
 
     id: list[UUID] | None = None
 
 
-class EventTextFilter(Struct, frozen=True):
+class EventTextFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """A text search in everything that an emission says, see `projections.text_search`."""
 
     query: Annotated[str, Meta(max_length=text_search.QUERY_LENGTH_MAX)]
@@ -86,7 +86,7 @@ class EventTextFilter(Struct, frozen=True):
 EventOrder = Literal["ASC", "DESC"]
 
 
-class EventFilter(Struct, frozen=True):
+class EventFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which emissions are wanted: every part that is given has to hold."""
 
     occurred: OccurredFilter | None = None

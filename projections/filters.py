@@ -34,14 +34,14 @@ from projections.where import FALSE, TRUE, Draft, Operator, Where, all_of, any_o
 # --- Filters, as they arrive
 
 
-class HasDeployment(Struct, frozen=True):
+class HasDeployment(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether a flow has deployments."""
 
     is_null_: bool | None = None
     operator: Operator = "and_"
 
 
-class State(Struct, frozen=True):
+class State(Struct, frozen=True, forbid_unknown_fields=True):
     """A run's state by type and by name."""
 
     type: StateTypes | None = None
@@ -49,7 +49,7 @@ class State(Struct, frozen=True):
     operator: Operator = "and_"
 
 
-class CreatedBy(Struct, frozen=True):
+class CreatedBy(Struct, frozen=True, forbid_unknown_fields=True):
     """Who created a flow run."""
 
     id_: list[UUID] | None = None
@@ -58,7 +58,7 @@ class CreatedBy(Struct, frozen=True):
     operator: Operator = "and_"
 
 
-class FlowRunOfTask(Struct, frozen=True):
+class FlowRunOfTask(Struct, frozen=True, forbid_unknown_fields=True):
     """A task run's flow run. An empty one asks that there be one, unless `is_null_` is null."""
 
     any_: list[UUID] | None = None
@@ -66,25 +66,25 @@ class FlowRunOfTask(Struct, frozen=True):
     operator: Operator = "and_"
 
 
-class Existence(Struct, frozen=True):
+class Existence(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether there are any."""
 
     exists_: bool | None = None
 
 
-class NameLike(Struct, frozen=True):
+class NameLike(Struct, frozen=True, forbid_unknown_fields=True):
     """A part of a name."""
 
     like_: str | None = None
 
 
-class Words(Struct, frozen=True):
+class Words(Struct, frozen=True, forbid_unknown_fields=True):
     """A text search, see `projections.text_search`."""
 
     query: Annotated[str, Meta(max_length=text_search.QUERY_LENGTH_MAX)]
 
 
-class FlowFilter(Struct, frozen=True):
+class FlowFilter(Struct, frozen=True, forbid_unknown_fields=True):
     id: Ids | None = None
     deployment: HasDeployment | None = None
     name: Text | None = None
@@ -92,7 +92,7 @@ class FlowFilter(Struct, frozen=True):
     operator: Operator = "and_"
 
 
-class FlowRunFilter(Struct, frozen=True):
+class FlowRunFilter(Struct, frozen=True, forbid_unknown_fields=True):
     id: Ids | None = None
     name: Text | None = None
     tags: Tags | None = None
@@ -111,7 +111,7 @@ class FlowRunFilter(Struct, frozen=True):
     operator: Operator = "and_"
 
 
-class TaskRunFilter(Struct, frozen=True):
+class TaskRunFilter(Struct, frozen=True, forbid_unknown_fields=True):
     id: Ids | None = None
     name: Text | None = None
     tags: Tags | None = None
@@ -124,7 +124,7 @@ class TaskRunFilter(Struct, frozen=True):
     operator: Operator = "and_"
 
 
-class DeploymentFilter(Struct, frozen=True):
+class DeploymentFilter(Struct, frozen=True, forbid_unknown_fields=True):
     id: Ids | None = None
     name: Text | None = None
     flow_or_deployment_name: NameLike | None = None
@@ -136,20 +136,20 @@ class DeploymentFilter(Struct, frozen=True):
     operator: Operator = "and_"
 
 
-class WorkPoolFilter(Struct, frozen=True):
+class WorkPoolFilter(Struct, frozen=True, forbid_unknown_fields=True):
     id: Ids | None = None
     name: Text | None = None
     type: Text | None = None
     operator: Operator = "and_"
 
 
-class WorkQueueFilter(Struct, frozen=True):
+class WorkQueueFilter(Struct, frozen=True, forbid_unknown_fields=True):
     id: Ids | None = None
     name: Text | None = None
     operator: Operator = "and_"
 
 
-class ArtifactFilter(Struct, frozen=True):
+class ArtifactFilter(Struct, frozen=True, forbid_unknown_fields=True):
     id: Ids | None = None
     key: Text | None = None
     flow_run_id: Ids | None = None
@@ -158,7 +158,7 @@ class ArtifactFilter(Struct, frozen=True):
     operator: Operator = "and_"
 
 
-class ArtifactCollectionFilter(Struct, frozen=True):
+class ArtifactCollectionFilter(Struct, frozen=True, forbid_unknown_fields=True):
     latest_id: Ids | None = None
     key: Text | None = None
     flow_run_id: Ids | None = None
@@ -167,7 +167,7 @@ class ArtifactCollectionFilter(Struct, frozen=True):
     operator: Operator = "and_"
 
 
-class LogFilter(Struct, frozen=True):
+class LogFilter(Struct, frozen=True, forbid_unknown_fields=True):
     level: Number | None = None
     timestamp: Time | None = None
     flow_run_id: Ids | None = None

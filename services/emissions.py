@@ -59,8 +59,6 @@ UNREADABLE = (
     Invalid,
     msgspec.DecodeError,
     UnicodeDecodeError,
-    RecursionError,  # Nested too deeply.
-    OverflowError,  # A time that is none in UTC.
 )
 """What `Intake.understand` raises for an emission that cannot be accepted."""
 

@@ -16,7 +16,7 @@ from litestar.exceptions import WebSocketDisconnect
 from msgspec import Meta, Raw, Struct
 from msgspec.structs import replace
 
-from api.errors import HttpError, http_error, invalid, invalid_body
+from api.errors import HttpError, body_content, http_error, invalid, invalid_body
 from api.http import NO_CONTENT, Answer, Area, Call, Gate, Parameter, ok
 from api.server import Server
 from api.sockets import (
@@ -29,6 +29,7 @@ from api.sockets import (
     first_frame,
     silence,
     until_gone,
+    wanted,
 )
 from eventstore.errors import EventStoreError
 from eventstore.ids import new_id
@@ -103,11 +104,12 @@ async def create_events(call: Call, body: list[Raw]) -> Answer:
 
 def _refused(error: Exception, place: int, item: bytes, body: bytes) -> HttpError:
     """422 for one of the events in a body."""
+    if isinstance(error, Invalid):
+        return http_error(Invalid(str(error), (place, *error.field)), body)
     if not isinstance(error, msgspec.ValidationError):
-        if isinstance(error, Invalid):
-            return http_error(Invalid(str(error), (place, *error.field)), body)
-        return invalid(("body", place), "value_error", str(error))
+        return invalid(("body", place), "value_error", str(error), None, body_content(body))
     refused = invalid_body(error, item, Emission)
+    refused.body["request_body"] = body_content(body)
     for detail in refused.body["exception_detail"]:
         detail["loc"].insert(1, place)
     return refused
@@ -135,7 +137,7 @@ async def read_next_events(call: Call) -> Answer:
         raise invalid(("query", "page-token"), "missing", "Field required")
     try:
         token = msgspec.json.decode(urlsafe_b64decode(given), type=_Token)
-    except (ValueError, msgspec.DecodeError):
+    except (ValueError, msgspec.DecodeError, RecursionError):
         raise HttpError(403, {"detail": "Forbidden"}) from None
     return await _page(call, token)
 
@@ -195,7 +197,9 @@ Countable = Literal["day", "time", "event", "resource"]
 COUNTABLE: Sequence[Countable] = ("day", "time", "event", "resource")
 
 
-@area.post("/count-by/{countable:str}", body=EventCountQuery, answers={200: list[Count]})
+@area.post(
+    "/count-by/{countable:str}", body=EventCountQuery, by_field=True, answers={200: list[Count]}
+)
 async def count_events(call: Call, body: EventCountQuery) -> Answer:
     """How many events match, by name, by resource or by time."""
     countable = call.path["countable"]
@@ -207,20 +211,19 @@ async def count_events(call: Call, body: EventCountQuery) -> Answer:
     until = await _reached(call)
     now = call.server.now()
     asked = within_window(body.filter, now)
+    occurred = asked.occurred
+    assert occurred is not None and occurred.since is not None and occurred.until is not None
+    unit, interval = body.time_unit, body.time_interval
+    try:
+        # As in Prefect, too many are refused whatever is counted; a "day" is as long as is said.
+        found = spans(utc(occurred.since), utc(occurred.until), unit, interval, now)
+    except Invalid as refusal:
+        raise HttpError(422, {"detail": str(refusal)}) from None
     if countable == "event":
         counts = await emissions.counts_by_event(database, asked, database.dialect)
     elif countable == "resource":
         counts = await emissions.counts_by_resource(database, asked, database.dialect)
     else:
-        unit, interval = body.time_unit, body.time_interval
-        if countable == "day":
-            unit, interval = "day", 1.0
-        occurred = asked.occurred
-        assert occurred is not None and occurred.since is not None and occurred.until is not None
-        try:
-            found = spans(occurred.since, occurred.until, unit, interval, now)
-        except Invalid as refusal:
-            raise HttpError(422, {"detail": str(refusal)}) from None
         counts = await emissions.counts_by_time(
             database, asked, database.dialect, found, width(unit, interval)
         )
@@ -262,14 +265,7 @@ async def follow_events(server: Server, gate: Gate, socket: Socket) -> None:
 
 async def _follow(server: Server, socket: Socket) -> None:
     said = await first_frame(socket)
-    if not isinstance(said, dict) or said.get("type") != "filter":
-        raise Closed(PROTOCOL_ERROR, "Expected 'filter' message")
-    try:
-        asked = msgspec.convert(said["filter"], EventFilter)
-    except KeyError:
-        raise Closed(PROTOCOL_ERROR, "Invalid filter: 'filter'") from None
-    except msgspec.ValidationError as error:
-        raise Closed(PROTOCOL_ERROR, f"Invalid filter: {error}") from None
+    asked = wanted(said, EventFilter)
     if not server.settings.events_stream_out_enabled:
         await silence(socket)
     await until_gone(socket, _send(server, socket, asked, said.get("backfill") is not False))
@@ -279,10 +275,13 @@ async def _send(server: Server, socket: Socket, asked: EventFilter, backfill: bo
     now = server.now()
     earliest = now - server.settings.events_maximum_websocket_backfill
     since, until = None, None
-    if asked.occurred is not None:
-        since, until = asked.occurred.since, asked.occurred.until
-    # Who does not say until when follows for ever.
-    since = earliest if since is None else max(earliest, utc(since))
+    try:
+        if asked.occurred is not None:
+            since, until = asked.occurred.since, asked.occurred.until
+        # Who does not say until when follows for ever.
+        since = earliest if since is None else max(earliest, utc(since))
+    except Invalid as error:
+        raise Closed(PROTOCOL_ERROR, f"Invalid filter: {error}") from None
     asked = replace(asked, occurred=OccurredFilter(since, until), order="ASC")
     try:
         after = server.store.ring.head

@@ -149,6 +149,7 @@ async def delete_flow_run(call: Call) -> Answer:
 @area.post(
     "/{id:uuid}/set_state",
     body=ProposedTransition,
+    by_field=True,
     answers={201: OrchestrationResult, 200: OrchestrationResult},
 )
 async def set_flow_run_state(call: Call, body: ProposedTransition) -> Answer:
@@ -190,7 +191,7 @@ async def count_flow_runs(call: Call, body: Counting) -> Answer:
     return await number(call, "flow_runs", body)
 
 
-@area.post("/history", body=HistoryQuery, answers={200: list[HistoryInterval]})
+@area.post("/history", body=HistoryQuery, by_field=True, answers={200: list[HistoryInterval]})
 async def flow_run_history(call: Call, body: HistoryQuery) -> Answer:
     """How many matching flow runs were expected when, by their state now."""
     return await history(call, "flow_runs", body)
@@ -283,7 +284,7 @@ async def bulk_delete_flow_runs(call: Call, body: FlowRunBulkDelete) -> Answer:
     return ok(Deleted(await commands.delete_all(call.server.shell, ids, call.origin)))
 
 
-@area.post("/bulk_set_state", body=FlowRunBulkSetState, answers={200: BulkResults})
+@area.post("/bulk_set_state", body=FlowRunBulkSetState, by_field=True, answers={200: BulkResults})
 async def bulk_set_flow_run_state(call: Call, body: FlowRunBulkSetState) -> Answer:
     """Propose a state to up to 50 flow runs that match."""
     ids = await _ids(call, body.flow_runs, body.limit)

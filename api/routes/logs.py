@@ -1,15 +1,11 @@
 """Run log lines: /logs, and the websocket /logs/out that follows them."""
 
-from typing import Any
-
-import msgspec
 from msgspec import Struct
 
 from api.http import Answer, Area, Call, Gate
 from api.lists import limited
 from api.server import Server
 from api.sockets import (
-    PROTOCOL_ERROR,
     SERVER_ERROR,
     Closed,
     Socket,
@@ -17,6 +13,7 @@ from api.sockets import (
     first_frame,
     silence,
     until_gone,
+    wanted,
 )
 from eventstore.errors import EventStoreError
 from projections import log_lines
@@ -70,22 +67,11 @@ async def follow_logs(server: Server, gate: Gate, socket: Socket) -> None:
 
 
 async def _follow(server: Server, socket: Socket) -> None:
-    asked = _filter(await first_frame(socket))
+    asked = wanted(await first_frame(socket), LogFilter)
     if server.settings.logs_stream_out_enabled:
         await until_gone(socket, _send_lines(server, socket, asked))
     else:
         await silence(socket)
-
-
-def _filter(said: Any) -> LogFilter:
-    if not isinstance(said, dict) or said.get("type") != "filter":
-        raise Closed(PROTOCOL_ERROR, "Expected 'filter' message")
-    try:
-        return msgspec.convert(said["filter"], LogFilter)
-    except KeyError:
-        raise Closed(PROTOCOL_ERROR, "Invalid filter: 'filter'") from None
-    except msgspec.ValidationError as error:
-        raise Closed(PROTOCOL_ERROR, f"Invalid filter: {error}") from None
 
 
 async def _send_lines(server: Server, socket: Socket, asked: LogFilter) -> None:

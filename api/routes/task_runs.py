@@ -79,6 +79,7 @@ async def delete_task_run(call: Call) -> Answer:
 @area.post(
     "/{id:uuid}/set_state",
     body=ProposedTransition,
+    by_field=True,
     answers={201: OrchestrationResult, 200: OrchestrationResult},
 )
 async def set_task_run_state(call: Call, body: ProposedTransition) -> Answer:
@@ -123,7 +124,7 @@ async def count_task_runs(call: Call, body: Counting) -> Answer:
     return await number(call, "task_runs", body)
 
 
-@area.post("/history", body=HistoryQuery, answers={200: list[HistoryInterval]})
+@area.post("/history", body=HistoryQuery, by_field=True, answers={200: list[HistoryInterval]})
 async def task_run_history(call: Call, body: HistoryQuery) -> Answer:
     """How many matching task runs were expected when, by their state now."""
     return await history(call, "task_runs", body)

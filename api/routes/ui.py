@@ -96,7 +96,9 @@ async def read_flow_run_dots(call: Call, body: DotsQuery) -> Answer:
     return ok(found)
 
 
-@area.post("/flow_runs/count-task-runs", body=FlowRunIds, answers={200: dict[str, int]})
+@area.post(
+    "/flow_runs/count-task-runs", body=FlowRunIds, by_field=True, answers={200: dict[str, int]}
+)
 async def count_task_runs_by_flow_run(call: Call, body: FlowRunIds) -> Answer:
     """How many task runs each flow run has, without those that stand for a subflow run."""
     database = call.server.database
@@ -104,7 +106,7 @@ async def count_task_runs_by_flow_run(call: Call, body: FlowRunIds) -> Answer:
     return ok(await dashboard.task_runs_by_flow_run(database, ids, database.dialect))
 
 
-@area.post("/flows/count-deployments", body=FlowIds, answers={200: dict[str, int]})
+@area.post("/flows/count-deployments", body=FlowIds, by_field=True, answers={200: dict[str, int]})
 async def count_deployments_by_flow(call: Call, body: FlowIds) -> Answer:
     """How many deployments each flow has."""
     database = call.server.database
@@ -112,7 +114,9 @@ async def count_deployments_by_flow(call: Call, body: FlowIds) -> Answer:
     return ok(await dashboard.deployments_by_flow(database, ids, database.dialect))
 
 
-@area.post("/flows/next-runs", body=FlowIds, answers={200: dict[str, NextRun | None]})
+@area.post(
+    "/flows/next-runs", body=FlowIds, by_field=True, answers={200: dict[str, NextRun | None]}
+)
 async def read_next_runs_by_flow(call: Call, body: FlowIds) -> Answer:
     """The run of each flow that is scheduled first."""
     database = call.server.database
@@ -123,6 +127,7 @@ async def read_next_runs_by_flow(call: Call, body: FlowIds) -> Answer:
 @area.post(
     "/task_runs/dashboard/counts",
     body=OutcomesQuery,
+    by_field=True,
     answers={200: list[Outcomes]},
 )
 async def read_task_run_outcomes(call: Call, body: OutcomesQuery) -> Answer:

@@ -149,7 +149,8 @@ async def test_events_are_counted_by_name_by_resource_and_by_time(server_url: st
             ("1", minutes[1], 2),
             ("2", minutes[2], 0),
         ]
-        assert await count("day", time_unit="second") == [("0", "2026-03-01T00:00:00+00:00", 3)]
+        assert await count("day") == [("0", "2026-03-01T00:00:00+00:00", 3)]
+        assert await count("day", time_unit="week") == [("0", "2026-02-23T00:00:00+00:00", 3)]
 
         for path, body in (
             ("moon", {"filter": {}}),
@@ -157,6 +158,8 @@ async def test_events_are_counted_by_name_by_resource_and_by_time(server_url: st
             ("time", {"filter": {}, "time_unit": "moon"}),
             ("time", {"filter": {}, "time_interval": 0.001}),
             ("time", {"filter": {}, "time_unit": "second"}),
+            ("event", {"filter": {}, "time_unit": "second"}),
+            ("time", {"filter": {}, "time_interval": 1e30}),
         ):
             answer = await client.post(f"/events/count-by/{path}", json=body)
             assert answer.status_code == 422, (path, body)
