@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from api.settings import Settings, redis_url
 from eventstore import redis as redis_module
 from eventstore import sqlite as sqlite_module
 from eventstore.database import Database, Row, Table
@@ -105,6 +106,27 @@ async def test_a_commit_is_told_to_the_other_processes(
     assert [entry.row[10] for entry in told] == [
         entry.row[10] for entry in one.ring.after(0, 10) or ()
     ]
+
+
+@pytest.mark.usefixtures("only_what_is_told")
+async def test_a_redis_that_asks_for_a_password_gets_it(
+    running_redis: RunningRedis, processes: Processes, caplog: pytest.LogCaptureFixture
+) -> None:
+    running_redis.start("--requirepass", "s3cret:/@")
+    url = redis_url(
+        Settings(redis_host="127.0.0.1", redis_port=running_redis.port, redis_password="s3cret:/@")
+    )
+    assert url is not None
+    one, _ = await processes.another(url)
+    other, notifier = await processes.another(url)
+    await until(lambda: notifier.connected)
+    await one.submit(adding("n:1", 0, 1))
+    await heard_by(other, 1)
+    with caplog.at_level(logging.WARNING, "eventstore.redis"):
+        _, refused = await processes.another(running_redis.url)
+        await until(lambda: bool(caplog.messages))
+    assert "s3cret" not in caplog.text
+    assert not refused.connected
 
 
 @pytest.mark.usefixtures("only_what_is_told")
