@@ -213,6 +213,10 @@ more, and both in its reason.
 |---|---|---|
 | 400 | `invalid` | a parameter or filter that there is not, or a value that cannot be |
 | 400 | `invalid-token` | not a token, or one of another filter |
+| 403 | `read-only` | the server shows the past and remembers nothing |
+| 404 | `not-found` | there is no subscription of this name |
+| 409 | `superseded` | another consumer has taken over, or the subscription was moved |
+| 409 | `conflict` | the name is taken, with another filter; or there are 1,000 names already |
 | 410 | `replaced` | the log was erased or restored since the token was given: begin anew |
 | 410 | `ahead` | the log ends before the token's place: it was restored from a backup; begin anew |
 | 410 | `too-old` | what comes next is gone from the log; begin anew |
@@ -221,6 +225,23 @@ more, and both in its reason.
 A websocket is closed with 1001 when its server ends, with 1011 where HTTP says 503: connect again
 with the last token. A reader may be as slow as it likes: it is given the log at its own pace, and
 nothing is left out.
+
+## Named subscriptions
+
+The server remembers how far you are, on whichever worker or server you come back.
+`POST /api/subscriptions/named/` with a `name`, a `filter`, `from` or `after`, and
+`redeliver_seconds` (30); then say `name` in place of all else on any of the three ways. `GET
+…/named/`, `GET …/named/NAME` show position and lag; `DELETE …/named/NAME` forgets it.
+
+Delivery is at least once and in order. Acknowledge with the token of the last event you are done
+with, by `POST …/named/NAME/acknowledge {"token": …}` or a frame `{"type": "acknowledge", "token":
+…}` on the websocket. What is not acknowledged after `redeliver_seconds` without progress, or when
+you connect again, is delivered again from the acknowledged place on. At most 1,000 events are
+delivered ahead of your acknowledgements. Where nothing matches the server moves on by itself.
+
+One consumer is active. A newer one takes over: the older is closed within two seconds with
+`superseded`, and can acknowledge nothing more. `POST …/named/NAME/seek` with `from` or `after`
+moves the subscription, which also closes its consumer.
 
 ## An event
 

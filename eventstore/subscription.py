@@ -151,16 +151,22 @@ _TIMES = Table("events", {"recorded_at": "bigint", "position": "bigint"}, key=("
 FIRST = "SELECT MIN(position) FROM events"
 
 
-async def position_at(reader: Reader, recorded_at: int) -> int:
-    """The position after which come the events recorded at `recorded_at` (microseconds) or later.
+async def recorded_at(reader: Reader, position: int) -> int | None:
+    """When the event at a position was recorded, in microseconds since 1970; None if none was."""
+    rows = await reader.fetch_keys(_TIMES, [(position,)])
+    return int(rows[0][0]) if rows else None
+
+
+async def position_at(reader: Reader, time: int) -> int:
+    """The position after which come the events recorded at `time` (microseconds) or later.
 
     Times strictly increase with position: some twenty looks by primary key find it among millions.
     """
     low, high = 0, (await head(reader)).position
     while low < high:
         middle = (low + high + 1) // 2
-        rows = await reader.fetch_keys(_TIMES, [(middle,)])
-        if not rows or rows[0][0] < recorded_at:
+        at = await recorded_at(reader, middle)
+        if at is None or at < time:
             low = middle
         else:
             high = middle - 1

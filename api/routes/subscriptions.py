@@ -6,7 +6,7 @@ programs and a sentence for people: `{"reason": …, "detail": …}`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -18,12 +18,13 @@ from api.errors import HttpError
 from api.http import Answer, Area, Call, Gate, Parameter
 from api.server import Server
 from api.sockets import SERVER_ERROR, Closed, Socket, converse, first_frame, until_gone
-from eventstore.errors import EventStoreError, LogReplaced
+from eventstore.errors import EventStoreError, LogReplaced, ReadOnly
 from eventstore.public import PublicEvent, public
 from eventstore.selection import Selection, matcher
 from eventstore.subscription import Scanned, scan, take
 from eventstore.token import Gone, InvalidToken
-from orchestration.refusals import Invalid
+from orchestration.refusals import Conflict, Invalid, NotFound, Refusal
+from services.named_subscriptions import Consumer, NamedSubscriptions, Superseded
 from services.subscriptions import Place, begin
 
 T = TypeVar("T")
@@ -44,7 +45,8 @@ class Problem(Struct, frozen=True):
     """Why a subscription does not go on."""
 
     reason: str
-    """One word: `invalid`, `invalid-token`, `replaced`, `ahead`, `too-old`."""
+    """One word: `invalid`, `invalid-token`, `replaced`, `ahead`, `too-old`, `not-found`,
+    `superseded`, `conflict`, `read-only`, `unavailable`."""
     detail: str
 
 
@@ -62,6 +64,16 @@ class Subscribe(Struct, frozen=True, forbid_unknown_fields=True, tag_field="type
     filter: Selection = Selection()
     after: str | None = None
     start: str | None = msgspec.field(default=None, name="from")
+    name: str | None = None
+    """A named subscription, which says all the rest."""
+
+
+class Acknowledge(
+    Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="acknowledge"
+):
+    """Any later frame of a websocket on a named subscription."""
+
+    token: str
 
 
 _FIELDS = Selection.__struct_fields__
@@ -73,6 +85,7 @@ _FILTERS = (
     Parameter("correlation", list[str], description="Ids of what one request brought about."),
     Parameter("after", str, description="A token: go on there."),
     Parameter("from", str, description="`beginning`, `now` (the default) or a time."),
+    Parameter("name", str, description="A named subscription, in place of all these."),
 )
 
 
@@ -84,17 +97,31 @@ def _parameters(call: Call, *more: str) -> tuple[Subscribe, dict[str, str]]:
     for name, value in pairs:
         if name in _FIELDS:
             chosen.setdefault(name, []).append(value)
-        elif name in ("after", "from", *more):
+        elif name in ("after", "from", "name", *more):
             others[name] = value
         else:
             # One that is mistyped would otherwise be a subscription to everything.
             raise Invalid(f"there is no parameter {name!r}")
     selection = msgspec.convert(chosen, Selection)
-    return Subscribe(selection, others.pop("after", None), others.pop("from", None)), others
+    asked = Subscribe(
+        selection, others.pop("after", None), others.pop("from", None), others.pop("name", None)
+    )
+    return asked, others
 
 
-async def _begun(asked: Subscribe, server: Server) -> Place:
-    return await begin(server.database, asked.filter, after=asked.after, start=asked.start)
+async def _begun(asked: Subscribe, server: Server) -> Place | Consumer:
+    """The way through the log that is asked for. A named subscription is taken over."""
+    if asked.name is None:
+        return await begin(server.database, asked.filter, after=asked.after, start=asked.start)
+    if asked != Subscribe(name=asked.name):
+        raise Invalid("a named subscription has its filter and its place; say nothing else")
+    return await NamedSubscriptions(server.store).consume(asked.name, server.now)
+
+
+def _scans(server: Server, asked: Subscribe, place: Place | Consumer) -> AsyncIterator[Scanned]:
+    if isinstance(place, Consumer):
+        return place.deliveries()
+    return scan(server.database, server.store.ring, matcher(asked.filter), place.position)
 
 
 def _problem(error: Exception) -> tuple[int, Problem] | None:
@@ -108,13 +135,21 @@ def _problem(error: Exception) -> tuple[int, Problem] | None:
             return 400, Problem("invalid-token", str(error))
         case Invalid() | msgspec.ValidationError():
             return 400, Problem("invalid", str(error))
+        case NotFound():
+            return 404, Problem("not-found", str(error))
+        case Superseded():
+            return 409, Problem("superseded", str(error))
+        case Conflict():
+            return 409, Problem("conflict", str(error))
+        case ReadOnly():
+            return 403, Problem("read-only", str(error))
         case EventStoreError():
             return 503, Problem("unavailable", str(error))
         case _:
             return None
 
 
-async def _spoken(work: Awaitable[T]) -> T:
+async def spoken(work: Awaitable[T]) -> T:
     """The result of `work`; what is wrong with a subscription becomes an answer."""
     try:
         return await work
@@ -136,20 +171,19 @@ async def stream_events(call: Call) -> Answer:
     the reader is while nothing matches; `end` says why nothing more will come. After a lost
     connection, browsers go on by themselves: they send the last `id` as `Last-Event-ID`.
     """
-    return await _spoken(_stream(call))
+    return await spoken(_stream(call))
 
 
 async def _stream(call: Call) -> Answer:
     asked, _ = _parameters(call)
     last = call.headers.get(b"last-event-id")
-    if last:
+    if last and asked.name is None:  # A named one goes on after what is acknowledged.
         asked = Subscribe(asked.filter, last.decode("latin-1"))
     server = call.server
     place = await _begun(asked, server)
-    scans = scan(server.database, server.store.ring, matcher(asked.filter), place.position)
     return Answer(
         200,
-        _sent(_until(over(call.scope), scans), place),
+        _sent(_until(over(call.scope), _scans(server, asked, place)), place),
         (
             (b"content-type", b"text/event-stream"),
             (b"cache-control", b"no-store"),
@@ -158,7 +192,7 @@ async def _stream(call: Call) -> Answer:
     )
 
 
-async def _sent(scans: AsyncIterator[Scanned], place: Place) -> AsyncIterator[bytes]:
+async def _sent(scans: AsyncIterator[Scanned], place: Place | Consumer) -> AsyncIterator[bytes]:
     position = place.position
     # So that there is something to go on from, whatever happens next.
     yield _bookmark(place, position)
@@ -172,18 +206,18 @@ async def _sent(scans: AsyncIterator[Scanned], place: Place) -> AsyncIterator[by
             else:
                 yield b": heartbeat\n\n"
             position = scanned.position
-    except EventStoreError as error:
+    except (EventStoreError, Refusal) as error:
         found = _problem(error)
         assert found is not None
         yield b"event: end\ndata: " + msgspec.json.encode(found[1]) + b"\n\n"
 
 
-def _bookmark(place: Place, position: int) -> bytes:
+def _bookmark(place: Place | Consumer, position: int) -> bytes:
     text = f'id: {place.token(position)}\nevent: bookmark\ndata: {{"position":{position}}}\n\n'
     return text.encode()
 
 
-def _message(place: Place, row: Sequence[Any]) -> bytes:
+def _message(place: Place | Consumer, row: Sequence[Any]) -> bytes:
     data = public(row)
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(data.splitlines())
@@ -242,7 +276,7 @@ async def _next(items: AsyncIterator[T]) -> T:
 )
 async def poll_events(call: Call) -> Answer:
     """The next events, as soon as there are any, and the token to ask for more with."""
-    return await _spoken(_poll(call))
+    return await spoken(_poll(call))
 
 
 async def _poll(call: Call) -> Answer:
@@ -251,9 +285,11 @@ async def _poll(call: Call) -> Answer:
     seconds = _number(more, "wait", POLL_SECONDS, 0, POLL_SECONDS_MAX)
     server = call.server
     place = await _begun(asked, server)
-    taking = take(
-        server.database, server.store.ring, matcher(asked.filter), place.position, limit, seconds
-    )
+    if isinstance(place, Consumer):
+        taking = place.take(limit, seconds)
+    else:
+        matches = matcher(asked.filter)
+        taking = take(server.database, server.store.ring, matches, place.position, limit, seconds)
     scanned = await _unless(over(call.scope), taking) or Scanned(place.position, ())
     events = b",".join(public(row) for row in scanned.rows)
     token = place.token(scanned.position).encode()
@@ -294,17 +330,19 @@ async def _talk(server: Server, socket: Socket) -> None:
     try:
         said = msgspec.convert(await first_frame(socket), Subscribe)
         place = await _begun(said, server)
-        await until_gone(socket, _tell(server, socket, said, place))
-    except (EventStoreError, Invalid, msgspec.ValidationError) as error:
+        telling = _tell(socket, _scans(server, said, place), place)
+        if isinstance(place, Consumer):
+            await _first_to_end(telling, _hear(socket, place))
+        else:
+            await until_gone(socket, telling)
+    except (EventStoreError, Refusal, msgspec.ValidationError, msgspec.DecodeError) as error:
         raise _closed(error) from error
 
 
-async def _tell(server: Server, socket: Socket, said: Subscribe, place: Place) -> None:
+async def _tell(socket: Socket, scans: AsyncIterator[Scanned], place: Place | Consumer) -> None:
     position = place.position
     await socket.send_text(_bookmark_frame(place, position))
-    async for scanned in scan(
-        server.database, server.store.ring, matcher(said.filter), place.position
-    ):
+    async for scanned in scans:
         for row in scanned.rows:
             token = place.token(row[0])
             await socket.send_text(
@@ -319,7 +357,43 @@ async def _tell(server: Server, socket: Socket, said: Subscribe, place: Place) -
         position = scanned.position
 
 
-def _bookmark_frame(place: Place, position: int) -> str:
+async def _hear(socket: Socket, consumer: Consumer) -> None:
+    """Take acknowledgements until the client goes away.
+
+    While one is written, those that come are read; only the newest of them is written next.
+    """
+    newest: list[str] = []
+    heard = asyncio.Event()
+
+    async def write() -> None:
+        while True:
+            await heard.wait()
+            heard.clear()
+            await consumer.acknowledge(newest.pop())
+
+    async def read() -> None:
+        while True:
+            frame = msgspec.json.decode(await socket.receive_text(), type=Acknowledge)
+            newest[:] = [frame.token]
+            heard.set()
+
+    await _first_to_end(read(), write())
+
+
+async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
+    """Do all of these until one of them ends; it ends as that one did."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _bookmark_frame(place: Place | Consumer, position: int) -> str:
     return f'{{"type":"bookmark","token":"{place.token(position)}","position":{position}}}'
 
 

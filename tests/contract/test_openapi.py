@@ -40,6 +40,12 @@ LATER = (
 """Where operations may still be missing. This list only ever shrinks."""
 OUR_OWN = {
     ("/openapi.json", "get"),
+    ("/subscriptions/named", "get"),
+    ("/subscriptions/named", "post"),
+    ("/subscriptions/named/{}", "delete"),
+    ("/subscriptions/named/{}", "get"),
+    ("/subscriptions/named/{}/acknowledge", "post"),
+    ("/subscriptions/named/{}/seek", "post"),
     ("/subscriptions/poll", "get"),
     ("/subscriptions/stream", "get"),
 }
