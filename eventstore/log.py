@@ -31,6 +31,8 @@ class Head(Struct, frozen=True):
     hash: bytes
     lines: int
     epoch: str
+    generation: int = 0
+    """How often read models were folded anew in place of the old ones."""
 
 
 class Lines(Struct, frozen=True):
@@ -108,18 +110,20 @@ HEAD = Table(
         "hash": "bytes",
         "lines": "bigint",
         "epoch": "text",
+        "generation": "bigint",
         "id": "bigint",
     },
 )
 """Read by its key, which SQLite does without a change of threads: it is read after every commit."""
 HEAD_LOCKED_POSTGRES = (
-    "SELECT position, recorded_at, hash, lines, epoch, "
+    "SELECT position, recorded_at, hash, lines, epoch, generation, "
     "(extract(epoch from clock_timestamp()) * 1000000)::bigint "
     "FROM log_head WHERE id = 1 FOR UPDATE"
 )
 ADVANCE_HEAD = (
     "UPDATE log_head SET position = $1, recorded_at = $2, hash = $3, lines = $4 WHERE id = 1"
 )
+NEXT_GENERATION = "UPDATE log_head SET generation = generation + 1 WHERE id = 1"
 
 
 async def head(reader: Reader) -> Head:
@@ -131,7 +135,7 @@ def _head(rows: Sequence[Row]) -> Head:
     if len(rows) != 1:
         raise LogCorrupted("the table log_head has lost its row")
     (row,) = rows
-    return Head(row[0], row[1], bytes(row[2]), row[3], row[4])
+    return Head(row[0], row[1], bytes(row[2]), row[3], row[4], row[5])
 
 
 async def lock(tx: Transaction, dialect: Dialect) -> tuple[Head, int]:
@@ -142,7 +146,7 @@ async def lock(tx: Transaction, dialect: Dialect) -> tuple[Head, int]:
     if dialect.name == "sqlite":
         return await head(tx), time.time_ns() // 1_000
     rows = await tx.fetch(HEAD_LOCKED_POSTGRES)
-    return _head(rows), rows[0][5]
+    return _head(rows), rows[0][6]
 
 
 async def append(
@@ -205,7 +209,7 @@ async def append(
         await tx.upsert(STREAMS, list(changed.items()))
         await inline(tx, before, recorded)
     lines, first_line = await _write_the_rest(tx, commands, outcomes, before.lines)
-    after = Head(position, recorded_at, chain, lines, before.epoch)
+    after = Head(position, recorded_at, chain, lines, before.epoch, before.generation)
     if after != before:
         await tx.execute(ADVANCE_HEAD, position, recorded_at, chain, lines)
     return Appended(before, after, outcomes, recorded, rows, first_line)

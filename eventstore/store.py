@@ -50,6 +50,7 @@ class EventStore:
         self.ring = Ring(0)
         self.lines = LineHead(0)
         self.epoch = ""
+        self._generation = 0
         self._held = Held()
         self._missing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -60,6 +61,7 @@ class EventStore:
         self.ring = Ring(head.position)
         self.lines = LineHead(head.lines)
         self.epoch = head.epoch
+        self._generation = head.generation
         self._notifier.open(self.epoch)
         self.committer.start()
         if follow_others:
@@ -177,6 +179,10 @@ class EventStore:
         head = await log.head(self.database)
         if head.epoch != self.epoch:
             raise LogReplaced(f"the log is now {head.epoch}, it was {self.epoch}")
+        if head.generation != self._generation:
+            # Read models were folded anew: what is remembered of the old ones is of no use.
+            self._generation = head.generation
+            self._foreign(())
         self.lines.advance(head.lines)
         while self.ring.head < head.position:
             await self._take_in(head.position)

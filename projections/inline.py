@@ -1,7 +1,8 @@
 """Inline projections: folded in the append transaction, so that a read sees what was acknowledged.
 
 The rows of the last batches stay in memory. They are trusted under the lock only if no other
-process has appended since: then the head stands where our own last batch left it.
+process has appended since, and none has folded read models anew: then the head stands where our own
+last batch left it.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,9 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from eventstore import checkpoints
 from eventstore.database import Row, Transaction
+from eventstore.errors import DatabaseUnavailable
 from eventstore.events import Recorded
 from eventstore.log import Appended, Head
 from eventstore.ring import Entry
@@ -28,6 +31,11 @@ class Recent(Struct, frozen=True):
     row: Row | None
 
 
+class OtherRelease(DatabaseUnavailable):
+    """Read models are folded by another release now; whoever sends the command again may reach a
+    server that runs it."""
+
+
 class InlineProjector:
     """Folds batches for the committer and remembers what they made."""
 
@@ -35,13 +43,20 @@ class InlineProjector:
         self._projections = projections
         self._position = -1
         """The head's position up to which `_rows` is known to be right."""
+        self._generation = -1
+        """The head's generation that our rows are of, and that we may write to."""
         self._rows: dict[tuple[Model[Any], Key], Recent] = {}
         self._versions: dict[str, int] = {}
         self._pending: dict[tuple[Model[Any], Key], Recent] | None = None
         self._cascades = False
 
     async def fold(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> None:
-        """The committer's inline hook: fold a batch and write its rows."""
+        """The committer's inline hook: fold a batch and write its rows.
+
+        Raises OtherRelease if read models have been folded anew by another release.
+        """
+        if self._generation != before.generation:
+            await self._refuse_other_versions(tx)
         rows = Rows()
         wanted = [
             key
@@ -50,7 +65,7 @@ class InlineProjector:
             if type(fact.event) in projection.handles
             for key in projection.reads(fact)
         ]
-        if self._position == before.position:
+        if self._position == before.position and self._generation == before.generation:
             recent = self._rows
             for key in wanted:
                 held = recent.get(key)
@@ -69,9 +84,14 @@ class InlineProjector:
 
     def committed(self, appended: Appended) -> None:
         """Remember what the batch made; called on the event loop, after the commit."""
-        if self._position != appended.before.position or self._cascades:
+        unknown = (
+            self._position != appended.before.position
+            or self._generation != appended.before.generation
+        )
+        if unknown or self._cascades:
             self._rows = {}
             self._versions = {}
+        self._generation = appended.after.generation
         self._position = appended.after.position
         if self._pending is not None and appended.recorded:
             for key, recent in self._pending.items():
@@ -89,10 +109,25 @@ class InlineProjector:
         self._pending = None
 
     def foreign(self, entries: Sequence[Entry]) -> None:
-        """Another process appended: what we remember may be old."""
+        """Another process appended, or (no entries) folded read models anew: what we remember may
+        be old.
+        """
         self._rows = {}
         self._versions = {}
-        self._position = entries[-1].recorded.position
+        self._position = entries[-1].recorded.position if entries else -1
+
+    async def _refuse_other_versions(self, tx: Transaction) -> None:
+        """Leave rows alone that are folded by other code than ours: two kinds of rows in one table
+        would be worse than no writing."""
+        versions = {one.name: one.version for one in await checkpoints.load_all(tx)}
+        for projection in self._projections:
+            version = versions.get(projection.name, projection.version)
+            if version != projection.version:
+                raise OtherRelease(
+                    f"read model {projection.name} is now of version {version}, this server "
+                    f"writes version {projection.version}: it runs another release than the one "
+                    "that folded it anew; upgrade or restart it"
+                )
 
     def version(self, stream: str) -> int | None:
         """The stream's version as our newest batch left it, if remembered."""

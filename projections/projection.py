@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from msgspec import Struct
 
-from eventstore.database import Row, Table, Transaction, Value
+from eventstore.database import Reader, Row, Table, Transaction, Value
 from eventstore.events import Event, Recorded
 
 V = TypeVar("V")
@@ -150,11 +150,11 @@ class Rows:
             for key in keys:
                 yield model, key, self._values[model, key]
 
-    async def load(self, tx: Transaction, wanted: Iterable[tuple[Model[Any], Key]]) -> None:
+    async def load(self, reader: Reader, wanted: Iterable[tuple[Model[Any], Key]]) -> None:
         """Fetch the wanted rows that are not here yet, one query per table."""
         for model, keys in self.missing(wanted).items():
             at = [list(model.table.columns).index(name) for name in model.table.key]
-            found = await tx.fetch_keys(model.table, keys)
+            found = await reader.fetch_keys(model.table, keys)
             for row in found:
                 self.hold(model, tuple(row[i] for i in at), model.parse(row))
             for key in keys:

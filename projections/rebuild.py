@@ -1,14 +1,23 @@
-"""Folding the log anew: into the read models themselves, or beside them to compare.
+"""Folding the log anew: beside the read models, to take their place or to compare.
 
-The same `apply` as live, the same `Rows`; only where rows come from and go to differs. A rebuild is
-one transaction that holds the log's lock: readers see the old rows until it commits, writers wait,
-and a process killed in the middle has changed nothing.
+The same `apply` as live, the same `Rows`; only where rows come from and go to differs. A rebuild
+fills shadow tables while everything else goes on:
+
+    create ──▶ fill ──▶ build indexes ──▶ catch up ──▶ swap ──▶ drop what was replaced
+                ▲ its checkpoint is part      ▲          │ under the log's lock: the last events,
+                │ of each transaction         └──────────┘ position = head, new tables for old
+
+Readers see the old rows until the swap commits, and all of the new ones after it. A process killed
+in the middle has changed nothing but shadow tables.
 """
 
+import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +26,50 @@ from msgspec import Struct
 from eventstore import checkpoints, log, migrate
 from eventstore.checkpoints import Checkpoint
 from eventstore.codec import Codec
-from eventstore.database import Database, Dialect, Reader, Transaction
+from eventstore.database import Database, Dialect, Reader, Row, Transaction
+from eventstore.errors import DatabaseUnavailable, EventStoreError, LogCorrupted
 from eventstore.events import Recorded
 from eventstore.ids import new_id
 from eventstore.migrate import Target
 from eventstore.sqlite import SqliteDatabase
 from projections.digests import table_digest
-from projections.projection import Projection, Rows, fold
+from projections.projection import Key, Model, Projection, Rows, fold
+from projections.shadow import PREFIX, Shadows
+from projections.shadow_swap import Watch, drop_unwanted, is_occupied, limit_waiting, swap
 
 BATCH_EVENTS = 5_000
-"""Events folded in memory before their rows are written."""
+"""Events folded in memory before their rows are written into a scratch database."""
+FILL_EVENTS = 5_000
+"""Events folded in memory before their rows are written into shadow tables."""
 KEPT_ROWS_MAX = 100_000
 """Rows kept in memory from one batch to the next."""
+RECENT_ROWS_MAX = 20_000
+"""Rows kept in memory by a rebuild for the events to come."""
+TAIL_EVENTS = 200
+"""So few events after what was folded are left to the swap."""
+TAIL_EVENTS_MAX = 1_000
+"""If there are more of them by the time that the log is locked, it is let go again."""
+SWAPS_MAX = 200
+"""Attempts at a swap: more than ten minutes, if readers are what is in its way."""
+OCCUPIED_PAUSE_SECONDS, OCCUPIED_PAUSE_SECONDS_MAX = 0.1, 5.0
+"""Between two of them; doubled each time."""
+THROTTLED_PAGE_SECONDS = 0.2
+"""How much of a throttled rebuild is done in one go."""
+STANDSTILL_SECONDS = 2.0
+"""A rebuild whose checkpoint stands still for so long may have lost its process."""
+SORTING_MEMORY = "64MB"
+"""For Postgres to build one index with."""
 TIMEOUT_SECONDS = 24 * 60 * 60.0
-"""For the database handle of a rebuild: how long its one transaction may take."""
+"""For the database handle of a rebuild: how long its longest statement may take."""
 
 READ_MODEL_MIGRATIONS = ("0002.read-models", "0004.emissions", "0005.run-totals")
 """Migrations that make nothing but read models."""
+
+REBUILDING = "rebuild:"
+"""What the name of a rebuild's own checkpoint begins with; projections and versions follow."""
+MOVE = "UPDATE checkpoints SET position = $1 WHERE name = $2 AND position = $3 RETURNING position"
+FORGET = "DELETE FROM checkpoints WHERE name = $1 AND position = $2 RETURNING position"
+FORGET_ALL = "DELETE FROM checkpoints WHERE name LIKE $1"
 
 HOLD_CHECKPOINTS = "UPDATE checkpoints SET position = position"
 """Locks every checkpoint before any table of a read model, in the order in which a running
@@ -47,6 +83,26 @@ def no_progress(position: int, until: int) -> None:
     """For callers that do not watch."""
 
 
+class Rebuilt(Struct, frozen=True):
+    """What a rebuild did."""
+
+    position: int
+    """That the read models were at when they took their place."""
+    events: int
+    """Folded by this call; fewer than `position` if an interrupted rebuild went on."""
+    seconds: float
+    stall_seconds: float
+    """The longest time that writers of the log were kept waiting."""
+
+
+class TakenOver(EventStoreError):
+    """Another rebuild has begun since: only one at a time."""
+
+
+class Occupied(EventStoreError):
+    """Readers never let go of the tables."""
+
+
 async def fold_page(
     tx: Transaction,
     rows: Rows,
@@ -54,37 +110,23 @@ async def fold_page(
     page: Sequence[Recorded[Any]],
 ) -> None:
     """Fold some events on top of the tables of `tx`, and write each touched row once."""
-    wanted = [
-        key
-        for fact in page
-        for projection in projections
-        if type(fact.event) in projection.handles
-        for key in projection.reads(fact)
-    ]
-    await rows.load(tx, wanted)
+    await rows.load(tx, _wanted(projections, page))
     for fact in page:
         fold(projections, rows, fact)
     await rows.write(tx)
 
 
-async def replay(
-    tx: Transaction,
-    dialect: Dialect,
-    codec: Codec,
-    projections: Sequence[Projection],
-    until: int,
-    progress: Progress = no_progress,
-) -> None:
-    """Fold the log up to `until` into empty tables, all in the one transaction."""
-    rows, after = Rows(), 0
-    while after < until:
-        page = await log.read_all(tx, dialect, codec, after, until, BATCH_EVENTS)
-        if not page:
-            return
-        await fold_page(tx, rows, projections, page)
-        rows = rows.carried(KEPT_ROWS_MAX)
-        after = page[-1].position
-        progress(after, until)
+def _wanted(
+    projections: Sequence[Projection], facts: Sequence[Recorded[Any]]
+) -> Iterable[tuple[Model[Any], Key]]:
+    """The rows that folding these events will look at."""
+    return (
+        key
+        for fact in facts
+        for projection in projections
+        if type(fact.event) in projection.handles
+        for key in projection.reads(fact)
+    )
 
 
 async def rebuild(
@@ -92,22 +134,251 @@ async def rebuild(
     codec: Codec,
     projections: Sequence[Projection],
     progress: Progress = no_progress,
-) -> int:
-    """Empty the tables of these projections and fold them anew; the position they are at then.
+    *,
+    throttle: float | None = None,
+    recreate: bool = False,
+) -> Rebuilt:
+    """Fold these read models anew beside the live ones, and put the new ones in their place.
 
-    `database` should be opened with `TIMEOUT_SECONDS`.
+    Servers go on reading and writing. Ended before its time, it leaves nothing but shadow tables,
+    and goes on with them when it is called again for the same read models. `throttle` limits it to
+    so many events per second. `recreate` drops the live tables and applies their schema anew, that
+    of every read model there is.
+
+    `database` should be opened with `TIMEOUT_SECONDS`. Raises TakenOver, Occupied, CannotSwap,
+    UnknownEvent, LogCorrupted, DatabaseUnavailable.
     """
+    return await _Rebuild(database, codec, projections, progress, throttle, recreate).run()
 
-    async def work(tx: Transaction) -> int:
-        head, _ = await log.lock(tx, database.dialect)
-        await tx.execute(HOLD_CHECKPOINTS)
-        for projection in projections:
-            for model in projection.models:
-                await tx.execute(f"DELETE FROM {model.table.name}")
-        await _refill(tx, database.dialect, codec, projections, head.position, progress)
-        return head.position
 
-    return await database.transact(work)
+class _Rebuild:
+    """One rebuild, from its shadow tables to the swap."""
+
+    def __init__(
+        self,
+        database: Database,
+        codec: Codec,
+        projections: Sequence[Projection],
+        progress: Progress,
+        throttle: float | None,
+        recreate: bool,
+    ) -> None:
+        self._database = database
+        self._dialect = database.dialect
+        self._codec = codec
+        self._projections = projections
+        self._progress = progress
+        self._throttle = throttle
+        self._recreate = recreate
+        self._target = _target(self._dialect)
+        self._shadows = Shadows(
+            [migrate.sql_of(self._target, name) for name in READ_MODEL_MIGRATIONS],
+            dict.fromkeys(table for one in projections for table in tables_of(one)),
+        )
+        self._handled = {
+            event.__struct_config__.tag for one in projections for event in one.handles
+        }
+        versions = ",".join(sorted(f"{one.name}@{one.version}" for one in projections))
+        self._name = REBUILDING + versions
+        self._watch = Watch()
+        self._recent: dict[tuple[Model[Any], Key], Any] = {}
+        """Rows as the shadows have them, those looked at last at the end."""
+
+    async def run(self) -> Rebuilt:
+        began = time.perf_counter()
+        start = after = await self._begin()
+        after = await self._fill(after)
+        await self._build_indexes()
+        pause = OCCUPIED_PAUSE_SECONDS
+        for _ in range(SWAPS_MAX):
+            after = await self._fill(after)
+            try:
+                position = await self._watch.transact(self._database, self._swap_at(after))
+                break
+            except _Behind:
+                continue
+            except DatabaseUnavailable as error:
+                if not is_occupied(error):
+                    raise
+            # Whoever reads for so long is let alone; the log goes on, and so do we.
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, OCCUPIED_PAUSE_SECONDS_MAX)
+        else:
+            raise Occupied(
+                "the tables are always being read by somebody, for longer than writers may be kept "
+                "waiting; what was folded is kept: run this again when the long query has ended"
+            )
+        self._progress(position, position)
+        await drop_unwanted(self._database, self._watch)
+        return Rebuilt(
+            position, position - start, time.perf_counter() - began, self._watch.longest_seconds
+        )
+
+    async def _begin(self) -> int:
+        """Create the shadows, or find those of a rebuild that was interrupted; their position."""
+        found = [
+            one
+            for one in await checkpoints.load_all(self._database)
+            if one.name.startswith(REBUILDING)
+        ]
+        if [one.name for one in found] == [self._name]:
+            return found[0].position
+
+        async def forget(tx: Transaction) -> None:
+            await tx.execute(FORGET_ALL, REBUILDING + "%")
+
+        async def create(tx: Transaction) -> None:
+            await self._shadows.create(tx)
+            await checkpoints.save(tx, Checkpoint(self._name, 1, 0))
+
+        # A rebuild that is under way finds its checkpoint gone, and stops.
+        await self._database.transact(forget)
+        await drop_unwanted(self._database, self._watch)
+        await self._database.transact(create)
+        return 0
+
+    async def _fill(self, after: int) -> int:
+        """Fold page after page until the rest is small; the position reached.
+
+        Only what a page writes is written in a transaction, so that on SQLite writers get a turn
+        after each. On Postgres they do not notice.
+        """
+        page_events = FILL_EVENTS
+        if self._throttle is not None:
+            page_events = max(1, min(page_events, int(self._throttle * THROTTLED_PAGE_SECONDS)))
+        shadows = self._shadows.reading(self._database)
+        until = (await log.head(self._database)).position
+        while until - after > TAIL_EVENTS:
+            began = time.perf_counter()
+            page = await log.read_rows(self._database, self._dialect, after, until, page_events)
+            await self._keep(await self._fold(shadows, page), after, page[-1][0])
+            after = page[-1][0]
+            if after >= until - TAIL_EVENTS:
+                until = (await log.head(self._database)).position
+            self._progress(after, until)
+            if self._throttle is not None:
+                spare = len(page) / self._throttle - (time.perf_counter() - began)
+                await asyncio.sleep(max(0.0, spare))
+        return after
+
+    async def _fold(self, shadows: Reader, page: Sequence[Row]) -> Rows:
+        """Fold a page in memory; what no projection of ours handles is not even decoded."""
+        facts = [
+            self._codec.recorded(row)
+            for row in page
+            if row[3] in self._handled or row[3] not in self._codec.types
+        ]
+        wanted = list(_wanted(self._projections, facts))
+        rows = Rows()
+        for key in wanted:
+            if key in self._recent:
+                rows.hold(*key, self._recent[key])
+        await rows.load(shadows, wanted)
+        for fact in facts:
+            fold(self._projections, rows, fact)
+        self._remember(rows, wanted)
+        return rows
+
+    def _remember(self, rows: Rows, wanted: Iterable[tuple[Model[Any], Key]]) -> None:
+        """Keep what was looked at: the rest of a run's events come soon after its first."""
+        if rows.cascaded:
+            self._recent.clear()
+        for model, key in wanted:
+            self._recent.pop((model, key), None)
+            self._recent[model, key] = rows.get(model, *key)
+        too_many = max(0, len(self._recent) - RECENT_ROWS_MAX)
+        for oldest in list(islice(self._recent, too_many)):
+            del self._recent[oldest]
+
+    async def _keep(self, rows: Rows, after: int, position: int) -> None:
+        async def work(tx: Transaction) -> None:
+            if self._dialect.name == "postgres":
+                # The swap's commit makes all of it durable.
+                await tx.execute("SET LOCAL synchronous_commit = off")
+            if not await tx.fetch(MOVE, position, self._name, after):
+                raise TakenOver("another rebuild has begun meanwhile")
+            await rows.write(self._shadows.over(tx))
+
+        await self._transact(work)
+
+    async def _transact(self, work: Callable[[Transaction], Awaitable[None]]) -> None:
+        """A transaction that need not lock the log; on SQLite each of them does."""
+        if self._dialect.name == "sqlite":
+            await self._watch.transact(self._database, work)
+        else:
+            await self._database.transact(work)
+
+    async def _build_indexes(self) -> None:
+        for statement in self._shadows.indexes:
+
+            async def work(tx: Transaction, statement: str = statement) -> None:
+                if self._dialect.name == "postgres":
+                    await tx.execute(f"SET LOCAL maintenance_work_mem = '{SORTING_MEMORY}'")
+                await tx.execute(statement)
+
+            await self._transact(work)
+        if self._dialect.name == "postgres":
+            # Without statistics the first queries after the swap would get plans for empty tables.
+
+            async def analyze(tx: Transaction) -> None:
+                for table in self._shadows.tables:
+                    await tx.execute(f"ANALYZE {PREFIX}{table}")
+
+            await self._database.transact(analyze)
+
+    def _swap_at(self, after: int) -> Callable[[Transaction], Awaitable[int]]:
+        async def work(tx: Transaction) -> int:
+            head, _ = await log.lock(tx, self._dialect)
+            if head.position - after > TAIL_EVENTS_MAX:
+                raise _Behind
+            await tx.execute(HOLD_CHECKPOINTS)
+            if not await tx.fetch(FORGET, self._name, after):
+                raise TakenOver("another rebuild has begun, or has ended, meanwhile")
+            page = await log.read_rows(tx, self._dialect, after, head.position, TAIL_EVENTS_MAX)
+            if len(page) != head.position - after:
+                raise LogCorrupted(f"events before position {head.position} are missing")
+            # What is remembered belongs to tables that this transaction may yet fail to write.
+            self._recent.clear()
+            shadows = self._shadows.over(tx)
+            rows = await self._fold(shadows, page)
+            self._recent.clear()
+            await rows.write(shadows)
+            await limit_waiting(tx, self._dialect)
+            if self._recreate:
+                await _create_anew(tx, self._target)
+            await swap(tx, self._dialect, self._shadows.tables)
+            for one in self._projections:
+                await checkpoints.save(tx, Checkpoint(one.name, one.version, head.position))
+            await tx.execute(log.NEXT_GENERATION)
+            return head.position
+
+        return work
+
+
+class _Behind(Exception):
+    """More was appended than may be folded while the log is locked."""
+
+
+async def _create_anew(tx: Transaction, target: Target) -> None:
+    for name in reversed(READ_MODEL_MIGRATIONS):
+        await tx.script(migrate.sql_of(target, name, rollback=True))
+    for name in READ_MODEL_MIGRATIONS:
+        await tx.script(migrate.sql_of(target, name))
+
+
+def _target(dialect: Dialect) -> Target:
+    """Names an engine, whose SQL is wanted."""
+    return Target(path=Path()) if dialect.name == "sqlite" else Target()
+
+
+def tables_of(projection: Projection) -> list[str]:
+    """Names of the tables that a projection writes, totals included."""
+    tables: dict[str, None] = {}
+    for model in projection.models:
+        tables[model.table.name] = None
+        if model.totals is not None:
+            tables[model.totals.table.name] = None
+    return list(tables)
 
 
 async def outdated(reader: Reader, projections: Sequence[Projection]) -> list[Projection]:
@@ -131,18 +402,38 @@ async def bring_up_to_date(
     if not await outdated(database, projections):
         return []
 
-    async def work(tx: Transaction) -> list[str]:
+    async def claim(tx: Transaction) -> bool:
         head, _ = await log.lock(tx, database.dialect)
-        await tx.execute(HOLD_CHECKPOINTS)
-        # Asked again under the lock: another starter may have been quicker.
-        old = await outdated(tx, projections)
-        for projection in old:
-            for model in projection.models:
-                await tx.execute(f"DELETE FROM {model.table.name}")
-        await _refill(tx, database.dialect, codec, old, head.position, progress)
-        return [projection.name for projection in old] if head.position else []
+        if head.position == 0:
+            for one in await outdated(tx, projections):
+                await checkpoints.save(tx, Checkpoint(one.name, one.version, 0))
+        return head.position == 0
 
-    return await database.transact(work)
+    if await database.transact(claim):
+        return []
+    while old := await outdated(database, projections):
+        if await _somebody_rebuilds(database):
+            continue
+        try:
+            await rebuild(database, codec, old, progress)
+        except TakenOver:
+            continue
+        return [one.name for one in old]
+    return []
+
+
+async def _somebody_rebuilds(database: Database) -> bool:
+    """Whether a rebuild is seen to make progress, within `STANDSTILL_SECONDS`."""
+
+    async def seen() -> list[Checkpoint]:
+        found = await checkpoints.load_all(database)
+        return [one for one in found if one.name.startswith(REBUILDING)]
+
+    before = await seen()
+    if not before:
+        return False
+    await asyncio.sleep(STANDSTILL_SECONDS)
+    return await seen() != before
 
 
 async def reset(
@@ -156,40 +447,24 @@ async def reset(
 ) -> int:
     """Drop every read model, apply their schema anew and replay the log from scratch.
 
-    With `erase_log` the log and what stands beside it are emptied first, under a new epoch. Returns
-    the position replayed to.
+    Until the new ones are complete the old ones are there. With `erase_log` the log and what stands
+    beside it are emptied instead, under a new epoch. Returns the position replayed to.
     """
+    if not erase_log:
+        return (await rebuild(database, codec, projections, progress, recreate=True)).position
 
-    async def work(tx: Transaction) -> int:
-        head, _ = await log.lock(tx, database.dialect)
+    async def erase(tx: Transaction) -> int:
+        await log.lock(tx, database.dialect)
         await tx.execute(HOLD_CHECKPOINTS)
-        for name in reversed(READ_MODEL_MIGRATIONS):
-            await tx.script(migrate.sql_of(target, name, rollback=True))
-        for name in READ_MODEL_MIGRATIONS:
-            await tx.script(migrate.sql_of(target, name))
-        position = head.position
-        if erase_log:
-            await log.erase(tx, database.dialect, new_id().replace("-", ""))
-            await tx.execute("DELETE FROM log_lines")
-            position = 0
-        await tx.execute("DELETE FROM checkpoints")
-        await _refill(tx, database.dialect, codec, projections, position, progress)
-        return position
+        await _create_anew(tx, target)
+        await log.erase(tx, database.dialect, new_id().replace("-", ""))
+        await tx.execute("DELETE FROM log_lines")
+        await tx.execute(log.NEXT_GENERATION)
+        for one in projections:
+            await checkpoints.save(tx, Checkpoint(one.name, one.version, 0))
+        return 0
 
-    return await database.transact(work)
-
-
-async def _refill(
-    tx: Transaction,
-    dialect: Dialect,
-    codec: Codec,
-    projections: Sequence[Projection],
-    until: int,
-    progress: Progress,
-) -> None:
-    await replay(tx, dialect, codec, projections, until, progress)
-    for projection in projections:
-        await checkpoints.save(tx, Checkpoint(projection.name, projection.version, until))
+    return await database.transact(erase)
 
 
 class Difference(Struct, frozen=True):
@@ -213,6 +488,18 @@ async def verify(
     Reads one snapshot, so it may run while others write. Derived projections are compared at their
     own checkpoint.
     """
+    while True:
+        generation, differences = await _compare(database, codec, projections, progress)
+        # A name means the newest table of that name even to an older snapshot of Postgres, which
+        # sees only a part of its rows.
+        if (await log.head(database)).generation == generation:
+            return differences
+
+
+async def _compare(
+    database: Database, codec: Codec, projections: Sequence[Projection], progress: Progress
+) -> tuple[int, list[Difference]]:
+    """The generation of the read models that were compared, and what was found."""
     differences: list[Difference] = []
     async with database.snapshot() as snapshot:
         head = await log.head(snapshot)
@@ -237,7 +524,7 @@ async def verify(
                                     projection.name, model.table.name, position, live, rebuilt
                                 )
                             )
-    return differences
+    return head.generation, differences
 
 
 async def _fold_beside(

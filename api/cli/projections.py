@@ -124,22 +124,36 @@ def rebuild_(
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Rebuild every read model.")] = False,
+    throttle: Annotated[
+        float | None,
+        typer.Option(
+            metavar="EVENTS_PER_SECOND",
+            min=1,
+            help="Fold no faster than this; more than is written, or it never ends.",
+        ),
+    ] = None,
 ) -> None:
-    """Fold read models anew from the log.
+    """Fold read models anew from the log, while servers go on reading and writing.
 
-    Readers see the old rows until the new ones are complete; writers wait meanwhile. Interrupted,
-    it leaves everything as it was.
+    The old rows are shown until the new ones are complete and take their place, in one step.
+    Interrupted, it changes nothing; called again for the same read models, it goes on.
     """
     if not names and not everything:
         fail("name the read models to rebuild, or give --all; `pluperfect projections ls` has them")
     chosen = _chosen(None if everything else names)
 
-    async def work(database: Database, _: Settings) -> int:
+    async def work(database: Database, _: Settings) -> rebuild.Rebuilt:
         with progress_bar("Rebuilding") as progress:
-            return await rebuild.rebuild(database, catalogue.CODEC, chosen, progress)
+            return await rebuild.rebuild(
+                database, catalogue.CODEC, chosen, progress, throttle=throttle
+            )
 
-    position = on_database(context, work)
-    typer.echo(f"Rebuilt {', '.join(p.name for p in chosen)} from {position} events.")
+    done = on_database(context, work)
+    typer.echo(
+        f"Rebuilt {', '.join(p.name for p in chosen)} from {done.position} events "
+        f"in {done.seconds:.1f} s ({done.events / done.seconds:,.0f} events/s)."
+    )
+    typer.echo(f"Writers waited for it {done.stall_seconds * 1000:.0f} ms at most.")
 
 
 def _chosen(names: list[str] | None) -> tuple[Projection, ...]:
@@ -149,4 +163,4 @@ def _chosen(names: list[str] | None) -> tuple[Projection, ...]:
     for name in names:
         if name not in by_name:
             fail(f"there is no read model {name!r}; there are: {', '.join(by_name)}")
-    return tuple(by_name[name] for name in names)
+    return tuple(by_name[name] for name in dict.fromkeys(names))

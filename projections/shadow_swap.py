@@ -1,0 +1,184 @@
+"""Shadow tables take the place of the live ones, in one transaction; the old ones go afterwards.
+
+Postgres renames tables and indexes. SQLite cannot rename an index, so there the two tables keep
+their names and exchange their trees: the page on which each begins, in `sqlite_master`. Both are
+part of the transaction, and on both a statement that was prepared before finds the new rows.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
+
+from eventstore.database import Database, Dialect, Transaction
+from eventstore.errors import DatabaseUnavailable, EventStoreError
+from projections.shadow import PREFIX
+
+T = TypeVar("T")
+
+RETIRED = "retired_"
+"""In front of the name of a table, on Postgres, that a shadow took the place of."""
+LOCK_TIMEOUT_MS = 200
+"""How long a swap waits for readers of a table, and others behind it for the swap."""
+DROPPED_ROWS = 2_000
+"""Rows deleted by one transaction before their table is dropped, on SQLite: there writers wait for
+it, and what is freed is overwritten (`secure_delete`)."""
+
+
+class CannotSwap(EventStoreError):
+    """The shadow tables are not what the live ones are."""
+
+
+class Watch:
+    """How long transactions kept the writers of the log waiting."""
+
+    def __init__(self) -> None:
+        self.longest_seconds = 0.0
+
+    async def transact(self, database: Database, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Like `Database.transact`; counts from when the transaction begins its work."""
+        began: float | None = None
+
+        async def timed(tx: Transaction) -> T:
+            nonlocal began
+            began = time.perf_counter()
+            return await work(tx)
+
+        try:
+            return await database.transact(timed)
+        finally:
+            if began is not None:
+                self.longest_seconds = max(self.longest_seconds, time.perf_counter() - began)
+
+
+# --- The swap
+
+_TREES = (
+    "SELECT name, tbl_name, rootpage FROM sqlite_master "
+    "WHERE rootpage > 0 AND type IN ('table', 'index')"
+)
+_SET_TREE = "UPDATE sqlite_master SET rootpage = $1 WHERE name = $2"
+_INDEXES_POSTGRES = (
+    "SELECT indexname, tablename FROM pg_indexes WHERE schemaname = current_schema()"
+)
+
+
+async def limit_waiting(tx: Transaction, dialect: Dialect) -> None:
+    """Let this transaction wait for readers of tables no longer than `LOCK_TIMEOUT_MS`."""
+    if dialect.name == "postgres":
+        await tx.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+
+
+async def swap(tx: Transaction, dialect: Dialect, tables: Sequence[str]) -> None:
+    """Put the shadows of these tables in their place; what was there becomes unwanted.
+
+    Raises CannotSwap, and DatabaseUnavailable of which `is_occupied` says whether readers are why.
+    """
+    if dialect.name == "sqlite":
+        await _exchange_trees(tx, tables)
+    else:
+        await _rename(tx, tables)
+
+
+async def _exchange_trees(tx: Transaction, tables: Sequence[str]) -> None:
+    live: dict[str, int] = {}
+    shadow: dict[str, int] = {}
+    for name, table, page in await tx.fetch(_TREES):
+        if table in tables:
+            live[name] = page
+        elif table.removeprefix(PREFIX) in tables:
+            shadow[name] = page
+    _require_same({_shadow_name(name) for name in live}, shadow)
+    await tx.execute("PRAGMA writable_schema = ON")
+    for name, page in live.items():
+        other = _shadow_name(name)
+        await tx.execute(_SET_TREE, shadow[other], name)
+        await tx.execute(_SET_TREE, page, other)
+    ((version,),) = await tx.fetch("PRAGMA schema_version")
+    # What tells every connection, at its next statement, to read the schema again.
+    await tx.execute(f"PRAGMA schema_version = {version + 1}")
+    await tx.execute("PRAGMA writable_schema = RESET")
+    after = {name: page for name, _, page in await tx.fetch(_TREES)}
+    if any(after[name] != shadow[_shadow_name(name)] for name in live):
+        raise CannotSwap("this build of SQLite lets nobody write its schema (defensive mode)")
+
+
+def _shadow_name(name: str) -> str:
+    """What a table or index of SQLite is called beside the live one."""
+    automatic = "sqlite_autoindex_"  # Of a primary key; called after its table.
+    if name.startswith(automatic):
+        return automatic + PREFIX + name.removeprefix(automatic)
+    return PREFIX + name
+
+
+async def _rename(tx: Transaction, tables: Sequence[str]) -> None:
+    both = [prefix + table for table in tables for prefix in ("", PREFIX)]
+    await tx.execute(f"LOCK TABLE {', '.join(both)} IN ACCESS EXCLUSIVE MODE")
+    found = await tx.fetch(_INDEXES_POSTGRES)
+    live = sorted(name for name, table in found if table in tables)
+    shadow = [name for name, table in found if table in both and table not in tables]
+    _require_same({PREFIX + name for name in live}, shadow)
+    await tx.script(
+        "".join(
+            f"ALTER {kind} {name} RENAME TO {RETIRED}{name};\n"
+            f"ALTER {kind} {PREFIX}{name} RENAME TO {name};\n"
+            for kind, names in (("TABLE", tables), ("INDEX", live))
+            for name in names
+        )
+    )
+
+
+def _require_same(expected: set[str], found: Iterable[str]) -> None:
+    if different := sorted(expected ^ set(found)):
+        names = ", ".join(dict.fromkeys(name.replace(PREFIX, "") for name in different))
+        raise CannotSwap(
+            f"the schema is not the one that this release creates: see {names}; "
+            "`pluperfect server database reset` creates it anew"
+        )
+
+
+def is_occupied(error: DatabaseUnavailable) -> bool:
+    """Whether a statement failed because others held what it wanted to lock."""
+    return getattr(error.__cause__, "sqlstate", None) in ("55P03", "40P01")
+
+
+# --- What is no longer wanted
+
+_LEFT_SQLITE = (
+    "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'rebuild\\_%' ESCAPE '\\'"
+)
+_LEFT_POSTGRES = (
+    "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() "
+    "AND (tablename LIKE 'rebuild\\_%' OR tablename LIKE 'retired\\_%')"
+)
+_INDEXES_SQLITE = (
+    "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = $1 AND sql IS NOT NULL"
+)
+_KEY_SQLITE = "SELECT name FROM pragma_table_info($1) WHERE pk > 0 ORDER BY pk"
+
+
+async def drop_unwanted(database: Database, watch: Watch) -> None:
+    """Drop every table that a rebuild made and that is not, or no longer, a read model."""
+    if database.dialect.name == "sqlite":
+        for (table,) in await database.fetch(_LEFT_SQLITE):
+            await _drop_in_pieces(database, table, watch)
+        return
+    tables = [row[0] for row in await database.fetch(_LEFT_POSTGRES)]
+    if tables:
+        await database.transact(_statement(f"DROP TABLE {', '.join(tables)}"))
+
+
+async def _drop_in_pieces(database: Database, table: str, watch: Watch) -> None:
+    for (index,) in await database.fetch(_INDEXES_SQLITE, table):
+        await watch.transact(database, _statement(f"DROP INDEX {index}"))
+    key = ", ".join(row[0] for row in await database.fetch(_KEY_SQLITE, table))
+    some = f"SELECT {key} FROM {table} LIMIT {DROPPED_ROWS}"
+    while await database.fetch(f"SELECT 1 FROM {table} LIMIT 1"):
+        await watch.transact(database, _statement(f"DELETE FROM {table} WHERE ({key}) IN ({some})"))
+    await watch.transact(database, _statement(f"DROP TABLE {table}"))
+
+
+def _statement(sql: str) -> Callable[[Transaction], Awaitable[None]]:
+    async def work(tx: Transaction) -> None:
+        await tx.execute(sql)
+
+    return work
