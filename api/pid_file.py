@@ -27,6 +27,7 @@ class Running(Struct, frozen=True):
     host: str
     port: int
     base_path: str = "/api"
+    scheme: str = "http"
 
 
 class PidFile:

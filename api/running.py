@@ -14,7 +14,7 @@ from typing import NoReturn
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api import logs, pid_file
+from api import logs, pid_file, tls
 from api.database_url import DatabaseLocation
 from api.databases import target_of
 from api.listening import CannotListen, listen
@@ -43,6 +43,10 @@ class Prepared(Struct, frozen=True):
 
 def prepare(settings: Settings) -> Prepared:
     """Take the address and bring the database up to date. Raises CannotStart."""
+    try:
+        tls.check(settings)
+    except tls.BadCertificate as error:
+        raise CannotStart(str(error)) from None
     try:
         listeners = listen(settings.api_host, settings.api_port, settings.api_workers)
     except CannotListen as error:
@@ -128,7 +132,15 @@ def _take_pid_file(settings: Settings, *, required: bool) -> PidFile | None:
                 "stop it with `pluperfect server stop`."
             )
         return None
-    held.write(Running(os.getpid(), settings.api_host, settings.api_port, settings.api_base_path))
+    held.write(
+        Running(
+            os.getpid(),
+            settings.api_host,
+            settings.api_port,
+            settings.api_base_path,
+            settings.api_scheme,
+        )
+    )
     return held
 
 

@@ -108,6 +108,22 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         Setting(doc="Path under which the API is served.", at="server.api.base_path"),
     ] = "/api"
+    api_ssl_certfile: Annotated[
+        Path | None,
+        Setting(
+            doc="Certificate (PEM, with those that vouch for it) to speak TLS with.",
+            at="pluperfect.api_ssl_certfile",
+            when_none="plain http",
+        ),
+    ] = None
+    api_ssl_keyfile: Annotated[
+        Path | None,
+        Setting(
+            doc="Private key (PEM, without a password) of that certificate.",
+            at="pluperfect.api_ssl_keyfile",
+            when_none="plain http",
+        ),
+    ] = None
     api_default_limit: Annotated[
         int,
         Setting(
@@ -585,6 +601,11 @@ class Settings(Struct, frozen=True, kw_only=True):
             least=1,
         ),
     ] = 2000
+
+    @property
+    def api_scheme(self) -> str:
+        """How the server is spoken to: `http`, or `https` if it has a certificate."""
+        return "http" if self.api_ssl_certfile is None else "https"
 
     def __repr__(self) -> str:
         shown = (

@@ -17,7 +17,7 @@ from typing import Any
 
 import uvloop
 from granian import net
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server as EmbeddedServer
@@ -119,6 +119,9 @@ def _granian(
             keep_alive=settings.api_keepalive_timeout_seconds > 0,
             max_buffer_size=REQUEST_BUFFER_BYTES,
         ),
+        ssl_cert=settings.api_ssl_certfile,
+        ssl_key=settings.api_ssl_keyfile,
+        ssl_protocol_min=SSLProtocols.tls12,
         log_level=LogLevels.error,
         log_dictconfig={"handlers": {}, "formatters": {}, "loggers": {}},
     )

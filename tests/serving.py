@@ -28,8 +28,8 @@ STOP_SECONDS_MAX = 10.0
 POLL_SECONDS = 0.01
 REPOSITORY = Path(__file__).parent.parent
 NO_CERTIFICATES = False
-"""`verify` for clients of our servers: these speak plain http, and to load the certificates that
-would not be looked at takes a client 20 ms."""
+"""`verify` for clients of our servers: nearly all speak plain http, and to load the certificates
+that would not be looked at takes a client 20 ms."""
 HEADLINE = "Pluperfect is running"
 """A server prints this as soon as it answers."""
 COMMAND = (sys.executable, "-m", "api.cli")
@@ -72,11 +72,12 @@ class RunningServer:
     port: int
     log: Path
     target: Target
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
         """Base URL of the API, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}/api"
+        return f"{self.scheme}://127.0.0.1:{self.port}/api"
 
     def output(self) -> str:
         """What the server printed so far."""
@@ -167,7 +168,8 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    server = RunningServer(process, port, log, target)
+    scheme = "https" if "PLUPERFECT_API_SSL_CERTFILE" in (settings or {}) else "http"
+    server = RunningServer(process, port, log, target, scheme)
     try:
         server.wait_until_ready()
     except AssertionError:

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from enum import StrEnum
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,6 +102,24 @@ def start(
             show_default=False,
         ),
     ] = None,
+    ssl_certfile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Certificate (PEM, with those that vouch for it) to speak TLS with. "
+            "[default: PLUPERFECT_API_SSL_CERTFILE, plain http]",
+            show_default=False,
+        ),
+    ] = None,
+    ssl_keyfile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Private key (PEM, without a password) of the certificate. "
+            "[default: PLUPERFECT_API_SSL_KEYFILE]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Start a server, here or in the background.
 
@@ -118,6 +136,8 @@ def start(
         "ui_enabled": ui,
         "logging_level": None if log_level is None else log_level.value,
         "api_keepalive_timeout_seconds": keep_alive_timeout,
+        "api_ssl_certfile": ssl_certfile and ssl_certfile.expanduser().absolute(),
+        "api_ssl_keyfile": ssl_keyfile and ssl_keyfile.expanduser().absolute(),
     }
     settings = configuration(context).settings
     settings = replace(settings, **{k: v for k, v in wishes.items() if v is not None})
@@ -139,7 +159,7 @@ def start(
 
 def _banner(prepared: Any, headline: str) -> None:
     settings: Settings = prepared.settings
-    root = _root(settings.api_host, settings.api_port)
+    root = _root(settings.api_scheme, settings.api_host, settings.api_port)
     api = root + settings.api_base_path
     rows = {"API": api, "Database": str(prepared.location)}
     if settings.ui_enabled:
@@ -159,9 +179,9 @@ def _banner(prepared: Any, headline: str) -> None:
     typer.echo("")
 
 
-def _root(host: str, port: int) -> str:
+def _root(scheme: str, host: str, port: int) -> str:
     host = _EVERY_ADDRESS.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 @app.command()
@@ -220,7 +240,7 @@ def status(
             break
         time.sleep(POLL_SECONDS)
     state = "available" if healthy else "timed_out" if wait else "unavailable"
-    url = _root(server.host, server.port) + server.base_path
+    url = _root(server.scheme, server.host, server.port) + server.base_path
     if as_json:
         pid = server.pid or None
         print_json({"status": state, "url": url, "pid": pid, "home": str(Path(settings.home))})
@@ -239,13 +259,24 @@ def _server(settings: Settings) -> Running:
     known = pid_file.running(settings.home)
     if known is not None:
         return known
-    return Running(0, settings.api_host, settings.api_port, settings.api_base_path)
+    return Running(
+        0, settings.api_host, settings.api_port, settings.api_base_path, settings.api_scheme
+    )
 
 
 def _healthy(server: Running) -> bool:
     # Not urllib: it would go through a proxy, and takes longer to import.
     host = _EVERY_ADDRESS.get(server.host, server.host)
     connection = HTTPConnection(host, server.port, timeout=ANSWER_SECONDS_MAX)
+    if server.scheme == "https":
+        import ssl  # lazily: most servers speak plain http
+
+        # Whoever answers there, it is not told anything; and the certificate is rarely made out
+        # to this machine's own address.
+        trusting = ssl._create_unverified_context()
+        connection = HTTPSConnection(
+            host, server.port, timeout=ANSWER_SECONDS_MAX, context=trusting
+        )
     try:
         connection.request("GET", f"{server.base_path}/health")
         return connection.getresponse().status == 200

@@ -11,9 +11,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -147,6 +147,8 @@ class PrefectClient:
     environment: Path
     home: Path
     api_url: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Further environment variables."""
 
     def flow(self, script: str, *arguments: str) -> Finished:
         """Run a script of `flows/` to its end, which must be a good one."""
@@ -208,4 +210,5 @@ class PrefectClient:
             "PREFECT_LOGGING_COLORS": "false",
             "COLUMNS": "400",  # Tables are cut to the terminal's width; this one shows all.
             "PYTHONUNBUFFERED": "1",
+            **self.settings,
         }
