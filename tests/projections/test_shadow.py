@@ -1,0 +1,345 @@
+"""A rebuild fills tables beside the live ones, stops and goes on, and takes their place at once."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from msgspec.structs import replace
+
+from eventstore import checkpoints, log
+from eventstore.database import Database, Reader, Transaction
+from eventstore.migrate import Target
+from eventstore.notifier import DatabaseNotifier
+from eventstore.store import EventStore
+from orchestration.flow_runs import FlowRunCreate
+from orchestration.flows import FlowCreate
+from orchestration.states import ProposedState
+from projections import catalogue, rebuild
+from projections.digests import table_digest
+from projections.flow_runs import FLOW_RUNS
+from projections.inline import InlineProjector, OtherRelease
+from projections.projection import Projection
+from projections.shadow import PREFIX, Shadows
+from projections.shadow_swap import CannotSwap
+from services import flow_runs, flows
+from services.shell import Origin, Shell
+from tests.conftest import open_database
+
+ORIGIN = Origin("tester")
+RUNS = 30
+INTERRUPTED_AT = 40
+"""An event in the middle of what `_history` records."""
+
+
+def _shell(database: Database, projections: tuple[Projection, ...] = catalogue.INLINE) -> Shell:
+    projector = InlineProjector(projections)
+    store = EventStore(
+        database,
+        catalogue.CODEC,
+        DatabaseNotifier(database),
+        projector.fold,
+        committed=projector.committed,
+        rolled_back=projector.rolled_back,
+        foreign=projector.foreign,
+    )
+    return Shell(store, projector)
+
+
+@pytest.fixture
+async def shell(database: Database) -> AsyncIterator[Shell]:
+    shell = _shell(database)
+    await shell.store.open()
+    yield shell
+    await shell.store.close()
+
+
+@pytest.fixture(autouse=True)
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short history is folded in many pages, too."""
+    monkeypatch.setattr(rebuild, "FILL_EVENTS", 10)
+    monkeypatch.setattr(rebuild, "TAIL_EVENTS", 3)
+    monkeypatch.setattr(rebuild, "RECENT_ROWS_MAX", 4)
+
+
+async def _run(shell: Shell, flow_id: str) -> str:
+    body = FlowRunCreate(flow_id=flow_id)
+    shown, _, _ = await flow_runs.create(shell, body, lambda: datetime.now(UTC), ORIGIN)
+    return str(json.loads(shown)["id"])
+
+
+async def _history(shell: Shell) -> list[str]:
+    shown, _, _ = await flows.create(shell, FlowCreate(name="a"), datetime.now(UTC), ORIGIN)
+    ids = [await _run(shell, json.loads(shown)["id"]) for _ in range(RUNS)]
+    for place, id_ in enumerate(ids):
+        for kind in ("RUNNING", "COMPLETED"):
+            wanted = ProposedState(type=kind)
+            await flow_runs.set_state(
+                shell, id_, wanted, force=False, now=datetime.now(UTC), origin=ORIGIN
+            )
+        if place % 7 == 0:
+            await flow_runs.delete(shell, id_, ORIGIN)
+    return ids
+
+
+async def _digests(reader: Reader) -> dict[str, str]:
+    return {
+        model.table.name: await table_digest(reader, model.table)
+        for projection in catalogue.INLINE
+        for model in projection.models
+    }
+
+
+SCHEMA = {
+    "sqlite": "SELECT name, tbl_name, sql FROM sqlite_master ORDER BY name",
+    "postgres": "SELECT c.relname, c.reloptions::text, "
+    "CASE WHEN c.relkind = 'i' THEN pg_get_indexdef(c.oid) END "
+    "FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace "
+    "AND c.relkind IN ('r', 'i') ORDER BY c.relname",
+}
+
+
+async def _schema(database: Database) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in await database.fetch(SCHEMA[database.dialect.name])]
+
+
+class _Interrupted(Exception):
+    pass
+
+
+def _interrupt(position: int, until: int) -> None:
+    if position >= INTERRUPTED_AT:
+        raise _Interrupted
+
+
+async def test_the_schema_is_the_same_afterwards(shell: Shell, database: Database) -> None:
+    await _history(shell)
+    before = await _schema(database)
+    await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
+    await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
+    assert await _schema(database) == before
+    assert await rebuild.verify(database, catalogue.CODEC, catalogue.ALL) == []
+
+
+async def test_sqlite_finds_nothing_wrong_with_its_file(shell: Shell, database: Database) -> None:
+    if database.dialect.name != "sqlite":
+        pytest.skip("Postgres renames its tables")
+    await _history(shell)
+    await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
+    assert [tuple(row) for row in await database.fetch("PRAGMA integrity_check")] == [("ok",)]
+
+
+async def test_an_interrupted_rebuild_changes_nothing_and_goes_on_where_it_was(
+    shell: Shell, database: Database
+) -> None:
+    await _history(shell)
+    before = await _digests(database)
+    with pytest.raises(_Interrupted):
+        await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE, _interrupt)
+    assert await _digests(database) == before
+
+    await _history_goes_on(shell)
+    live = await _digests(database)
+    done = await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE)
+
+    assert done.position == shell.store.ring.head
+    assert done.events == done.position - INTERRUPTED_AT
+    assert await _digests(database) == live
+    assert not any(row[0].startswith(PREFIX) for row in await _schema(database))
+
+
+async def _history_goes_on(shell: Shell) -> None:
+    shown, _, _ = await flows.create(shell, FlowCreate(name="b"), datetime.now(UTC), ORIGIN)
+    await _run(shell, json.loads(shown)["id"])
+
+
+async def test_a_rebuild_of_other_read_models_starts_over(shell: Shell, database: Database) -> None:
+    await _history(shell)
+    with pytest.raises(_Interrupted):
+        await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE, _interrupt)
+    some = [projection for projection in catalogue.INLINE if projection.name == "flow_runs"]
+    done = await rebuild.rebuild(database, catalogue.CODEC, some)
+    assert done.events == done.position
+    assert await rebuild.verify(database, catalogue.CODEC, catalogue.INLINE) == []
+
+
+async def test_of_two_rebuilds_at_once_the_later_one_goes_on(
+    shell: Shell, database: Database, target: Target
+) -> None:
+    await _history(shell)
+    other = open_database(target)
+    later: list[asyncio.Task[rebuild.Rebuilt]] = []
+
+    async def start_another() -> rebuild.Rebuilt:
+        return await rebuild.rebuild(other, catalogue.CODEC, catalogue.INLINE)
+
+    def progress(position: int, until: int) -> None:
+        if not later:
+            later.append(asyncio.create_task(start_another()))
+
+    try:
+        with pytest.raises(rebuild.TakenOver):
+            await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL, progress, throttle=100)
+        await later[0]
+    finally:
+        await other.close()
+    assert await rebuild.verify(database, catalogue.CODEC, catalogue.ALL) == []
+
+
+async def test_a_throttled_rebuild_takes_its_time(shell: Shell, database: Database) -> None:
+    await _history(shell)
+    events = shell.store.ring.head
+    began = time.monotonic()
+    await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE, throttle=events * 2)
+    assert time.monotonic() - began >= 0.4
+
+
+async def test_rows_that_a_server_remembers_are_forgotten(
+    shell: Shell, database: Database, target: Target
+) -> None:
+    *_, last = await _history(shell)
+    assert shell.recent_row(FLOW_RUNS, last) is not None
+    other = open_database(target)
+    try:
+        await rebuild.rebuild(other, catalogue.CODEC, catalogue.INLINE)
+    finally:
+        await other.close()
+    async with asyncio.timeout(10):
+        while shell.recent_row(FLOW_RUNS, last) is not None:  # noqa: ASYNC110 (nobody tells)
+            await asyncio.sleep(0.01)
+
+
+async def test_what_was_damaged_in_memory_and_table_is_healed_for_the_next_write(
+    shell: Shell, database: Database
+) -> None:
+    *_, last = await _history(shell)
+
+    async def damage(tx: Transaction) -> None:
+        await tx.execute("UPDATE flow_runs SET run_count = 99")
+
+    await database.transact(damage)
+    await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE)
+    await flow_runs.set_state(
+        shell,
+        last,
+        ProposedState(type="RUNNING"),
+        force=True,
+        now=datetime.now(UTC),
+        origin=ORIGIN,
+    )
+    assert await rebuild.verify(database, catalogue.CODEC, catalogue.INLINE) == []
+
+
+async def test_a_server_of_another_release_writes_no_more_rows(
+    shell: Shell, database: Database
+) -> None:
+    await _history(shell)
+    newer = [replace(one, version=one.version + 1) for one in catalogue.INLINE]
+    await rebuild.rebuild(database, catalogue.CODEC, newer)
+    head = shell.store.ring.head
+    projector = InlineProjector(catalogue.INLINE)
+
+    async def write(tx: Transaction) -> None:
+        before, _ = await log.lock(tx, database.dialect)
+        await projector.fold(tx, before, [])
+
+    with pytest.raises(OtherRelease, match="version"):
+        await database.transact(write)
+    assert (await log.head(database)).position == head
+
+
+async def test_a_long_reader_holds_up_the_swap_but_not_the_writers(
+    shell: Shell, database: Database, target: Target
+) -> None:
+    if target.path is not None:
+        pytest.skip("on SQLite no reader is in anybody's way")
+    await _history(shell)
+    flow_id = (await database.fetch("SELECT id FROM flows"))[0][0]
+    rebuilding: asyncio.Task[rebuild.Rebuilt] | None = None
+    other = open_database(target)
+    try:
+        with psycopg.connect(target.url) as reader:
+            reader.execute(f'SELECT count(*) FROM "{target.schema}".flow_runs')
+            rebuilding = asyncio.create_task(
+                rebuild.rebuild(other, catalogue.CODEC, catalogue.INLINE)
+            )
+            slowest = 0.0
+            for _ in range(20):
+                began = time.monotonic()
+                await _run(shell, flow_id)
+                slowest = max(slowest, time.monotonic() - began)
+                await asyncio.sleep(0.05)
+            assert not rebuilding.done()
+            assert slowest < 5
+        done = await rebuilding
+    finally:
+        await other.close()
+    assert done.position == shell.store.ring.head
+    assert await rebuild.verify(database, catalogue.CODEC, catalogue.INLINE) == []
+
+
+async def test_an_index_that_is_not_ours_is_named(shell: Shell, database: Database) -> None:
+    await _history(shell)
+
+    async def add(tx: Transaction) -> None:
+        await tx.execute("CREATE INDEX of_somebody ON flow_runs (name)")
+
+    await database.transact(add)
+    with pytest.raises(CannotSwap, match="of_somebody"):
+        await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE)
+
+
+async def test_a_reset_creates_the_schema_anew(
+    shell: Shell, database: Database, target: Target
+) -> None:
+    await _history(shell)
+    schema, before = await _schema(database), await _digests(database)
+
+    async def damage(tx: Transaction) -> None:
+        await tx.execute("DROP INDEX flow_runs_by_end")
+        await tx.execute("CREATE INDEX of_somebody ON flow_runs (name)")
+
+    await database.transact(damage)
+    await rebuild.reset(database, target, catalogue.CODEC, catalogue.ALL)
+    assert (await _schema(database), await _digests(database)) == (schema, before)
+
+
+async def test_checkpoints_of_other_followers_are_left_alone(
+    shell: Shell, database: Database, target: Target
+) -> None:
+    await _history(shell)
+    other = checkpoints.Checkpoint("somebody", 1, 7)
+
+    async def follow(tx: Transaction) -> None:
+        await checkpoints.save(tx, other)
+
+    await database.transact(follow)
+    await rebuild.reset(database, target, catalogue.CODEC, catalogue.ALL)
+    await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
+    assert await checkpoints.load(database, "somebody") == other
+
+
+def test_sql_about_a_table_becomes_sql_about_its_shadow() -> None:
+    shadows = Shadows(["CREATE TABLE a (id TEXT);\nCREATE INDEX a_by_b ON a (b);"], ["a"])
+    assert shadows.renamed("DELETE FROM a WHERE a.b IN (SELECT ab FROM a_b)") == (
+        f"DELETE FROM {PREFIX}a WHERE {PREFIX}a.b IN (SELECT ab FROM a_b)"
+    )
+
+
+def test_a_migration_that_nobody_knows_how_to_shadow_is_refused() -> None:
+    with pytest.raises(ValueError, match="CREATE VIEW"):
+        Shadows(["CREATE VIEW a AS SELECT 1;"], ["a"])
+
+
+def test_every_migration_of_a_read_model_can_be_shadowed() -> None:
+    from eventstore import migrate
+
+    for target in (Target(path=Path("x")), Target(url="x")):
+        texts = [migrate.sql_of(target, name) for name in rebuild.READ_MODEL_MIGRATIONS]
+        tables = [table for one in catalogue.ALL for table in rebuild.tables_of(one)]
+        assert len(Shadows(texts, tables).indexes) > 20
