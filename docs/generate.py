@@ -192,6 +192,22 @@ curl -N 'http://127.0.0.1:4200/api/subscriptions/stream?type=flow-run.*&from=beg
 - `GET /api/subscriptions/poll`: waits up to `wait` seconds (0 to 60) for an event, then answers
   `{"events": […], "token": …}` with up to `limit` (1 to 1000) of them.
 
+In Python, with nothing installed but this package, and on the command line:
+
+```python
+from eventstore.client import subscribe
+
+async for received in subscribe("http://127.0.0.1:4200/api", type=["flow-run.*"]):
+    print(received.event.type, received.event.stream)
+```
+
+```sh
+pluperfect log tail --follow --url http://127.0.0.1:4200/api --type 'flow-run.*'
+```
+
+Both connect again and go on by themselves. [mirror_runs.py](examples/mirror_runs.py) shows how to
+take every event into a table of your own exactly once.
+
 ## What you want
 
 Query parameters, or the fields of a websocket's `filter` with a list each. Values of one field are

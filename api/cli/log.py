@@ -1,6 +1,7 @@
 """`pluperfect log`: read, check, export and import the event log."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,12 @@ import typer
 
 from api.cli.on_database import on_database
 from api.cli.progress import progress_bar
-from api.cli.terminal import Json, Yes, confirm, fail, print_json
+from api.cli.terminal import Json, Yes, configuration, confirm, fail, print_json
 from api.settings import Settings
-from eventstore import log, transfer, verify
+from eventstore import client, log, transfer, verify
 from eventstore.codec import EVENTS, from_microseconds
 from eventstore.database import Database, Row
+from eventstore.public import PublicEvent
 from projections import catalogue, log_lines, rebuild
 
 app = typer.Typer(
@@ -46,8 +48,25 @@ def tail(
         str | None, typer.Option(help="Only this stream, for example flow-run:0199…")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+    url: Annotated[
+        str | None,
+        typer.Option(help="With --follow: ask the API at this URL instead of the database."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="With --url: `beginning`, `now` or a time. [default: now]"),
+    ] = None,
 ) -> None:
     """Show the newest events. With --follow, ctrl + c ends it."""
+    if url is not None:
+        if not follow or after is not None:
+            fail("--url goes with --follow and --from, not with --after")
+        streams = [stream] if stream is not None else []
+        selection = {"type": types or [], "stream": streams}
+        _tail_of_server(context, url, selection, since or "now", json)
+        return
+    if since is not None:
+        fail("--from goes with --url")
 
     async def work(database: Database, _: Settings) -> None:
         head = await log.head(database)
@@ -95,6 +114,35 @@ def tail(
         on_database(context, until_interrupted, read_only=True)
     except BrokenPipeError:
         raise typer.Exit(0) from None
+
+
+def _tail_of_server(
+    context: typer.Context, url: str, selection: Mapping[str, Sequence[str]], since: str, json: bool
+) -> None:
+    auth = configuration(context).settings.api_auth_string
+
+    async def show() -> None:
+        async for item in client.follow(url, selection, start=since, auth=auth):
+            if isinstance(item, client.Received):
+                typer.echo(_public_line(item.event, json))
+
+    try:
+        asyncio.run(show())
+    except (client.SubscriptionEnded, ValueError) as error:
+        fail(str(error))
+    except BrokenPipeError:
+        raise typer.Exit(0) from None
+    except KeyboardInterrupt:
+        pass
+
+
+def _public_line(event: PublicEvent, json: bool) -> str:
+    if json:
+        return msgspec.json.encode(event).decode()
+    at = event.recorded_at.isoformat(timespec="milliseconds")
+    where = f"{event.stream}@{event.version}"
+    data = bytes(event.data).decode()
+    return f"{event.position:>8}  {at}  {event.type:<24} {where}  {event.actor}  {data}"
 
 
 def _json_line(row: Row) -> str:
