@@ -137,7 +137,7 @@ def _take_pid_file(settings: Settings, *, required: bool) -> PidFile | None:
             os.getpid(),
             settings.api_host,
             settings.api_port,
-            settings.api_base_path,
+            settings.api_path,
             settings.api_scheme,
         )
     )

@@ -108,6 +108,14 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         Setting(doc="Path under which the API is served.", at="server.api.base_path"),
     ] = "/api"
+    base_path: Annotated[
+        str,
+        Setting(
+            doc="Path at which a reverse proxy shows this server: pages, API and websockets are "
+            "below it.",
+            at="pluperfect.base_path",
+        ),
+    ] = ""
     api_ssl_certfile: Annotated[
         Path | None,
         Setting(
@@ -603,6 +611,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = 2000
 
     @property
+    def api_path(self) -> str:
+        """Path of the API, from the root of the address."""
+        return self.base_path + self.api_base_path
+
+    @property
     def api_scheme(self) -> str:
         """How the server is spoken to: `http`, or `https` if it has a certificate."""
         return "http" if self.api_ssl_certfile is None else "https"
@@ -663,8 +676,10 @@ def load(environ: Mapping[str, str], profile: str | None = None) -> Configuratio
             values[item.declared.field] = parse(item.declared, item.text)
         except ValueError as error:
             problems.append(f"{_where(item)} is {_shown(item)!r} but {error}.")
-    base_path = values.get("api_base_path", "/api").strip("/")
-    settings = Settings(**values | {"api_base_path": f"/{base_path}" if base_path else ""})
+    for field in ("base_path", "api_base_path"):
+        if field in values:
+            values[field] = as_path(values[field])
+    settings = Settings(**values)
     problems.extend(_url_problems(settings, given, given.keys() - values.keys()))
     if problems:
         raise Misconfigured(*problems)
@@ -688,6 +703,12 @@ def _url_problems(
         except Misconfigured as error:
             problems.extend(error.problems)
     return problems
+
+
+def as_path(text: str) -> str:
+    """A path of URLs in the one form that is used: a slash in front, none at the end; or empty."""
+    path = text.strip("/")
+    return f"/{path}" if path else ""
 
 
 def home_of(environ: Mapping[str, str]) -> Path:

@@ -25,6 +25,7 @@ from granian.server.embed import Server as EmbeddedServer
 from api.app import build
 from api.connections import Connections
 from api.listening import LISTEN_BACKLOG
+from api.proxy import BasePath
 from api.settings import Settings
 from eventstore.errors import EventStoreError
 
@@ -85,7 +86,7 @@ async def _serve(
     stopping = asyncio.Event()
     _listen_for_signals(stopping, stop)
     app = build(settings)
-    connections = Connections(app)
+    connections = Connections(BasePath(app, settings.base_path) if settings.base_path else app)
     async with app.lifespan():
         granian = _granian(connections, settings, listener)
         serving = asyncio.create_task(granian.serve())

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from api import pid_file
 from api.cli.terminal import Json, Output, configuration, fail, print_json, wants_json
 from api.pid_file import Running
-from api.settings import Settings
+from api.settings import Settings, as_path
 
 app = typer.Typer(
     help="Start the server, stop it, ask how it is; look after its database.",
@@ -102,6 +102,15 @@ def start(
             show_default=False,
         ),
     ] = None,
+    base_path: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Path at which a reverse proxy shows this server, such as /pluperfect. "
+            "[default: PLUPERFECT_BASE_PATH, none]",
+            show_default=False,
+        ),
+    ] = None,
     ssl_certfile: Annotated[
         Path | None,
         typer.Option(
@@ -136,6 +145,7 @@ def start(
         "ui_enabled": ui,
         "logging_level": None if log_level is None else log_level.value,
         "api_keepalive_timeout_seconds": keep_alive_timeout,
+        "base_path": None if base_path is None else as_path(base_path),
         "api_ssl_certfile": ssl_certfile and ssl_certfile.expanduser().absolute(),
         "api_ssl_keyfile": ssl_keyfile and ssl_keyfile.expanduser().absolute(),
     }
@@ -160,10 +170,10 @@ def start(
 def _banner(prepared: Any, headline: str) -> None:
     settings: Settings = prepared.settings
     root = _root(settings.api_scheme, settings.api_host, settings.api_port)
-    api = root + settings.api_base_path
+    api = root + settings.api_path
     rows = {"API": api, "Database": str(prepared.location)}
     if settings.ui_enabled:
-        rows = {"Pages": root, **rows}
+        rows = {"Pages": root + (settings.base_path and f"{settings.base_path}/"), **rows}
     if settings.api_workers > 1:
         rows["Workers"] = str(settings.api_workers)
     if not settings.services_enabled:
@@ -259,9 +269,7 @@ def _server(settings: Settings) -> Running:
     known = pid_file.running(settings.home)
     if known is not None:
         return known
-    return Running(
-        0, settings.api_host, settings.api_port, settings.api_base_path, settings.api_scheme
-    )
+    return Running(0, settings.api_host, settings.api_port, settings.api_path, settings.api_scheme)
 
 
 def _healthy(server: Running) -> bool:

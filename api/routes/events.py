@@ -9,7 +9,6 @@ Prefect's client crosses off what it has sent, is never given for what a kill co
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 import msgspec
 from litestar.exceptions import WebSocketDisconnect
@@ -18,6 +17,7 @@ from msgspec.structs import replace
 
 from api.errors import HttpError, body_content, http_error, invalid, invalid_body
 from api.http import NO_CONTENT, Answer, Area, Call, Gate, Parameter, ok
+from api.proxy import api_url
 from api.server import Server
 from api.sockets import (
     NOT_A_TEXT,
@@ -164,14 +164,8 @@ async def _page(call: Call, token: _Token) -> Answer:
 
 
 def _next_page(call: Call, token: _Token) -> str:
-    headers = call.headers
-    host = headers.get(b"host", b"").decode("latin-1")
-    scheme = headers.get(b"x-forwarded-proto", b"").decode("latin-1")
-    if scheme not in ("http", "https"):
-        scheme = str(call.scope.get("scheme", "http"))
-    base = call.server.settings.api_base_path
     encoded = urlsafe_b64encode(msgspec.json.encode(token)).decode()
-    return f"{scheme}://{quote(host, ':[]')}{base}/events/filter/next?page-token={encoded}"
+    return f"{api_url(call)}/events/filter/next?page-token={encoded}"
 
 
 async def _reached(call: Call) -> int:

@@ -4,6 +4,7 @@ from typing import Any
 
 from api.errors import HttpError
 from api.http import Answer, Area, Call, ok
+from api.proxy import api_path
 from api.settings_view import settings_document
 from api.version import product_version
 from eventstore.errors import DatabaseUnavailable
@@ -64,7 +65,7 @@ async def openapi_document(call: Call) -> Answer:
     from api import openapi  # Collects the endpoints of this package, this very module included.
     from api.routes import areas
 
-    base = call.server.settings.api_base_path
+    base = api_path(call)
     return ok(
         openapi.document(areas(), title="Pluperfect", version=product_version(), base_path=base)
     )

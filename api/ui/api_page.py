@@ -23,12 +23,12 @@ _HEAD = """<!doctype html>
 """
 
 
-def page(document: Mapping[str, Any]) -> str:
-    """The OpenAPI document as HTML."""
-    return "".join(_parts(document))
+def page(document: Mapping[str, Any], link: str) -> str:
+    """The OpenAPI document as HTML; `link` leads to it from there."""
+    return "".join(_parts(document, link))
 
 
-def _parts(document: Mapping[str, Any]) -> Iterator[str]:
+def _parts(document: Mapping[str, Any], link: str) -> Iterator[str]:
     by_area: dict[str, list[tuple[str, str, Mapping[str, Any]]]] = {}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -38,7 +38,7 @@ def _parts(document: Mapping[str, Any]) -> Iterator[str]:
         title=escape(document["info"]["title"]),
         version=escape(document["info"]["version"]),
         base=escape(base),
-        openapi=escape(base.strip("/") + "/openapi.json"),
+        openapi=escape(link),
         areas="".join(f'<a href="#{_anchor(area)}">{escape(area)}</a>' for area in sorted(by_area)),
     )
     schemas = document["components"]["schemas"]

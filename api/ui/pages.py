@@ -59,7 +59,7 @@ def pages(server: Server) -> list[HTTPRouteHandler]:
 
     @get("/docs", media_type=MediaType.HTML, sync_to_thread=False)
     def docs() -> Response[str]:
-        return _html(_api_page(server.settings.api_base_path))
+        return _html(_api_page(server.settings.base_path, server.settings.api_base_path))
 
     @get("/assets/{name:str}", sync_to_thread=False)
     def asset(name: str) -> Response[bytes]:
@@ -86,9 +86,8 @@ def _html(text: str, status_code: int = 200) -> Response[str]:
 
 
 @lru_cache(maxsize=1)
-def _api_page(base_path: str) -> str:
-    return api_page.page(
-        openapi.document(
-            areas(), title="Pluperfect", version=product_version(), base_path=base_path
-        )
+def _api_page(outside: str, base_path: str) -> str:
+    document = openapi.document(
+        areas(), title="Pluperfect", version=product_version(), base_path=outside + base_path
     )
+    return api_page.page(document, f"{base_path}/openapi.json".lstrip("/"))
