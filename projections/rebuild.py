@@ -12,11 +12,12 @@ in the middle has changed nothing but shadow tables.
 """
 
 import asyncio
+import gc
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ THROTTLED_PAGE_SECONDS = 0.2
 """How much of a throttled rebuild is done in one go."""
 STANDSTILL_SECONDS = 2.0
 """A rebuild whose checkpoint stands still for so long may have lost its process."""
+COLLECT_AFTER = (200_000, 10, 10)
+"""Objects made since the last collection of the youngest, and as `gc.set_threshold` has it."""
 SORTING_MEMORY = "64MB"
 """For Postgres to build one index with."""
 TIMEOUT_SECONDS = 24 * 60 * 60.0
@@ -185,6 +188,11 @@ class _Rebuild:
         """Rows as the shadows have them, those looked at last at the end."""
 
     async def run(self) -> Rebuilt:
+        """From the beginning, or from where an interrupted one has stopped, to the end."""
+        with _rare_collections():
+            return await self._run()
+
+    async def _run(self) -> Rebuilt:
         began = time.perf_counter()
         start = after = await self._begin()
         after = await self._fill(after)
@@ -353,6 +361,18 @@ class _Rebuild:
             return head.position
 
         return work
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Events and rows are freed by counting references; to look for cycles among them, again and
+    again, is a tenth of the time."""
+    before = gc.get_threshold()
+    gc.set_threshold(*COLLECT_AFTER)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 class _Behind(Exception):

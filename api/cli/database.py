@@ -17,7 +17,6 @@ from api.cli.terminal import (
     fail,
     print_json,
     wants_json,
-    warn,
 )
 from api.databases import open_database, target_of
 from api.migrating import bring_up_to_date
@@ -53,8 +52,9 @@ def reset(
 ) -> None:
     """Drop every read model, apply its schema anew and replay the log from scratch.
 
-    The log is not touched and nothing is lost, unless --erase-log is given. Until it is done,
-    readers of a running server see the old rows, and its writers wait or are refused.
+    The log is not touched and nothing is lost, unless --erase-log is given. Running servers go on
+    with the old rows until the new ones are complete. Interrupted, it changes nothing; called
+    again, it goes on.
     """
     settings = configuration(context).settings
     location = database_location(settings)
@@ -69,8 +69,6 @@ def reset(
         confirm(_what_is_lost(settings, target, str(location)), yes)
     else:
         confirm(f"Fold every read model in {location} anew?", yes)
-        if server is not None:
-            warn(f"the server with process id {server.pid} cannot write until this is done")
     _or_fail(lambda: migrate.upgrade(target))
 
     from projections import catalogue, rebuild  # lazily: `status` and `--help` need none of it

@@ -106,7 +106,6 @@ def test_reset_goes_on_while_a_server_runs(server: RunningServer) -> None:
     done = serving.run_cli(server.target, server.log.parent, "server", "database", "reset", "--yes")
 
     assert done.returncode == 0, done.stderr
-    assert f"process id {server.process.pid} cannot write" in done.stderr
     assert httpx.post(f"{server.url}/flows/", json={"name": "d"}).status_code == 201
     assert httpx.get(f"{server.url}/flows/name/a").status_code == 200
 
