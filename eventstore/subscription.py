@@ -24,6 +24,10 @@ from eventstore.token import Gone, InvalidToken, Token
 
 PAGE_MAX = 500
 """Events handed to a reader at a time."""
+PAGE_FIRST = 32
+PAGE_BYTES = 4 * 1024 * 1024
+"""What a reader from outside is read at a time begins small and grows while its events are small:
+one event may be as large as a thousand others."""
 BOOKMARK_EVENTS = 1_000
 BOOKMARK_SECONDS = 5.0
 """A reader for whom nothing matched is told where it is after this many events or this long."""
@@ -86,8 +90,9 @@ async def scan(
     """
     clock = asyncio.get_running_loop().time
     told, told_at = after, clock()
+    pages = _Pages(database, ring)
     while True:
-        rows = await _rows(database, ring, after)
+        rows = await pages.after(after)
         if rows:
             after = rows[-1][0]
             found = [row for row in rows if matches(row)]
@@ -117,33 +122,57 @@ async def take(
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + wait_seconds
+    pages = _Pages(database, ring)
+    began, size = after, 0
+    found: list[Row] = []
     while True:
-        rows = await _rows(database, ring, after)
+        rows = await pages.after(after)
         if rows:
             after = rows[-1][0]
-            found = [row for row in rows if matches(row)]
+            found += (row for row in rows if matches(row))
+            size += _bytes(rows)
+            enough = size >= PAGE_BYTES or after - began >= BOOKMARK_EVENTS
             if len(found) > limit:
                 return Scanned(found[limit - 1][0], found[:limit])
-            if found or clock() >= deadline:
+            if (found and (enough or len(found) == limit)) or clock() >= deadline:
                 return Scanned(after, found)
             await asyncio.sleep(0)
             continue
+        if found:
+            return Scanned(after, found)
         try:
             async with asyncio.timeout_at(deadline):
                 await ring.wait(after)
         except TimeoutError:
-            return Scanned(after, ())
+            return Scanned(after, found)
 
 
-async def _rows(database: Database, ring: Ring, after: int) -> Sequence[Row]:
-    """The next rows after a position; none if the ring knows of none."""
-    entries = ring.after(after, PAGE_MAX)
-    if entries is not None:
-        return [entry.row for entry in entries]
-    rows = await read_rows(database, database.dialect, after, limit=PAGE_MAX)
-    if not rows:
-        raise LogCorrupted(f"the events after position {after} are gone")
-    return rows
+class _Pages:
+    """Rows for one reader, as many at a time as are good for it."""
+
+    def __init__(self, database: Database, ring: Ring) -> None:
+        self._database = database
+        self._ring = ring
+        self._limit = PAGE_FIRST
+
+    async def after(self, position: int) -> Sequence[Row]:
+        """The next rows after a position; none if the ring knows of none."""
+        entries = self._ring.after(position, PAGE_MAX)
+        if entries is not None:
+            return [entry.row for entry in entries]
+        rows = await read_rows(self._database, self._database.dialect, position, limit=self._limit)
+        if not rows:
+            raise LogCorrupted(f"the events after position {position} are gone")
+        if _bytes(rows) > PAGE_BYTES:
+            self._limit = max(1, self._limit // 2)
+        else:
+            self._limit = min(PAGE_MAX, self._limit * 2)
+        return rows
+
+
+def _bytes(rows: Sequence[Row]) -> int:
+    """Size of the data, the part without a bound."""
+    return sum(len(row[10]) for row in rows)
 
 
 _TIMES = Table("events", {"recorded_at": "bigint", "position": "bigint"}, key=("position",))

@@ -148,7 +148,26 @@ async def test_a_look_takes_no_more_than_asked_for_and_says_where_it_ended(
     assert ([row[0] for row in page.rows], page.position) == ([2, 3], 3)
     page = await take(store.database, store.ring, everything, 3, 2, 0)
     assert ([row[0] for row in page.rows], page.position) == ([4, 5], 5)
-    assert await take(store.database, store.ring, everything, 5, 2, 0) == Scanned(5, ())
+    assert await take(store.database, store.ring, everything, 5, 2, 0) == Scanned(5, [])
+
+
+async def test_a_page_of_large_events_is_short_and_of_small_ones_long(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ring_module, "RING_EVENTS_MAX", 1)
+    monkeypatch.setattr(subscription, "PAGE_FIRST", 4)
+    monkeypatch.setattr(subscription, "PAGE_BYTES", 1_000)
+    await append(store, 24)
+    for _ in range(8):
+        await note(store, "n:2", "x" * 600)
+    await append(store, 6)
+    scans = scanning(store, EVERYTHING)
+    pages = [await next_of(scans) for _ in range(5)]
+    # Doubled while they are small, then halved.
+    assert [len(page.rows) for page in pages] == [4, 8, 16, 8, 2]
+    # What a look brings together is bounded, too.
+    page = await take(store.database, store.ring, matcher(Selection(stream=("n:2",))), 24, 99, 0)
+    assert 1 <= len(page.rows) < 8
 
 
 async def test_a_look_waits_for_the_first_match(store: EventStore) -> None:
