@@ -62,6 +62,8 @@ COLLECT_AFTER = (200_000, 10, 10)
 """Objects made since the last collection of the youngest, and as `gc.set_threshold` has it."""
 SORTING_MEMORY = "64MB"
 """For Postgres to build one index with."""
+INDEXING_LOCK = 0x706C7571
+"""Key of the Postgres advisory lock under which a rebuild builds an index."""
 TIMEOUT_SECONDS = 24 * 60 * 60.0
 """For the database handle of a rebuild: how long its longest statement may take."""
 
@@ -175,12 +177,16 @@ class _Rebuild:
         self._recreate = recreate
         self._target = _target(self._dialect)
         self._shadows = Shadows(
+            self._dialect,
             [migrate.sql_of(self._target, name) for name in READ_MODEL_MIGRATIONS],
             dict.fromkeys(table for one in projections for table in tables_of(one)),
         )
-        self._handled = {
-            event.__struct_config__.tag for one in projections for event in one.handles
+        self._concerned = {
+            event: tuple(one for one in projections if event in one.handles)
+            for projection in projections
+            for event in projection.handles
         }
+        self._handled = {event.__struct_config__.tag for event in self._concerned}
         versions = ",".join(sorted(f"{one.name}@{one.version}" for one in projections))
         self._name = REBUILDING + versions
         self._watch = Watch()
@@ -194,15 +200,31 @@ class _Rebuild:
 
     async def _run(self) -> Rebuilt:
         began = time.perf_counter()
-        start = after = await self._begin()
+        start = await self._begin()
+        try:
+            position = await self._through(start)
+        except (TakenOver, DatabaseUnavailable):
+            raise
+        except Exception as error:
+            # Whoever takes over may have dropped the tables under our feet.
+            if await checkpoints.load(self._database, self._name) is None:
+                raise TakenOver("another rebuild has begun meanwhile") from error
+            raise
+        self._progress(position, position)
+        await drop_unwanted(self._database, self._watch)
+        return Rebuilt(
+            position, position - start, time.perf_counter() - began, self._watch.longest_seconds
+        )
+
+    async def _through(self, after: int) -> int:
+        """From a position to the swap; the position then."""
         after = await self._fill(after)
         await self._build_indexes()
         pause = OCCUPIED_PAUSE_SECONDS
         for _ in range(SWAPS_MAX):
             after = await self._fill(after)
             try:
-                position = await self._watch.transact(self._database, self._swap_at(after))
-                break
+                return await self._watch.transact(self._database, self._swap_at(after))
             except _Behind:
                 continue
             except DatabaseUnavailable as error:
@@ -211,15 +233,9 @@ class _Rebuild:
             # Whoever reads for so long is let alone; the log goes on, and so do we.
             await asyncio.sleep(pause)
             pause = min(2 * pause, OCCUPIED_PAUSE_SECONDS_MAX)
-        else:
-            raise Occupied(
-                "the tables are always being read by somebody, for longer than writers may be kept "
-                "waiting; what was folded is kept: run this again when the long query has ended"
-            )
-        self._progress(position, position)
-        await drop_unwanted(self._database, self._watch)
-        return Rebuilt(
-            position, position - start, time.perf_counter() - began, self._watch.longest_seconds
+        raise Occupied(
+            "the tables are always being read by somebody, for longer than writers may be kept "
+            "waiting; what was folded is kept: run this again when the long query has ended"
         )
 
     async def _begin(self) -> int:
@@ -276,14 +292,19 @@ class _Rebuild:
             for row in page
             if row[3] in self._handled or row[3] not in self._codec.types
         ]
-        wanted = list(_wanted(self._projections, facts))
+        wanted = [
+            key
+            for fact in facts
+            for projection in self._concerned[type(fact.event)]
+            for key in projection.reads(fact)
+        ]
         rows = Rows()
         for key in wanted:
             if key in self._recent:
                 rows.hold(*key, self._recent[key])
         await rows.load(shadows, wanted)
         for fact in facts:
-            fold(self._projections, rows, fact)
+            fold(self._concerned[type(fact.event)], rows, fact)
         self._remember(rows, wanted)
         return rows
 
@@ -321,6 +342,8 @@ class _Rebuild:
 
             async def work(tx: Transaction, statement: str = statement) -> None:
                 if self._dialect.name == "postgres":
+                    # Of two rebuilds of the same read models one finds the other's index.
+                    await tx.execute(f"SELECT pg_advisory_xact_lock({INDEXING_LOCK})")
                     await tx.execute(f"SET LOCAL maintenance_work_mem = '{SORTING_MEMORY}'")
                 await tx.execute(statement)
 

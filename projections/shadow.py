@@ -13,10 +13,14 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
-from eventstore.database import Reader, Row, Table, Transaction, Value
+from eventstore.database import Dialect, Reader, Row, Table, Transaction, Value
 
 PREFIX = "rebuild_"
 """In front of the name of a shadow table, and of its indexes."""
+
+COPIED_ROWS_MIN = 64
+"""Fewer rows are not worth a savepoint."""
+UNIQUE_VIOLATION = "23505"
 
 _NAMED = r"(?:IF\s+(?:NOT\s+)?EXISTS\s+)?(\w+)"
 _TABLE = re.compile(rf"^\s*(?:CREATE|ALTER)\s+TABLE\s+{_NAMED}", re.MULTILINE)
@@ -27,12 +31,16 @@ _COMMENT = re.compile(r"--[^\n]*")
 class Shadows:
     """The shadow tables of some read models."""
 
-    def __init__(self, migrations: Sequence[str], tables: Iterable[str]) -> None:
+    def __init__(self, dialect: Dialect, migrations: Sequence[str], tables: Iterable[str]) -> None:
         """`migrations` are the SQL texts that make all read models, `tables` the ones to shadow.
 
         Raises ValueError for a statement of which it is not clear what it means for a shadow.
         """
+        self.dialect = dialect
         self.tables = tuple(tables)
+        self.replaced: set[str] = set()
+        """Tables of which a row was written that was there before. The others, histories above all,
+        only grow, and Postgres takes rows that can only be new in half the time (COPY)."""
         self._tables: list[str] = []
         self._indexes: list[str] = []
         names: set[str] = set()
@@ -119,7 +127,29 @@ class _Renaming(_Reading):
         await self._tx.insert(shadow_of(table), rows)
 
     async def upsert(self, table: Table, rows: Sequence[Row]) -> None:
-        await self._tx.upsert(shadow_of(table), rows)
+        if not (self._may_be_new(table, rows) and await self._copied(table, rows)):
+            await self._tx.upsert(shadow_of(table), rows)
+
+    def _may_be_new(self, table: Table, rows: Sequence[Row]) -> bool:
+        shadows = self._shadows
+        return (
+            shadows.dialect.name == "postgres"
+            and len(rows) >= COPIED_ROWS_MIN
+            and table.name not in shadows.replaced
+        )
+
+    async def _copied(self, table: Table, rows: Sequence[Row]) -> bool:
+        """Insert rows by COPY; False, and nothing done, if one of them was there before."""
+        await self._tx.execute("SAVEPOINT before_copy")
+        try:
+            await self._tx.insert(shadow_of(table), rows)
+        except Exception as error:
+            if getattr(error, "sqlstate", None) != UNIQUE_VIOLATION:
+                raise
+            await self._tx.execute("ROLLBACK TO SAVEPOINT before_copy")
+            self._shadows.replaced.add(table.name)
+            return False
+        return True
 
     async def delete(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> None:
         await self._tx.delete(shadow_of(table), keys)
