@@ -46,6 +46,8 @@ FLOW_RUNS, TASK_RUNS = 100, 4
 PAGE = 5_000
 """Events written at a time."""
 TIMEOUT_SECONDS = 3_600.0
+LOOK_SECONDS = 0.05
+"""Between two looks at the memory of the command."""
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -163,14 +165,29 @@ def measure(target: Target, home: Path, events: int, what: str, names: Sequence[
         stdout=subprocess.PIPE,
         text=True,
     )
-    said, _ = process.communicate()
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, _own_bytes(process.pid))
+        time.sleep(LOOK_SECONDS)
+    assert process.stdout is not None
+    said = process.stdout.read()
     seconds = time.perf_counter() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         raise RuntimeError(f"the rebuild failed with exit code {process.returncode}")
     own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    # In kilobytes, of the largest child so far: rebuilds come last and are larger than the others.
-    return Measured(what, events, seconds, own, after.ru_maxrss * 1024, said.strip())
+    return Measured(what, events, seconds, own, peak, said.strip())
+
+
+def _own_bytes(pid: int) -> int:
+    """Memory that a process has for itself: without the pages of files, such as the database that
+    SQLite looks at through a mapping, which the system takes back as it likes."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0  # It has just ended.
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)
+    return 0 if found is None else int(found[1]) * 1024
 
 
 def main(arguments: Sequence[str]) -> int:
