@@ -48,7 +48,10 @@ def configuration(folder: Path, port: int, servers: Sequence[int], location: str
     places = "".join(f"{name}_temp_path {folder / name};" for name in _TEMPORARY)
     text = _once(text, "http {\n", f"http {{\n access_log {folder / 'access.log'}; {places}\n")
     path = folder / "nginx.conf"
-    path.write_text(f"pid {folder / 'nginx.pid'};\nerror_log {folder / 'error.log'};\n{text}")
+    # Started by root it would become somebody who cannot write to the folders of a test.
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    here = f"pid {folder / 'nginx.pid'};\nerror_log {folder / 'error.log'};\n{user}"
+    path.write_text(here + text)
     return path
 
 
