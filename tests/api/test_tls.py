@@ -39,10 +39,12 @@ def _openssl(*arguments: str) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True)
 
 
-def _self_signed(folder: Path, name: str) -> Files:
+def _self_signed(folder: Path, name: str, kind: str = "ec:prime256v1") -> Files:
+    algorithm, _, size = kind.partition(":")
+    option = "ec_paramgen_curve" if algorithm == "ec" else "rsa_keygen_bits"
     files = Files(folder / f"{name}.crt", folder / f"{name}.key")
     _openssl(
-        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("req", "-x509", "-newkey", algorithm, "-pkeyopt", f"{option}:{size}", "-nodes"),
         *("-days", "2", "-subj", "/CN=localhost"),
         *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
         *("-keyout", str(files.key), "-out", str(files.certificate)),
@@ -83,6 +85,17 @@ def test_clients_that_trust_the_certificate_are_served_and_others_turn_away(
         httpx.get(f"{server.url}/health", timeout=SOON)
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://127.0.0.1:{server.port}/api/health", timeout=SOON)
+
+
+@pytest.mark.parametrize("kind", ["rsa:2048", "ec:secp384r1"])
+def test_other_kinds_of_keys_can_be_used(
+    start_server: StartServer, tmp_path: Path, kind: str
+) -> None:
+    files = _self_signed(tmp_path, "another", kind)
+    server = start_server(settings=files.settings)
+    trusting = ssl.create_default_context(cafile=files.certificate)
+
+    assert httpx.get(f"{server.url}/health", verify=trusting, timeout=SOON).json() is True
 
 
 def test_websockets_work_over_tls(start_server: StartServer, files: Files) -> None:
@@ -165,6 +178,7 @@ def test_files_that_cannot_be_used_are_one_line(
     target: Target, tmp_path: Path, files: Files
 ) -> None:
     other = _self_signed(tmp_path, "other")
+    strange = _self_signed(tmp_path, "strange", "ec:secp521r1")
     nowhere = tmp_path / "nowhere.pem"
     encrypted = tmp_path / "encrypted.key"
     _openssl(
@@ -198,6 +212,12 @@ def test_files_that_cannot_be_used_are_one_line(
             files.certificate,
             other.key,
             f"The key {other.key} is not the one of the certificate {files.certificate}.",
+        ),
+        (
+            strange.certificate,
+            strange.key,
+            f"The key {strange.key} is of an elliptic curve that cannot be used; "
+            "P-256 and P-384 can.",
         ),
         (
             files.certificate,
