@@ -301,9 +301,9 @@ def test_a_home_that_is_a_file_is_said_in_a_sentence(home: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        (("server", "database", "reset"), "Until it is done, readers of a running server see"),
+        (("server", "database", "reset"), "Running servers go on with the old rows"),
         (("server", "database", "downgrade"), "by the next upgrade; run log lines are not in"),
-        (("projections", "rebuild"), "Interrupted, it leaves everything as it was."),
+        (("projections", "rebuild"), "in one step. Interrupted, it changes nothing;"),
         (("config", "set"), "A running server goes on with what it started with."),
     ],
 )
