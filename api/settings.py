@@ -62,7 +62,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics_enabled: Annotated[
         bool,
         Setting(
-            doc="Answer `/api/metrics` with figures for Prometheus.",
+            doc="Figures for Prometheus. Taken so that an environment carries over; there are "
+            "none yet.",
             at="server.metrics_enabled",
             legacy=("PREFECT_API_ENABLE_METRICS",),
         ),
@@ -436,7 +437,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     events_retention_period: Annotated[
         timedelta,
         Setting(
-            doc="How long events stay in the event feed; the log itself is not shortened.",
+            doc="How long events stay in the event feed. Taken so that an environment carries "
+            "over; nothing is removed from the feed yet.",
             at="server.events.retention_period",
             legacy=("PREFECT_EVENTS_RETENTION_PERIOD",),
         ),
