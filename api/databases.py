@@ -63,6 +63,6 @@ def open_notifier(settings: Settings, database: Database) -> Notifier:
     url = redis_url(settings)
     if url is None:
         return DatabaseNotifier(database)
-    from eventstore.redis import RedisNotifier  # Most servers have none: it is 60 ms of imports.
+    from eventstore.redis import RedisNotifier  # Most have none, and it takes long to import.
 
     return RedisNotifier(url, database)

@@ -111,7 +111,12 @@ def wanted(said: Any, kind: type[F]) -> F:
 
 async def until_gone(socket: Socket, speaking: Coroutine[Any, Any, None]) -> None:
     """Run `speaking` until it ends or the client goes away."""
-    tasks = {asyncio.ensure_future(speaking), asyncio.ensure_future(silence(socket))}
+    await first_to_end(speaking, silence(socket))
+
+
+async def first_to_end(*works: Coroutine[Any, Any, None]) -> None:
+    """Do all of these until one of them ends; it ends as that one did."""
+    tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

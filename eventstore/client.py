@@ -115,7 +115,7 @@ async def follow(
                     if item is not None:
                         after, failures = item.token, 0
                         yield item
-        except (OSError, EOFError, TimeoutError, _Lost):
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, _Lost):
             pass
         pause = min(PAUSE_SECONDS * 2 ** min(failures, 10), PAUSE_SECONDS_MAX)
         failures += 1
@@ -152,7 +152,10 @@ async def _messages(
     writer.write("\r\n".join((*lines, "", "")).encode())
     async with asyncio.timeout(SILENCE_SECONDS):
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    status = int(head.split(" ", 2)[1])
+    said = head.split(" ", 2)
+    if len(said) < 3 or not said[1].isdigit():
+        raise _Lost("what answers does not speak HTTP")
+    status = int(said[1])
     parts = _chunks(reader) if "transfer-encoding: chunked" in head.lower() else _pieces(reader)
     if status != 200:
         raise await _refused(status, parts)

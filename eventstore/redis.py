@@ -21,6 +21,7 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from eventstore.codec import EVENTS
 from eventstore.database import Database
 from eventstore.notifier import Batch
 
@@ -31,10 +32,11 @@ STREAM_ENTRIES_MAX = 10_000
 STREAM_SECONDS_MAX = 24 * 60 * 60
 """A stream that nobody writes to any more is gone after this."""
 ENTRY_BYTES_MAX = 256 * 1024
-"""A larger commit is told without its events."""
-OUTBOX_BATCHES_MAX = 1_024
-"""Commits that wait to be told; more, and others find out by looking."""
-INBOX_BATCHES_MAX = 1_024
+"""A commit whose events' data is larger is told without them."""
+OUTBOX_BATCHES_MAX = 256
+"""Commits that wait to be told; more, and others find out by looking. None is much larger than
+`ENTRY_BYTES_MAX`."""
+INBOX_BATCHES_MAX = 256
 """Commits that were heard and wait to be taken in; more, and the log is read instead."""
 PIPELINE_MAX = 128
 """Commits told in one round trip."""
@@ -49,12 +51,14 @@ LOOK_SECONDS = 1.0
 LOOK_JITTER = 0.2
 """Up to this part of it sooner, so that the processes do not all ask at once."""
 PATIENCE_SECONDS = 0.025
+"""How long a commit that is heard before its predecessor is held back."""
 AWAY_PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses between attempts to connect; the last one is repeated."""
 CLOSE_SECONDS = 0.2
 """For telling the last commits at the end."""
 
 _FIELD = b"b"
+_DATA = list(EVENTS.columns).index("data")
 _AWAY = (RedisError, OSError, TimeoutError)
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -90,11 +94,9 @@ class RedisNotifier:
         return Redis.from_url(
             self._url,
             protocol=2,
-            single_connection_client=False,
             socket_connect_timeout=ANSWER_SECONDS_MAX,
             socket_timeout=timeout_seconds,
             socket_keepalive=True,
-            retry_on_timeout=False,
         )
 
     @property
@@ -117,6 +119,8 @@ class RedisNotifier:
         if len(self._outbox) >= OUTBOX_BATCHES_MAX:
             # Of all these only the last matters now: who hears it reads the rest from the log.
             self._outbox.clear()
+        if sum(len(row[_DATA]) for row in batch.rows) > ENTRY_BYTES_MAX:
+            batch = msgspec.structs.replace(batch, rows=())
         self._outbox.append(batch)
         self._to_tell.set()
 
@@ -224,12 +228,8 @@ class RedisNotifier:
         batches = [self._outbox.popleft() for _ in range(min(PIPELINE_MAX, len(self._outbox)))]
         async with self._telling.pipeline(transaction=False) as pipeline:
             for batch in batches:
-                told = _encode(batch)
-                if len(told) > ENTRY_BYTES_MAX:
-                    told = _encode(msgspec.structs.replace(batch, rows=()))
-                pipeline.xadd(
-                    self._stream, {_FIELD: told}, maxlen=STREAM_ENTRIES_MAX, approximate=True
-                )
+                told = {_FIELD: _encode(batch)}
+                pipeline.xadd(self._stream, told, maxlen=STREAM_ENTRIES_MAX, approximate=True)
             pipeline.expire(self._stream, STREAM_SECONDS_MAX)
             await pipeline.execute()
 

@@ -152,9 +152,20 @@ class EventStore:
         self.lines.advance(batch.lines)
         if batch.until <= self.ring.head:
             return True
-        if not batch.rows:
-            return False
-        return self._join([Entry(self.codec.recorded(row), row) for row in batch.rows], own=False)
+        entries = self._told(batch)
+        return bool(entries) and self._join(entries, own=False)
+
+    def _told(self, batch: Batch) -> Sequence[Entry]:
+        """A batch's events; none if they are not what a commit tells. Then the log says what is so,
+        and if it cannot be read either, that is an error."""
+        first = batch.until - len(batch.rows) + 1
+        if [row[:1] for row in batch.rows] != [(first + n,) for n in range(len(batch.rows))]:
+            return ()
+        try:
+            return [Entry(self.codec.recorded(row), row) for row in batch.rows]
+        except Exception as error:
+            logger.warning("what another process told cannot be read: %s", error)
+            return ()
 
     def _join(self, entries: Sequence[Entry], *, own: bool) -> bool:
         """Bring entries into the ring, or hold them until those before them have come.

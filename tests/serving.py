@@ -20,7 +20,7 @@ from eventstore.database import Database
 from eventstore.migrate import Target
 from eventstore.postgres import PostgresDatabase, PostgresOptions
 from eventstore.sqlite import SqliteDatabase
-from projections import catalogue, rebuild
+from projections import catalogue, rebuild, verification
 
 READY_SECONDS_MAX = 20.0
 """How long a server may take until it answers; a busy machine is slow."""
@@ -182,7 +182,7 @@ def start(
 def verify_digests(target: Target) -> None:
     """Fail unless the read models equal what the log folds into. Runs after every server test."""
 
-    async def compare() -> list[rebuild.Difference]:
+    async def compare() -> list[verification.Difference]:
         timeout = rebuild.TIMEOUT_SECONDS
         database: Database = (
             SqliteDatabase(target.path, timeout)
@@ -192,7 +192,7 @@ def verify_digests(target: Target) -> None:
             )
         )
         try:
-            return await rebuild.verify(database, catalogue.CODEC, catalogue.ALL)
+            return await verification.verify(database, catalogue.CODEC, catalogue.ALL)
         finally:
             await database.close()
 

@@ -11,7 +11,7 @@ from api.cli.terminal import Json, fail, print_json
 from api.settings import Settings
 from eventstore import checkpoints, log
 from eventstore.database import Database
-from projections import catalogue, rebuild
+from projections import catalogue, rebuild, verification
 from projections.projection import Projection
 
 app = typer.Typer(
@@ -88,9 +88,9 @@ def verify(
     """
     chosen = _chosen(names)
 
-    async def work(database: Database, _: Settings) -> list[rebuild.Difference]:
+    async def work(database: Database, _: Settings) -> list[verification.Difference]:
         with progress_bar("Verifying") as progress:
-            return await rebuild.verify(database, catalogue.CODEC, chosen, progress)
+            return await verification.verify(database, catalogue.CODEC, chosen, progress)
 
     differences = on_database(context, work, read_only=True)
     if json:

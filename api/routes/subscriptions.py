@@ -6,7 +6,7 @@ programs and a sentence for people: `{"reason": …, "detail": …}`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -17,7 +17,15 @@ from api.connections import over
 from api.errors import HttpError
 from api.http import Answer, Area, Call, Gate, Parameter
 from api.server import Server
-from api.sockets import SERVER_ERROR, Closed, Socket, converse, first_frame, until_gone
+from api.sockets import (
+    SERVER_ERROR,
+    Closed,
+    Socket,
+    converse,
+    first_frame,
+    first_to_end,
+    until_gone,
+)
 from eventstore.errors import EventStoreError, LogReplaced, ReadOnly
 from eventstore.public import PublicEvent, public
 from eventstore.selection import Selection, matcher
@@ -332,7 +340,7 @@ async def _talk(server: Server, socket: Socket) -> None:
         place = await _begun(said, server)
         telling = _tell(socket, _scans(server, said, place), place)
         if isinstance(place, Consumer):
-            await _first_to_end(telling, _hear(socket, place))
+            await first_to_end(telling, _hear(socket, place))
         else:
             await until_gone(socket, telling)
     except (EventStoreError, Refusal, msgspec.ValidationError, msgspec.DecodeError) as error:
@@ -377,20 +385,7 @@ async def _hear(socket: Socket, consumer: Consumer) -> None:
             newest[:] = [frame.token]
             heard.set()
 
-    await _first_to_end(read(), write())
-
-
-async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
-    """Do all of these until one of them ends; it ends as that one did."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await first_to_end(read(), write())
 
 
 def _bookmark_frame(place: Place | Consumer, position: int) -> str:

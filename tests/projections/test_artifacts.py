@@ -11,16 +11,14 @@ from msgspec import json
 from msgspec.structs import replace
 
 from eventstore.database import Database
-from eventstore.notifier import DatabaseNotifier
-from eventstore.store import EventStore
 from orchestration.artifacts import ArtifactCreate, ArtifactUpdate
 from orchestration.refusals import NotFound
 from orchestration.states import State, new_state
 from projections import artifacts as queries
-from projections import catalogue, rebuild
-from projections.inline import InlineProjector
+from projections import catalogue, verification
 from services import artifacts
 from services.shell import Decided, Origin, Shell
+from tests.shells import shell_on
 
 ORIGIN = Origin("tester")
 RUN = "0199abcd-0000-7000-8000-000000000001"
@@ -28,20 +26,9 @@ RUN = "0199abcd-0000-7000-8000-000000000001"
 
 @pytest.fixture
 async def shell(database: Database) -> AsyncIterator[Shell]:
-    projector = InlineProjector(catalogue.INLINE)
-    store = EventStore(
-        database,
-        catalogue.CODEC,
-        DatabaseNotifier(database),
-        projector.fold,
-        committed=projector.committed,
-        rolled_back=projector.rolled_back,
-        foreign=projector.foreign,
-    )
-    await store.open()
-    yield Shell(store, projector)
-    await store.close()
-    assert await rebuild.verify(database, catalogue.CODEC, catalogue.ALL) == []
+    async with shell_on(database) as shell:
+        yield shell
+    assert await verification.verify(database, catalogue.CODEC, catalogue.ALL) == []
 
 
 async def create(shell: Shell, key: str | None, data: Any = None) -> str:

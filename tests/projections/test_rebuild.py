@@ -14,7 +14,7 @@ from orchestration.flow_runs import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.refusals import NotFound
 from orchestration.states import ProposedState, StateType
-from projections import catalogue, rebuild
+from projections import catalogue, rebuild, verification
 from projections.digests import table_digest
 from projections.inline import InlineProjector
 from services import flow_runs, flows
@@ -82,7 +82,7 @@ async def _digests(database: Database) -> dict[str, str]:
 
 async def test_live_and_rebuilt_are_the_same(shell: Shell, database: Database) -> None:
     await _some_history(shell)
-    assert await rebuild.verify(database, CODEC, catalogue.ALL) == []
+    assert await verification.verify(database, CODEC, catalogue.ALL) == []
 
 
 async def test_a_changed_row_is_found(shell: Shell, database: Database) -> None:
@@ -92,7 +92,7 @@ async def test_a_changed_row_is_found(shell: Shell, database: Database) -> None:
         await tx.execute("UPDATE flow_runs SET run_count = run_count + 1")
 
     await database.transact(damage)
-    found = await rebuild.verify(database, CODEC, catalogue.INLINE)
+    found = await verification.verify(database, CODEC, catalogue.INLINE)
     assert [difference.table for difference in found] == ["flow_runs"]
 
 

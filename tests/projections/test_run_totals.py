@@ -8,19 +8,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from eventstore.database import Database
-from eventstore.notifier import DatabaseNotifier
-from eventstore.store import EventStore
 from orchestration.flow_runs import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState, StateType
 from orchestration.task_runs import TaskRunCreate
-from projections import catalogue
 from projections.filters import NO_FILTERS
-from projections.inline import InlineProjector
 from projections.queries import count
 from projections.run_totals import EVERY_RUN, TOTALS_OF_FLOW_RUNS
 from services import flow_runs, flows, task_runs
 from services.shell import Origin, Shell
+from tests.shells import shell_on
 
 ORIGIN = Origin("tester")
 START = datetime(2026, 1, 1, 0, 30, tzinfo=UTC)
@@ -29,19 +26,8 @@ TABLE = TOTALS_OF_FLOW_RUNS.table
 
 @pytest.fixture
 async def shell(database: Database) -> AsyncIterator[Shell]:
-    projector = InlineProjector(catalogue.INLINE)
-    store = EventStore(
-        database,
-        catalogue.CODEC,
-        DatabaseNotifier(database),
-        projector.fold,
-        committed=projector.committed,
-        rolled_back=projector.rolled_back,
-        foreign=projector.foreign,
-    )
-    await store.open()
-    yield Shell(store, projector)
-    await store.close()
+    async with shell_on(database) as shell:
+        yield shell
 
 
 async def a_flow(shell: Shell) -> str:

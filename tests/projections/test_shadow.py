@@ -21,7 +21,7 @@ from eventstore.store import EventStore
 from orchestration.flow_runs import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState
-from projections import catalogue, rebuild
+from projections import catalogue, rebuild, verification
 from projections.digests import table_digest
 from projections.flow_runs import FLOW_RUNS
 from projections.inline import InlineProjector, OtherRelease
@@ -124,7 +124,7 @@ async def test_the_schema_is_the_same_afterwards(shell: Shell, database: Databas
     await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
     await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
     assert await _schema(database) == before
-    assert await rebuild.verify(database, catalogue.CODEC, catalogue.ALL) == []
+    assert await verification.verify(database, catalogue.CODEC, catalogue.ALL) == []
 
 
 async def test_sqlite_finds_nothing_wrong_with_its_file(shell: Shell, database: Database) -> None:
@@ -166,7 +166,7 @@ async def test_a_rebuild_of_other_read_models_starts_over(shell: Shell, database
     some = [projection for projection in catalogue.INLINE if projection.name == "flow_runs"]
     done = await rebuild.rebuild(database, catalogue.CODEC, some)
     assert done.events == done.position
-    assert await rebuild.verify(database, catalogue.CODEC, catalogue.INLINE) == []
+    assert await verification.verify(database, catalogue.CODEC, catalogue.INLINE) == []
 
 
 async def test_of_two_rebuilds_at_once_the_later_one_goes_on(
@@ -189,7 +189,7 @@ async def test_of_two_rebuilds_at_once_the_later_one_goes_on(
         await later[0]
     finally:
         await other.close()
-    assert await rebuild.verify(database, catalogue.CODEC, catalogue.ALL) == []
+    assert await verification.verify(database, catalogue.CODEC, catalogue.ALL) == []
 
 
 async def test_a_throttled_rebuild_takes_its_time(shell: Shell, database: Database) -> None:
@@ -233,7 +233,7 @@ async def test_what_was_damaged_in_memory_and_table_is_healed_for_the_next_write
         now=datetime.now(UTC),
         origin=ORIGIN,
     )
-    assert await rebuild.verify(database, catalogue.CODEC, catalogue.INLINE) == []
+    assert await verification.verify(database, catalogue.CODEC, catalogue.INLINE) == []
 
 
 async def test_a_server_of_another_release_writes_no_more_rows(
@@ -281,7 +281,7 @@ async def test_a_long_reader_holds_up_the_swap_but_not_the_writers(
     finally:
         await other.close()
     assert done.position == shell.store.ring.head
-    assert await rebuild.verify(database, catalogue.CODEC, catalogue.INLINE) == []
+    assert await verification.verify(database, catalogue.CODEC, catalogue.INLINE) == []
 
 
 async def test_a_row_that_is_written_again_and_again_is_there_once(
@@ -292,7 +292,7 @@ async def test_a_row_that_is_written_again_and_again_is_there_once(
     monkeypatch.setattr("eventstore.postgres.COPY_ROWS_MIN", 1)
     await _history(shell)
     await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
-    assert await rebuild.verify(database, catalogue.CODEC, catalogue.ALL) == []
+    assert await verification.verify(database, catalogue.CODEC, catalogue.ALL) == []
 
 
 async def test_an_index_that_is_not_ours_is_named(shell: Shell, database: Database) -> None:

@@ -8,15 +8,12 @@ import pytest
 from eventstore.database import Database, Row, Transaction
 from eventstore.ids import new_id
 from eventstore.log import Lines
-from eventstore.notifier import DatabaseNotifier
-from eventstore.store import EventStore
-from projections import catalogue
 from projections.filters import LogFilter
-from projections.inline import InlineProjector
 from projections.log_lines import TABLE
 from services import log_tail
 from services.log_tail import LogTail
 from services.shell import Shell
+from tests.shells import shell_on
 
 RUN = new_id()
 MESSAGE = list(TABLE.columns).index("message")
@@ -25,19 +22,8 @@ WAIT_SECONDS = 10.0
 
 @pytest.fixture
 async def shell(database: Database) -> AsyncIterator[Shell]:
-    projector = InlineProjector(catalogue.INLINE)
-    store = EventStore(
-        database,
-        catalogue.CODEC,
-        DatabaseNotifier(database),
-        projector.fold,
-        committed=projector.committed,
-        rolled_back=projector.rolled_back,
-        foreign=projector.foreign,
-    )
-    await store.open()
-    yield Shell(store, projector)
-    await store.close()
+    async with shell_on(database) as shell:
+        yield shell
 
 
 @pytest.fixture
