@@ -9,6 +9,7 @@ import base64
 import os
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -200,6 +201,9 @@ class Websocket(asyncio.Protocol):
         ).encode()
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
+        self._pongs: deque[asyncio.Future[None]] = deque()
+        self.lost = False
+        """Whether the connection has ended, by whomever."""
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writable = asyncio.Event()
@@ -223,8 +227,9 @@ class Websocket(asyncio.Protocol):
         self._transport.write(self._hello)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
         self._writable.set()
-        for waiting in (self._opened, self._greeted):
+        for waiting in (self._opened, self._greeted, *self._pongs):
             if not waiting.done():
                 waiting.set_exception(ConnectionResetError("the server closed the websocket"))
 
@@ -237,6 +242,22 @@ class Websocket(asyncio.Protocol):
     async def drain(self) -> None:
         """Wait until the server has read enough of what was sent."""
         await self._writable.wait()
+
+    async def ping(self) -> None:
+        """Ping, and wait for the pong: the server has taken in what was sent before."""
+        pong: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pongs.append(pong)
+        self.send(b"", _PING)
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            await pong
+
+    def read(self, go_on: bool) -> None:
+        """Stop reading what the server sends, or go on."""
+        assert self._transport is not None
+        if go_on:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def send(self, text: bytes, kind: int = _TEXT) -> None:
         """Send one frame."""
@@ -279,6 +300,8 @@ class Websocket(asyncio.Protocol):
         del received[: start + size]
         if kind == _PING:
             self.send(text, _PONG)
+        elif kind == _PONG and self._pongs:
+            self._pongs.popleft().set_result(None)
         elif kind == _TEXT and not self._greeted.done():
             self._greeted.set_result(None)
         elif kind == _TEXT:
