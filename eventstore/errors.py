@@ -21,6 +21,16 @@ class AlreadyRecorded(EventStoreError):
         self.event_id, self.position = event_id, position
 
 
+class LeaseLost(EventStoreError):
+    """Somebody else has taken over the work that the command belongs to; nothing was recorded."""
+
+    def __init__(self, lease: str, term: int) -> None:
+        super().__init__(
+            f"term {term} of the lease {lease!r} is over: another process has taken it"
+        )
+        self.lease, self.term = lease, term
+
+
 class UnknownEvent(EventStoreError):
     """The log holds a type or a version of a type that this release cannot read."""
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from eventstore.chain import GENESIS, chained
 from eventstore.codec import EVENTS, Codec, encode
 from eventstore.database import Dialect, Reader, Row, Table, Transaction
-from eventstore.errors import AlreadyRecorded, LogCorrupted, VersionConflict
+from eventstore.errors import AlreadyRecorded, LeaseLost, LogCorrupted, VersionConflict
 from eventstore.events import ANY_VERSION, NewEvents, Recorded
 
 STREAMS = Table("streams", {"stream": "text", "version": "bigint"}, key=("stream",))
@@ -63,6 +63,16 @@ class Decision(Struct, frozen=True):
 SerialDecide = Callable[[Transaction], Awaitable[Decision]]
 
 
+class Fence(Struct, frozen=True):
+    """The term in which a lease is held (`eventstore.leases`); in a later one, nothing is written.
+
+    Terms change only under the head's lock, so what holds when an append begins holds to its end.
+    """
+
+    lease: str
+    term: int
+
+
 class Command(Struct):
     """One caller's wish, on its way into the log."""
 
@@ -78,6 +88,8 @@ class Command(Struct):
     """Leave out single events that are already recorded, instead of refusing the command."""
     natural_ids: bool = False
     """Event ids are natural keys: look whether they are recorded already."""
+    fence: Fence | None = None
+    """Only to be carried out while this term lasts."""
 
 
 class Accepted(Struct):
@@ -163,6 +175,7 @@ async def append(
             command.decision = await command.decide(tx)
     versions = await _versions(tx, commands)
     known = await _known(tx, dialect, commands)
+    terms = await _terms(tx, commands)
 
     position, recorded_at, chain = before.position, before.recorded_at, before.hash
     outcomes: list[Accepted] = []
@@ -170,7 +183,7 @@ async def append(
     rows: list[tuple[Any, ...]] = []
     changed: dict[str, int] = {}
     for command in commands:
-        refusal = _refusal(command, versions, known)
+        refusal = _refusal(command, versions, known, terms)
         outcome = Accepted([], refusal)
         outcomes.append(outcome)
         if refusal is not None:
@@ -274,7 +287,24 @@ _EVENT_IDS = Table("events", {"event_id": "text", "position": "bigint"}, key=("e
 """The log seen through its unique index on event ids."""
 
 
-def _refusal(command: Command, versions: dict[str, int], known: dict[str, int]) -> Exception | None:
+async def _terms(tx: Transaction, commands: Sequence[Command]) -> dict[str, int]:
+    """The present terms of the leases that commands of the batch depend on."""
+    leases = {command.fence.lease for command in commands if command.fence is not None}
+    if not leases:
+        return {}
+    return {row[0]: row[1] for row in await tx.fetch_keys(_TERMS, [(name,) for name in leases])}
+
+
+_TERMS = Table("leases", {"name": "text", "term": "bigint"}, key=("name",))
+"""Leases, as far as appends are concerned."""
+
+
+def _refusal(
+    command: Command, versions: dict[str, int], known: dict[str, int], terms: dict[str, int]
+) -> Exception | None:
+    fence = command.fence
+    if fence is not None and terms.get(fence.lease) != fence.term:
+        return LeaseLost(fence.lease, fence.term)
     # A repeat comes before a conflict: the repeated command's own first attempt moved the version.
     if command.natural_ids and not command.skip_repeats:
         for new in command.decision.appends:

@@ -17,7 +17,7 @@ from eventstore.database import Row, Transaction, Value
 from eventstore.events import Event, NewEvents
 from eventstore.execute import execute
 from eventstore.ids import id_from, new_id
-from eventstore.log import Command, Decision, Effect, Lines, SerialDecide
+from eventstore.log import Command, Decision, Effect, Fence, Lines, SerialDecide
 from eventstore.store import EventStore
 from orchestration.refusals import Refusal
 from projections.inline import InlineProjector
@@ -42,6 +42,8 @@ class Origin(Struct, frozen=True):
     actor: str
     correlation: str | None = None
     causation: int | None = None
+    fence: Fence | None = None
+    """Of a service: the term in which it may write."""
 
 
 class Decided(Struct, Generic[A], frozen=True):
@@ -227,6 +229,7 @@ class Shell:
             correlation=origin.correlation,
             causation=origin.causation,
             natural_ids=decided.event_ids is not None,
+            fence=origin.fence,
         )
 
     async def _is_at(self, stream: str, version: int) -> bool:
@@ -247,6 +250,7 @@ class Shell:
                 causation=origin.causation,
                 decide=decide,
                 contention=contention,
+                fence=origin.fence,
             )
         )
 
