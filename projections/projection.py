@@ -144,6 +144,13 @@ class Rows:
         if model.totals is not None:
             self._stored.setdefault((model, key), value)
 
+    def take_over(self, before: "Rows", wanted: Iterable[tuple[Model[Any], Key]]) -> None:
+        """Hold the wanted rows that an earlier batch holds, as it left them."""
+        left = before._values
+        for model, key in wanted:
+            if (model, key) in left:
+                self.hold(model, key, left[model, key])
+
     def touched(self) -> Iterable[tuple[Model[Any], Key, Any]]:
         """What was put or deleted (value None), with its last value."""
         for model, keys in self._dirty.items():

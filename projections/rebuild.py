@@ -13,10 +13,10 @@ in the middle has changed nothing but shadow tables.
 
 import asyncio
 import gc
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from msgspec import Struct
 from eventstore import checkpoints, log, migrate
 from eventstore.checkpoints import Checkpoint
 from eventstore.codec import Codec
-from eventstore.database import Database, Dialect, Reader, Row, Transaction
+from eventstore.database import Database, Dialect, Reader, Transaction
 from eventstore.errors import DatabaseUnavailable, EventStoreError, LogCorrupted
 from eventstore.events import Recorded
 from eventstore.ids import new_id
 from eventstore.migrate import Target
 from projections.projection import Key, Model, Projection, Rows, fold
+from projections.rebuild_folding import Folding
 from projections.shadow import PREFIX, Shadows
 from projections.shadow_swap import Watch, drop_unwanted, is_occupied, limit_waiting, swap
 
@@ -38,8 +39,6 @@ FILL_EVENTS = 5_000
 """Events folded in memory before their rows are written into shadow tables."""
 KEPT_ROWS_MAX = 100_000
 """Rows kept in memory from one batch to the next."""
-RECENT_ROWS_MAX = 20_000
-"""Rows kept in memory by a rebuild for the events to come."""
 TAIL_EVENTS = 200
 """So few events after what was folded are left to the swap."""
 TAIL_EVENTS_MAX = 1_000
@@ -54,6 +53,8 @@ STANDSTILL_SECONDS = 2.0
 """A rebuild whose checkpoint stands still for so long may have lost its process."""
 COLLECT_AFTER = (200_000, 10, 10)
 """Objects made since the last collection of the youngest, and as `gc.set_threshold` has it."""
+SWITCH_INTERVAL_SECONDS = 0.0001
+"""How soon a thread gets the interpreter from another that could go on."""
 SORTING_MEMORY = "64MB"
 """For Postgres to build one index with."""
 INDEXING_LOCK = 0x706C7571
@@ -164,7 +165,6 @@ class _Rebuild:
     ) -> None:
         self._database = database
         self._dialect = database.dialect
-        self._codec = codec
         self._projections = projections
         self._progress = progress
         self._throttle = throttle
@@ -175,21 +175,14 @@ class _Rebuild:
             [migrate.sql_of(self._target, name) for name in READ_MODEL_MIGRATIONS],
             dict.fromkeys(table for one in projections for table in tables_of(one)),
         )
-        self._concerned = {
-            event: tuple(one for one in projections if event in one.handles)
-            for projection in projections
-            for event in projection.handles
-        }
-        self._handled = {event.__struct_config__.tag for event in self._concerned}
+        self._folding = Folding(codec, projections)
         versions = ",".join(sorted(f"{one.name}@{one.version}" for one in projections))
         self._name = REBUILDING + versions
         self._watch = Watch()
-        self._recent: dict[tuple[Model[Any], Key], Any] = {}
-        """Rows as the shadows have them, those looked at last at the end."""
 
     async def run(self) -> Rebuilt:
         """From the beginning, or from where an interrupted one has stopped, to the end."""
-        with _rare_collections():
+        with _at_work():
             return await self._run()
 
     async def _run(self) -> Rebuilt:
@@ -258,64 +251,42 @@ class _Rebuild:
     async def _fill(self, after: int) -> int:
         """Fold page after page until the rest is small; the position reached.
 
-        Only what a page writes is written in a transaction, so that on SQLite writers get a turn
-        after each. On Postgres they do not notice.
+        A page is read and folded while the one before it is written. Only what a page writes is
+        written in a transaction, so that on SQLite writers get a turn after each. On Postgres they
+        do not notice.
         """
         page_events = FILL_EVENTS
         if self._throttle is not None:
             page_events = max(1, min(page_events, int(self._throttle * THROTTLED_PAGE_SECONDS)))
         shadows = self._shadows.reading(self._database)
         until = (await log.head(self._database)).position
-        while until - after > TAIL_EVENTS:
-            began = time.perf_counter()
-            page = await log.read_rows(self._database, self._dialect, after, until, page_events)
-            if not page:
-                raise LogCorrupted(f"the events after position {after} are gone")
-            await self._keep(await self._fold(shadows, page), after, page[-1][0])
-            after = page[-1][0]
-            if after >= until - TAIL_EVENTS:
-                until = (await log.head(self._database)).position
-            self._progress(after, until)
-            if self._throttle is not None:
-                spare = len(page) / self._throttle - (time.perf_counter() - began)
-                await asyncio.sleep(max(0.0, spare))
+        rows = Rows()
+        writing = asyncio.create_task(asyncio.sleep(0))
+        try:
+            while until - after > TAIL_EVENTS:
+                began = time.perf_counter()
+                page = await log.read_rows(self._database, self._dialect, after, until, page_events)
+                if not page:
+                    raise LogCorrupted(f"the events after position {after} are gone")
+                if rows.cascaded:
+                    await writing  # What it removes must not be found in the tables any more.
+                rows = await self._folding.fold(shadows, page, in_turns=True)
+                await writing
+                position = page[-1][0]
+                if position >= until - TAIL_EVENTS:
+                    until = (await log.head(self._database)).position
+                writing = asyncio.create_task(self._keep(rows, after, position, until))
+                after = position
+                if self._throttle is not None:
+                    spare = len(page) / self._throttle - (time.perf_counter() - began)
+                    await asyncio.sleep(max(0.0, spare))
+            await writing
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
         return after
 
-    async def _fold(self, shadows: Reader, page: Sequence[Row]) -> Rows:
-        """Fold a page in memory; what no projection of ours handles is not even decoded."""
-        facts = [
-            self._codec.recorded(row)
-            for row in page
-            if row[3] in self._handled or row[3] not in self._codec.types
-        ]
-        wanted = [
-            key
-            for fact in facts
-            for projection in self._concerned[type(fact.event)]
-            for key in projection.reads(fact)
-        ]
-        rows = Rows()
-        for key in wanted:
-            if key in self._recent:
-                rows.hold(*key, self._recent[key])
-        await rows.load(shadows, wanted)
-        for fact in facts:
-            fold(self._concerned[type(fact.event)], rows, fact)
-        self._remember(rows, wanted)
-        return rows
-
-    def _remember(self, rows: Rows, wanted: Iterable[tuple[Model[Any], Key]]) -> None:
-        """Keep what was looked at: the rest of a run's events come soon after its first."""
-        if rows.cascaded:
-            self._recent.clear()
-        for model, key in wanted:
-            self._recent.pop((model, key), None)
-            self._recent[model, key] = rows.get(model, *key)
-        too_many = max(0, len(self._recent) - RECENT_ROWS_MAX)
-        for oldest in list(islice(self._recent, too_many)):
-            del self._recent[oldest]
-
-    async def _keep(self, rows: Rows, after: int, position: int) -> None:
+    async def _keep(self, rows: Rows, after: int, position: int, until: int) -> None:
         async def work(tx: Transaction) -> None:
             if self._dialect.name == "postgres":
                 # The swap's commit makes all of it durable.
@@ -325,6 +296,7 @@ class _Rebuild:
             await rows.write(self._shadows.over(tx))
 
         await self._transact(work)
+        self._progress(position, until)
 
     async def _transact(self, work: Callable[[Transaction], Awaitable[None]]) -> None:
         """A transaction that need not lock the log; on SQLite each of them does."""
@@ -365,10 +337,10 @@ class _Rebuild:
             if len(page) != head.position - after:
                 raise LogCorrupted(f"events before position {head.position} are missing")
             # What is remembered belongs to tables that this transaction may yet fail to write.
-            self._recent.clear()
+            self._folding.forget()
             shadows = self._shadows.over(tx)
-            rows = await self._fold(shadows, page)
-            self._recent.clear()
+            rows = await self._folding.fold(shadows, page)
+            self._folding.forget()
             await rows.write(shadows)
             await limit_waiting(tx, self._dialect)
             if self._recreate:
@@ -383,15 +355,17 @@ class _Rebuild:
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def _at_work() -> Iterator[None]:
     """Events and rows are freed by counting references; to look for cycles among them, again and
-    again, is a tenth of the time."""
-    before = gc.get_threshold()
+    again, is a tenth of the time. And whoever writes to SQLite waits for the interpreter."""
+    before, interval = gc.get_threshold(), sys.getswitchinterval()
     gc.set_threshold(*COLLECT_AFTER)
+    sys.setswitchinterval(min(interval, SWITCH_INTERVAL_SECONDS))
     try:
         yield
     finally:
         gc.set_threshold(*before)
+        sys.setswitchinterval(interval)
 
 
 class _Behind(Exception):
@@ -421,11 +395,15 @@ def tables_of(projection: Projection) -> list[str]:
 
 
 async def outdated(reader: Reader, projections: Sequence[Projection]) -> list[Projection]:
-    """The inline projections whose rows were folded by another version of their code."""
+    """The projections whose rows an older version of their code has folded, or none.
+
+    What a newer one has folded is left alone: an older server that is started again, while others
+    are replaced by newer ones, must not take it back.
+    """
     folded = {
         checkpoint.name: checkpoint.version for checkpoint in await checkpoints.load_all(reader)
     }
-    return [p for p in projections if p.mode == "inline" and folded.get(p.name) != p.version]
+    return [p for p in projections if folded.get(p.name, 0) < p.version]
 
 
 async def bring_up_to_date(
@@ -434,9 +412,9 @@ async def bring_up_to_date(
     projections: Sequence[Projection],
     progress: Progress = no_progress,
 ) -> list[str]:
-    """Fold inline read models anew whose code has changed; their names. Safe for many starters.
+    """Fold read models anew whose code has changed; their names. Safe for many starters.
 
-    Derived ones see to themselves. `database` should be opened with `TIMEOUT_SECONDS`.
+    `database` should be opened with `TIMEOUT_SECONDS`. Raises what `rebuild` raises.
     """
     if not await outdated(database, projections):
         return []

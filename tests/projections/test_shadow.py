@@ -21,7 +21,7 @@ from eventstore.store import EventStore
 from orchestration.flow_runs import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState
-from projections import catalogue, rebuild, verification
+from projections import catalogue, rebuild, rebuild_folding, verification
 from projections.digests import table_digest
 from projections.flow_runs import FLOW_RUNS
 from projections.inline import InlineProjector, OtherRelease
@@ -65,7 +65,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A short history is folded in many pages, too."""
     monkeypatch.setattr(rebuild, "FILL_EVENTS", 10)
     monkeypatch.setattr(rebuild, "TAIL_EVENTS", 3)
-    monkeypatch.setattr(rebuild, "RECENT_ROWS_MAX", 4)
+    monkeypatch.setattr(rebuild_folding, "RECENT_ROWS_MAX", 4)
 
 
 async def _run(shell: Shell, flow_id: str) -> str:
