@@ -1,8 +1,8 @@
 """The composition root: settings in, a runnable application out. Only here things are wired."""
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,11 +18,8 @@ from api.http import Api, Gate
 from api.routes import areas
 from api.server import Server
 from api.settings import Settings
-from eventstore.database import Database
 from projections import rebuild
 from projections.catalogue import CODEC, DERIVED, INLINE
-
-logger = logging.getLogger("pluperfect")
 
 
 def build(settings: Settings) -> Litestar:
@@ -30,12 +27,18 @@ def build(settings: Settings) -> Litestar:
     read_only = settings.database_read_only
     database = open_database(settings, read_only=read_only)
     notifier = open_notifier(settings, database)
-    server = Server(settings, database, CODEC, notifier, INLINE, DERIVED)
+    server = Server(
+        settings,
+        database,
+        CODEC,
+        notifier,
+        INLINE,
+        DERIVED,
+        partial(open_database, settings, timeout_seconds=rebuild.TIMEOUT_SECONDS),
+    )
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        if not read_only:
-            await _bring_up_to_date(settings, database)
         await server.open()
         try:
             yield
@@ -52,19 +55,6 @@ def build(settings: Settings) -> Litestar:
         openapi_config=None,
         exception_handlers={HTTPException: _litestar_refused},
     )
-
-
-async def _bring_up_to_date(settings: Settings, database: Database) -> None:
-    """Fold inline read models anew that another version of the code has folded."""
-    if not await rebuild.outdated(database, INLINE):
-        return
-    patient = open_database(settings, timeout_seconds=rebuild.TIMEOUT_SECONDS)
-    try:
-        names = await rebuild.bring_up_to_date(patient, CODEC, INLINE)
-    finally:
-        await patient.close()
-    if names:
-        logger.warning("folded anew, because their code has changed: %s", ", ".join(names))
 
 
 class _Application(Litestar):

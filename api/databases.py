@@ -11,14 +11,14 @@ def target_of(settings: Settings) -> Target:
     """Where migrations go."""
     location = database_location(settings)
     timeout = settings.database_migration_timeout_seconds
+    patience = settings.database_timeout_seconds
     if isinstance(location, SqliteLocation):
-        return Target(
-            path=location.path,
-            timeout_seconds=timeout,
-            lock_timeout_seconds=settings.database_timeout_seconds,
-        )
+        return Target(path=location.path, timeout_seconds=timeout, lock_timeout_seconds=patience)
     return Target(
-        url=location.libpq_dsn, schema=settings.database_schema_name, timeout_seconds=timeout
+        url=location.libpq_dsn,
+        schema=settings.database_schema_name,
+        timeout_seconds=timeout,
+        lock_timeout_seconds=patience,
     )
 
 

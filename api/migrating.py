@@ -1,37 +1,95 @@
-"""Bringing a database up to date: its schema, and what a new schema needs folded anew."""
+"""Bringing a database to this release: its schema, and the read models folded as this release does.
+
+What folds is imported lazily: most starts find everything as it should be.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from api.databases import open_database, target_of
 from api.settings import Settings
-from eventstore import migrate
-from eventstore.migrate import Target
+from eventstore import checkpoints, migrate
+
+if TYPE_CHECKING:
+    from projections.projection import Projection
+
+Progress = Callable[[int, int], None]
+
+_CREATED = re.compile(r"^\s*CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(\w+)", re.MULTILINE)
 
 
 def bring_up_to_date(settings: Settings, up_to: str | None = None) -> list[str]:
     """Apply the migrations that are missing; their ids. Blocks.
 
-    Read models that a migration has just created under a log that was there before are filled from
-    it. Raises what `eventstore.migrate.upgrade` raises.
+    Read models that are new, or whose code has changed, are left to be folded by `fold_old` or by
+    the server. Raises what `eventstore.migrate.upgrade` raises.
     """
     target = target_of(settings)
-    applied = migrate.upgrade(target, up_to)
-    if applied and not set(applied) & set(migrate.LOG_MIGRATIONS):
-        _refill(settings, target, applied)
-    return applied
+    return migrate.upgrade(target, up_to, _read_models(settings)) if migrate.check(target) else []
 
 
-def _refill(settings: Settings, target: Target, applied: list[str]) -> None:
-    import asyncio  # lazily, as what follows: most starts have nothing to fold
-
+def _read_models(settings: Settings) -> dict[str, Sequence[str]]:
+    """The migrations of read models, each with the projections whose tables it creates."""
     from projections import catalogue, rebuild
 
-    if not set(applied) & set(rebuild.READ_MODEL_MIGRATIONS) or migrate.check(target):
-        return
+    target = target_of(settings)
+    found: dict[str, Sequence[str]] = {}
+    for name in rebuild.READ_MODEL_MIGRATIONS:
+        tables = set(_CREATED.findall(migrate.sql_of(target, name)))
+        owners = (one for one in catalogue.ALL if tables.intersection(rebuild.tables_of(one)))
+        found[name] = [one.name for one in owners]
+    return found
 
-    async def work() -> None:
-        database = open_database(settings, timeout_seconds=rebuild.TIMEOUT_SECONDS)
-        try:
-            await rebuild.reset(database, target, catalogue.CODEC, catalogue.ALL)
-        finally:
-            await database.close()
 
-    asyncio.run(work())
+async def old_read_models(settings: Settings) -> "list[Projection]":
+    """Those that an older release has folded, or that are still to be filled."""
+    from projections import catalogue, rebuild
+
+    database = open_database(settings)
+    try:
+        return await rebuild.outdated(database, catalogue.ALL)
+    finally:
+        await database.close()
+
+
+async def newer_read_models(settings: Settings) -> "list[Projection]":
+    """Those that a newer release has folded."""
+    from projections import catalogue
+
+    database = open_database(settings)
+    try:
+        folded = {one.name: one.version for one in await checkpoints.load_all(database)}
+    finally:
+        await database.close()
+    return [one for one in catalogue.ALL if folded.get(one.name, 0) > one.version]
+
+
+async def fold_old(settings: Settings, progress: Progress) -> list[str]:
+    """Fold `old_read_models` as this release does; their names, none if somebody else has.
+
+    Raises what `projections.rebuild.rebuild` raises.
+    """
+    from projections import catalogue, rebuild
+
+    database = open_database(settings, timeout_seconds=rebuild.TIMEOUT_SECONDS)
+    try:
+        return await rebuild.bring_up_to_date(database, catalogue.CODEC, catalogue.ALL, progress)
+    finally:
+        await database.close()
+
+
+async def fold_anew(
+    settings: Settings, projections: "Sequence[Projection]", progress: Progress
+) -> None:
+    """Fold read models as this release does, whoever has folded them.
+
+    Raises what `projections.rebuild.rebuild` raises.
+    """
+    from projections import catalogue, rebuild
+
+    database = open_database(settings, timeout_seconds=rebuild.TIMEOUT_SECONDS)
+    try:
+        await rebuild.rebuild(database, catalogue.CODEC, projections, progress)
+    finally:
+        await database.close()

@@ -15,6 +15,7 @@ from projections.projection import Projection
 from projections.runner import Runner
 from services.emissions import Intake, LiveFeed
 from services.log_tail import LogTail
+from services.refolding import Refolding
 from services.shell import Shell
 
 
@@ -29,7 +30,9 @@ class Server:
         notifier: Notifier,
         inline: tuple[Projection, ...],
         derived: tuple[Projection, ...] = (),
+        open_patient: Callable[[], Database] | None = None,
     ) -> None:
+        """`open_patient` opens the database for work on the whole log, in the background."""
         self.settings = settings
         self.database = database
         projector = InlineProjector(inline)
@@ -41,7 +44,9 @@ class Server:
             committed=projector.committed,
             rolled_back=projector.rolled_back,
             foreign=projector.foreign,
+            versions=projector.versions,
         )
+        self.refolding = Refolding(self.store, open_patient, codec, (*inline, *derived))
         self.shell = Shell(self.store, projector)
         self.log_tail = LogTail(self.store)
         self.runner = Runner(self.store, derived)
@@ -59,12 +64,18 @@ class Server:
 
     async def open(self) -> None:
         """Find the end of the log and begin to take commands."""
+        if not self.settings.database_read_only:
+            await self.refolding.open()
         await self.store.open()
         if self.settings.services_enabled and not self.settings.database_read_only:
-            self.runner.open()
+            self.refolding.then(self._begin)
+
+    def _begin(self) -> None:
+        self.runner.open()
 
     async def close(self) -> None:
         """Finish what was accepted, then let go of the database."""
+        await self.refolding.close()
         await self.runner.close()
         await self.store.close()
         await self.database.close()

@@ -20,6 +20,7 @@ from eventstore.errors import (
     EventStoreError,
     LogCorrupted,
     LogReplaced,
+    OtherRelease,
     Overloaded,
     ReadOnly,
 )
@@ -238,7 +239,8 @@ class Committer:
                     self._hooks.rolled_back()
                 if not isinstance(error, DatabaseUnavailable) and unknown is None:
                     raise
-                pause = None if isinstance(error, DatabaseBusy) else next(pauses, None)
+                hopeless = isinstance(error, DatabaseBusy | OtherRelease)
+                pause = None if hopeless else next(pauses, None)
                 if pause is None or (self._closing and unknown is None):
                     if unknown is None:
                         raise

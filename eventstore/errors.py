@@ -50,6 +50,11 @@ class DatabaseBusy(DatabaseUnavailable):
     """Somebody else held the write lock for as long as a writer may wait: it waited enough."""
 
 
+class OtherRelease(DatabaseUnavailable):
+    """Another release works on the log, and this one may not write beside it; whoever sends the
+    command again may reach a server that may."""
+
+
 class LogCorrupted(EventStoreError):
     """A position, a version or a hash in the log is not what it has to be."""
 

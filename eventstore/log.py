@@ -252,7 +252,7 @@ async def erase(tx: Transaction, dialect: Dialect, epoch: str) -> None:
     Followers of the old log notice the epoch. Read models and other tables are the caller's.
     """
     await lock(tx, dialect)
-    for table in ("events", "streams", "checkpoints"):
+    for table in ("events", "streams", "checkpoints", "event_types"):
         await tx.execute(f"DELETE FROM {table}")
     await tx.execute(
         "UPDATE log_head SET position = 0, recorded_at = 0, hash = $1, lines = 0, epoch = $2",

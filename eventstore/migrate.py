@@ -12,7 +12,8 @@ only when there is something to do: most starts find the schema as it should be.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,14 @@ from eventstore.sqlite_locks import busy_timeout, open_lock
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 LOG_MIGRATIONS = ("0001.event-log",)
 """Migrations that hold what cannot be folded again; never rolled back."""
+GENERATION_MIGRATION = "0006.generation"
+"""The migration that gave the log's head its generation; those after it can raise it."""
 ADVISORY_LOCK = 0x706C7570
 """Key of the Postgres advisory lock under which migrations run ("plup")."""
+LOCK_TIMEOUT_MAX = 2**31 - 1
+"""Postgres counts the milliseconds that it waits for a lock in 32 bits; 0 would be for ever."""
+LOCK_GLANCE_SECONDS = 0.05
+"""How often the lock file is tried while another process migrates."""
 
 
 class SchemaTooNew(EventStoreError):
@@ -55,7 +62,7 @@ class Target(Struct, frozen=True, kw_only=True):
     timeout_seconds: float | None = None
     """Limit for one migration statement on Postgres; None: none."""
     lock_timeout_seconds: float = 10.0
-    """How long to wait for a program that has locked the SQLite file."""
+    """How long to wait for another process that migrates, or that has locked the SQLite file."""
 
     @property
     def engine(self) -> str:
@@ -64,7 +71,12 @@ class Target(Struct, frozen=True, kw_only=True):
 
 def available(target: Target) -> list[str]:
     """Ids of the migrations that this release has, in order."""
-    folders = (MIGRATIONS / target.engine, MIGRATIONS)
+    return known(target.engine)
+
+
+def known(engine: str) -> list[str]:
+    """Ids of the migrations that this release has for an engine, in order."""
+    folders = (MIGRATIONS / engine, MIGRATIONS)
     files = (file for folder in folders for file in folder.glob("*.sql"))
     return sorted(file.stem for file in files if not file.name.endswith(".rollback.sql"))
 
@@ -160,11 +172,21 @@ def revision(target: Target, name: str) -> str:
     raise UnknownRevision(f"there is no migration {name!r}; there are: {', '.join(known)}")
 
 
-def upgrade(target: Target, up_to: str | None = None) -> list[str]:
+def upgrade(
+    target: Target,
+    up_to: str | None = None,
+    read_models: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
     """Apply what is missing (up to the revision `up_to`), under the lock; returns the ids applied.
+
+    `read_models` are the migrations that concern nothing but read models, each with the checkpoints
+    of those whose tables it creates: under a log that was there before they have to be filled.
+    Servers of an older release write on beside such a migration, until what is folded anew takes
+    its place; at any other they stop (`eventstore.releases`).
 
     Raises SchemaTooNew, ForeignDatabase, UnknownRevision, DatabaseUnavailable.
     """
+    harmless = read_models or {}
     last = None if up_to is None else revision(target, up_to)
     with _locked(target):
         wanted = [name for name in check(target) if last is None or name <= last]
@@ -172,7 +194,10 @@ def upgrade(target: Target, up_to: str | None = None) -> list[str]:
             with _yoyo(target) as (backend, migrations):
                 for migration in backend.to_apply(migrations.filter(lambda m: m.id in wanted)):
                     with backend.transaction():
+                        _announce(backend, migration.id, raised=migration.id not in harmless)
                         migration.process_steps(backend, "apply")
+                        for name in harmless.get(migration.id, ()):
+                            backend.execute(TO_BE_FILLED.format(name=name))
                         backend.mark_one(migration, log=False)
         return wanted
 
@@ -198,9 +223,21 @@ def downgrade(target: Target, down_to: str) -> list[str]:
             with _yoyo(target) as (backend, migrations):
                 for migration in backend.to_rollback(migrations.filter(lambda m: m.id in doomed)):
                     with backend.transaction():
+                        _announce(backend, migration.id, raised=True)
                         migration.process_steps(backend, "rollback")
                         backend.unmark_one(migration, log=False)
         return doomed[::-1]
+
+
+TO_BE_FILLED = "UPDATE checkpoints SET version = 0 WHERE name = '{name}'"
+ANNOUNCE = "UPDATE log_head SET generation = generation + {raised} WHERE id = 1"
+
+
+def _announce(backend: Any, name: str, *, raised: bool) -> None:
+    """Lock the log before any table, as whoever appends does: else the two could wait for each
+    other. Raised, the generation has those look at the schema who append next."""
+    if name > GENERATION_MIGRATION:
+        backend.execute(ANNOUNCE.format(raised=int(raised)))
 
 
 def stamp(target: Target, name: str) -> None:
@@ -232,15 +269,47 @@ def _locked(target: Target) -> Iterator[None]:
         except OSError as error:
             raise DatabaseUnavailable(f"cannot create {target.path}: {error.strerror}") from None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _take(lock, target)
             yield
         finally:
             os.close(lock)
         return
     with _psycopg(target) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (ADVISORY_LOCK,))
+        milliseconds = min(max(1, round(target.lock_timeout_seconds * 1000)), LOCK_TIMEOUT_MAX)
+        connection.execute(f"SET lock_timeout = {milliseconds}")
+        try:
+            connection.execute("SELECT pg_advisory_lock(%s)", (ADVISORY_LOCK,))
+        except _lock_not_available():
+            raise _still_migrating("this Postgres database", target) from None
+        connection.execute("SET lock_timeout = 0")
         connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{target.schema}"')
         yield
+
+
+def _take(lock: int, target: Target) -> None:
+    """The lock file. There is no way to wait for it with a limit, so it is tried now and then."""
+    deadline = time.monotonic() + target.lock_timeout_seconds
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise _still_migrating(str(target.path), target) from None
+            time.sleep(LOCK_GLANCE_SECONDS)
+
+
+def _still_migrating(where: str, target: Target) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"another process has been changing the schema of {where} for more than "
+        f"{target.lock_timeout_seconds:g} s; try again when it is done, or give it more time with "
+        "PLUPERFECT_DATABASE_TIMEOUT"
+    )
+
+
+def _lock_not_available() -> type[Exception]:
+    import psycopg  # Only here: costs start-up time.
+
+    return psycopg.errors.LockNotAvailable
 
 
 @contextmanager

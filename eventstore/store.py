@@ -2,19 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from eventstore import log
 from eventstore.codec import Codec
 from eventstore.committer import Committer, Hooks, Written
 from eventstore.database import Database, Transaction
-from eventstore.errors import DatabaseUnavailable, EventStoreError, LogCorrupted, LogReplaced
+from eventstore.errors import (
+    DatabaseUnavailable,
+    EventStoreError,
+    LogCorrupted,
+    LogReplaced,
+    UnknownEvent,
+)
 from eventstore.events import Recorded
 from eventstore.held import Held
 from eventstore.line_head import LineHead
 from eventstore.log import Appended, Command, Head, Inline
 from eventstore.notifier import Batch, Notifier
+from eventstore.releases import Releases
 from eventstore.ring import Entry, Ring
 from eventstore.subscription import follow
 
@@ -39,7 +46,9 @@ class EventStore:
         committed: Callable[[Appended], None],
         rolled_back: Callable[[], None],
         foreign: Callable[[Sequence[Entry]], None],
+        versions: Mapping[str, int] | None = None,
     ) -> None:
+        """`versions` are those of the read models that `inline` writes."""
         self.database = database
         self.codec = codec
         self._notifier = notifier
@@ -47,6 +56,7 @@ class EventStore:
         self._committed = committed
         self._foreign = foreign
         self.committer = Committer(database, codec, Hooks(self._fold, self._publish, rolled_back))
+        self.releases = Releases(database.dialect, codec, versions or {})
         self.ring = Ring(0)
         self.lines = LineHead(0)
         self.epoch = ""
@@ -62,6 +72,7 @@ class EventStore:
         self.lines = LineHead(head.lines)
         self.epoch = head.epoch
         self._generation = head.generation
+        await self.releases.look(self.database, head.generation)
         self._notifier.open(self.epoch)
         self.committer.start()
         if follow_others:
@@ -78,7 +89,8 @@ class EventStore:
             await self._notifier.close()
 
     async def submit(self, command: Command, size: int = 0) -> Written:
-        """See `Committer.submit`."""
+        """See `Committer.submit`. Raises OtherRelease as well."""
+        self.releases.check()
         return await self.committer.submit(command, size)
 
     def follow(self, after: int) -> AsyncIterator[Sequence[Entry]]:
@@ -92,6 +104,7 @@ class EventStore:
     async def _fold(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> None:
         if before.epoch != self.epoch:
             raise LogReplaced("the log was erased or restored while this server had it open")
+        await self.releases.admit(tx, before, recorded)
         await self._inline(tx, before, recorded)
 
     def _publish(self, appended: Appended) -> None:
@@ -124,6 +137,8 @@ class EventStore:
             except EventStoreError as error:
                 # Never skipped: an unknown or missing event ends it for every reader of the ring.
                 logger.error("the log cannot be followed any further: %s", error)
+                if isinstance(error, UnknownEvent):
+                    self.releases.stop(str(error))
                 self.ring.fail(error)
                 self.lines.fail(error)
                 return
@@ -194,6 +209,7 @@ class EventStore:
             # Read models were folded anew: what is remembered of the old ones is of no use.
             self._generation = head.generation
             self._foreign(())
+            await self.releases.look(self.database, head.generation)
         self.lines.advance(head.lines)
         while self.ring.head < head.position:
             await self._take_in(head.position)

@@ -47,6 +47,14 @@ Progress = Callable[[int, int], None]
 """Told how many events and lines are done, and how many there are."""
 
 
+NOTE_TYPES = (
+    "INSERT INTO event_types (type, version) "
+    "SELECT type, MAX(type_version) FROM events GROUP BY type "
+    "ON CONFLICT (type) DO UPDATE SET version = excluded.version"
+)
+"""See `eventstore.releases`."""
+
+
 def no_progress(done: int, of: int) -> None:
     """For callers that do not watch."""
 
@@ -231,6 +239,7 @@ async def _import(
     time, chain = await _import_events(tx, header, texts, progress)
     await _import_lines(tx, header, texts, lines, progress)
     await tx.execute(log.ADVANCE_HEAD, header.events, time, chain, header.last_line)
+    await tx.execute(NOTE_TYPES)
     return header
 
 

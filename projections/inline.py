@@ -5,14 +5,12 @@ process has appended since, and none has folded read models anew: then the head 
 last batch left it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from eventstore import checkpoints
 from eventstore.database import Row, Transaction
-from eventstore.errors import DatabaseUnavailable
 from eventstore.events import Recorded
 from eventstore.log import Appended, Head
 from eventstore.ring import Entry
@@ -31,11 +29,6 @@ class Recent(Struct, frozen=True):
     row: Row | None
 
 
-class OtherRelease(DatabaseUnavailable):
-    """Read models are folded by another release now; whoever sends the command again may reach a
-    server that runs it."""
-
-
 class InlineProjector:
     """Folds batches for the committer and remembers what they made."""
 
@@ -44,19 +37,14 @@ class InlineProjector:
         self._position = -1
         """The head's position up to which `_rows` is known to be right."""
         self._generation = -1
-        """The head's generation that our rows are of, and that we may write to."""
+        """The head's generation that our rows are of."""
         self._rows: dict[tuple[Model[Any], Key], Recent] = {}
         self._versions: dict[str, int] = {}
         self._pending: dict[tuple[Model[Any], Key], Recent] | None = None
         self._cascades = False
 
     async def fold(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> None:
-        """The committer's inline hook: fold a batch and write its rows.
-
-        Raises OtherRelease if read models have been folded anew by another release.
-        """
-        if self._generation != before.generation:
-            await self._refuse_other_versions(tx)
+        """The committer's inline hook: fold a batch and write its rows."""
         rows = Rows()
         wanted = [
             key
@@ -116,18 +104,10 @@ class InlineProjector:
         self._versions = {}
         self._position = entries[-1].recorded.position if entries else -1
 
-    async def _refuse_other_versions(self, tx: Transaction) -> None:
-        """Leave rows alone that are folded by other code than ours: two kinds of rows in one table
-        would be worse than no writing."""
-        versions = {one.name: one.version for one in await checkpoints.load_all(tx)}
-        for projection in self._projections:
-            version = versions.get(projection.name, projection.version)
-            if version != projection.version:
-                raise OtherRelease(
-                    f"read model {projection.name} is now of version {version}, this server "
-                    f"writes version {projection.version}: it runs another release than the one "
-                    "that folded it anew; upgrade or restart it"
-                )
+    @property
+    def versions(self) -> Mapping[str, int]:
+        """The version in which each read model is written here."""
+        return {one.name: one.version for one in self._projections}
 
     def version(self, stream: str) -> int | None:
         """The stream's version as our newest batch left it, if remembered."""

@@ -35,12 +35,14 @@ STANDSTILL_SECONDS = 1.0
 """A checkpoint that stands still for so long, with events after it, has lost its process."""
 GLANCE_SECONDS = 0.02
 """How often a reader looks for the progress that another process makes."""
+SUPERSEDED_SECONDS = 2.0
+"""How often a process whose read model another release keeps up looks whether that is still so."""
 UNAVAILABLE_PAUSES_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Pauses between attempts while the database is away; the last one is repeated."""
 
 
 class Superseded(Exception):
-    """A newer release has rebuilt this read model in its own way."""
+    """Another release has folded this read model in its own way."""
 
 
 MOVE = (
@@ -73,7 +75,14 @@ class Projector:
             before = self.position
             try:
                 await self._locate()
+                self.failure = None
                 await self._work()
+            except Superseded as error:
+                if self.failure is None:
+                    logger.error("a read model is not kept up here: %s", error)
+                self.failure, self._working = error, False
+                self._wake()
+                await asyncio.sleep(SUPERSEDED_SECONDS)
             except DatabaseUnavailable as error:
                 failures = 0 if self.position > before else failures
                 pause = UNAVAILABLE_PAUSES_SECONDS[
@@ -117,25 +126,24 @@ class Projector:
         return checkpoint
 
     async def _locate(self) -> None:
-        """Find the checkpoint. Without one, or with one of an older version, start over."""
+        """Find the checkpoint, or begin one. Raises Superseded if it is of another version: who
+        folds this read model anew puts the whole in its place."""
         version = self.projection.version
         checkpoint = await self._look()
-        if checkpoint is None or checkpoint.version < version:
-            checkpoint = await self._store.database.transact(self._start_over)
-        if checkpoint.version > version:
+        if checkpoint is None:
+            checkpoint = await self._store.database.transact(self._begin)
+        if checkpoint.version != version:
             raise Superseded(
-                f"read model {self.projection.name} is of version {checkpoint.version}, "
-                f"this release writes version {version}: upgrade this server"
+                f"read model {self.projection.name} is of version {checkpoint.version}, this "
+                f"release writes version {version}: if that is the older one, upgrade this server"
             )
         self._cursor = checkpoint.position
 
-    async def _start_over(self, tx: Transaction) -> Checkpoint:
+    async def _begin(self, tx: Transaction) -> Checkpoint:
         projection = self.projection
         held = await checkpoints.load(tx, projection.name)
-        if held is not None and held.version >= projection.version:
+        if held is not None:
             return held
-        for model in projection.models:
-            await tx.execute(f"DELETE FROM {model.table.name}")
         checkpoint = Checkpoint(projection.name, projection.version, 0)
         await checkpoints.save(tx, checkpoint)
         return checkpoint

@@ -16,6 +16,7 @@ from eventstore.database import Database, Row, Table
 from eventstore.errors import (
     DatabaseUnavailable,
     LogReplaced,
+    OtherRelease,
     Overloaded,
     ReadOnly,
 )
@@ -288,13 +289,15 @@ def _portions(arrivals: Sequence[Arrival]) -> list[list[Arrival]]:
 async def keep(intake: Intake, sent: Sequence[bytes], origin: Origin) -> None:
     """Record emissions that nobody waits for an answer to; returns when they are on disk.
 
-    While the database is away, nothing is given up. Raises ReadOnly or LogReplaced: then nothing
-    can ever be recorded here.
+    While the database is away, nothing is given up. Raises ReadOnly, LogReplaced or OtherRelease:
+    then nothing can be recorded here, and whoever sent it may reach a server where it can.
     """
     failures = 0
     while True:
         try:
             taken = await intake.take(sent, origin)
+        except OtherRelease:
+            raise
         except (DatabaseUnavailable, Overloaded) as error:
             # Repeats are recognised, so it does no harm if some of it was recorded.
             pause = RETRY_PAUSES_SECONDS[min(failures, len(RETRY_PAUSES_SECONDS) - 1)]

@@ -23,6 +23,7 @@ async def shell_on(database: Database) -> AsyncIterator[Shell]:
         committed=projector.committed,
         rolled_back=projector.rolled_back,
         foreign=projector.foreign,
+        versions=projector.versions,
     )
     await store.open()
     yield Shell(store, projector)

@@ -19,7 +19,13 @@ from api.cli.terminal import (
     wants_json,
 )
 from api.databases import open_database, target_of
-from api.migrating import bring_up_to_date
+from api.migrating import (
+    bring_up_to_date,
+    fold_anew,
+    fold_old,
+    newer_read_models,
+    old_read_models,
+)
 from api.settings import Settings, database_location
 from eventstore import log, migrate
 from eventstore.errors import EventStoreError
@@ -117,7 +123,12 @@ def _what_is_lost(settings: Settings, target: Target, where: str) -> str:
 def upgrade(
     context: typer.Context, yes: Yes = False, revision: Revision = None, dry_run: DryRun = False
 ) -> None:
-    """Bring the schema up to date, or up to a revision. A server does this when it starts."""
+    """Bring the schema up to date, or up to a revision, and fold anew what this release folds in
+    another way.
+
+    A server does both when it starts. Others may run meanwhile: the old rows are shown until the
+    new ones are complete and take their place, in one step.
+    """
     settings = configuration(context).settings
     target = target_of(settings)
     pending = _or_fail(lambda: migrate.check(target))
@@ -132,34 +143,48 @@ def upgrade(
         return
     if not pending:
         typer.echo("The schema is up to date.")
-        return
-    confirm(f"Apply {', '.join(pending)} to {database_location(settings)}?", yes)
-    for name in _or_fail(lambda: bring_up_to_date(settings, revision)):
-        typer.echo(f"Applied {name}.")
+    else:
+        confirm(f"Apply {', '.join(pending)} to {database_location(settings)}?", yes)
+        for name in _or_fail(lambda: bring_up_to_date(settings, revision)):
+            typer.echo(f"Applied {name}.")
+    if _or_fail(lambda: migrate.check(target)):
+        return  # Read models need the whole schema.
+    if _or_fail(lambda: asyncio.run(old_read_models(settings))):
+        with progress_bar("Folding anew") as progress:
+            folded = _or_fail(lambda: asyncio.run(fold_old(settings, progress)))
+        if folded:
+            typer.echo(f"Folded anew: {', '.join(folded)}.")
 
 
 @app.command()
 def downgrade(
     context: typer.Context,
     revision: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--revision",
             "-r",
             metavar="REVISION",
             help="Go back to this migration; -1 undoes the newest one, -2 the two newest.",
+            show_default="-1",
         ),
-    ] = "-1",
+    ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
 ) -> None:
     """Undo the newest migrations, for an older release. Never goes below the log.
+
+    Run by the older release itself, without --revision, it folds read models anew that a newer one
+    has folded in another way; that can be done while servers run.
 
     Read models that are dropped are folded from the log again by the next upgrade; run log lines
     are not in the log.
     """
     settings = configuration(context).settings
     target = target_of(settings)
+    if revision is None and _folded_back(settings, target, yes=yes, dry_run=dry_run):
+        return
+    revision = revision or "-1"
     have = _or_fail(lambda: migrate.applied(target))
     down_to = _or_fail(lambda: _downgraded(target, have, revision))
     doomed = [name for name in reversed(have) if name > down_to]
@@ -180,6 +205,23 @@ def downgrade(
         confirm(f"Undo {', '.join(doomed)} in {database_location(settings)}?", yes)
     for name in _or_fail(lambda: migrate.downgrade(target, down_to)):
         typer.echo(f"Undid {name}.")
+
+
+def _folded_back(settings: Settings, target: Target, *, yes: bool, dry_run: bool) -> bool:
+    """Fold as this release does what a newer one has folded; whether there was anything."""
+    have = _or_fail(lambda: migrate.applied(target))
+    if sorted(have) != migrate.available(target):
+        return False
+    newer = _or_fail(lambda: asyncio.run(newer_read_models(settings)))
+    names = ", ".join(one.name for one in newer)
+    if newer and dry_run:
+        typer.echo(f"-- folded anew, no migration undone: {names}")
+    elif newer:
+        confirm(f"Fold {names} in {database_location(settings)} anew, as this release does?", yes)
+        with progress_bar("Folding anew") as progress:
+            _or_fail(lambda: asyncio.run(fold_anew(settings, newer, progress)))
+        typer.echo(f"Folded anew: {names}.")
+    return bool(newer)
 
 
 def _downgraded(target: Target, have: list[str], revision: str) -> str:

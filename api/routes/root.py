@@ -25,11 +25,14 @@ async def health(call: Call) -> Answer:
 
 @area.get("/ready", answers={200: dict[str, str]}, open_to_all=True)
 async def ready(call: Call) -> Answer:
-    """Say whether the database answers and every read model follows the log."""
+    """Say whether the database answers, this server may write, and read models follow the log."""
     try:
         await call.server.database.ping()
     except DatabaseUnavailable:
         raise HttpError(503, {"message": "Database is not available"}) from None
+    reason = call.server.store.releases.reason
+    if reason is not None:
+        raise HttpError(503, {"message": f"Nothing is written here: {reason}"})
     for name, failure in call.server.runner.failures.items():
         raise HttpError(503, {"message": f"Read model {name} cannot be kept up: {failure}"})
     return ok({"message": "OK"})

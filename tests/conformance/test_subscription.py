@@ -9,7 +9,13 @@ from eventstore import ring as ring_module
 from eventstore import store as store_module
 from eventstore.codec import Codec
 from eventstore.database import Database, Transaction
-from eventstore.errors import DatabaseUnavailable, LogCorrupted, LogReplaced, UnknownEvent
+from eventstore.errors import (
+    DatabaseUnavailable,
+    LogCorrupted,
+    LogReplaced,
+    OtherRelease,
+    UnknownEvent,
+)
 from eventstore.events import ANY_VERSION, Event, NewEvents
 from eventstore.log import Command, Decision
 from eventstore.migrate import Target
@@ -116,7 +122,7 @@ class Invented(Event, frozen=True, tag="counter.invented-later"):
     pass
 
 
-async def test_an_unknown_event_stops_the_readers_and_not_the_writers(
+async def test_an_unknown_event_stops_who_follows_and_who_writes_beside_the_newer_release(
     store: EventStore, target: Target
 ) -> None:
     database = open_database(target)
@@ -132,7 +138,9 @@ async def test_an_unknown_event_stops_the_readers_and_not_the_writers(
     with pytest.raises(UnknownEvent):
         async with asyncio.timeout(10):
             await store.ring.wait(2)
-    written = await store.submit(adding("n:1", 1, 1))
+    with pytest.raises(OtherRelease, match="invented-later"):
+        await store.submit(adding("n:1", 1, 1))
+    written = await newer.submit(adding("n:1", 1, 1))
     assert written.recorded[0].position == 3
     await newer.close()
     await database.close()

@@ -16,7 +16,9 @@ from eventstore.database import Database, Transaction
 from eventstore.errors import DatabaseUnavailable
 from eventstore.events import Recorded
 from eventstore.migrate import Target
+from projections import rebuild
 from projections import runner as running
+from projections.catalogue import CODEC
 from projections.emissions import projection
 from projections.projection import Rows
 from projections.runner import Projector, Superseded
@@ -113,18 +115,25 @@ async def test_an_event_that_cannot_be_folded_stops_the_projection_and_is_not_sk
     assert checkpoint == Checkpoint("emissions", projection.version, 1)
 
 
-async def test_another_version_of_a_projection_starts_over(server: Server) -> None:
+async def test_a_read_model_of_another_version_is_left_alone_until_it_is_ours_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "SUPERSEDED_SECONDS", 0.01)
     position = await emit(server, 3)
     assert await projector_of(server).reached(position, SOON)
-    await server.runner.close()
-    newer = Projector(server.store, replace(projection, version=projection.version + 1))
-    task = asyncio.create_task(newer.run())
-    assert await newer.reached(position, SOON)
+    newer = replace(projection, version=projection.version + 1)
+    await rebuild.rebuild(server.database, CODEC, [newer])
+    await emit(server, 2)
+    async with asyncio.timeout(SOON):
+        while projector_of(server).failure is None:
+            await asyncio.sleep(0.01)
+    assert isinstance(projector_of(server).failure, Superseded)
     assert await emissions_in(server.database) == 3
-    older = projector_of(server)
-    await asyncio.wait_for(older.run(), SOON)
-    assert isinstance(older.failure, Superseded)
-    task.cancel()
+    await rebuild.rebuild(server.database, CODEC, [projection])
+    position = await emit(server)
+    assert await projector_of(server).reached(position, SOON)
+    assert projector_of(server).failure is None
+    assert await emissions_in(server.database) == 6
 
 
 async def test_a_database_that_goes_away_holds_the_feed_up_but_does_not_stop_it(

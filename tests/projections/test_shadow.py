@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from eventstore import checkpoints, log
 from eventstore.database import Database, Reader, Transaction
+from eventstore.errors import OtherRelease
 from eventstore.migrate import Target
 from eventstore.notifier import DatabaseNotifier
 from eventstore.sqlite import SqliteDialect
@@ -24,7 +25,7 @@ from orchestration.states import ProposedState
 from projections import catalogue, rebuild, rebuild_folding, verification
 from projections.digests import table_digest
 from projections.flow_runs import FLOW_RUNS
-from projections.inline import InlineProjector, OtherRelease
+from projections.inline import InlineProjector
 from projections.projection import Projection
 from projections.shadow import PREFIX, Shadows
 from projections.shadow_swap import CannotSwap
@@ -34,6 +35,7 @@ from tests.conftest import open_database
 
 ORIGIN = Origin("tester")
 RUNS = 30
+SECONDS_MAX = 20.0
 INTERRUPTED_AT = 40
 """An event in the middle of what `_history` records."""
 
@@ -48,6 +50,7 @@ def _shell(database: Database, projections: tuple[Projection, ...] = catalogue.I
         committed=projector.committed,
         rolled_back=projector.rolled_back,
         foreign=projector.foreign,
+        versions=projector.versions,
     )
     return Shell(store, projector)
 
@@ -243,15 +246,16 @@ async def test_a_server_of_another_release_writes_no_more_rows(
     newer = [replace(one, version=one.version + 1) for one in catalogue.INLINE]
     await rebuild.rebuild(database, catalogue.CODEC, newer)
     head = shell.store.ring.head
-    projector = InlineProjector(catalogue.INLINE)
-
-    async def write(tx: Transaction) -> None:
-        before, _ = await log.lock(tx, database.dialect)
-        await projector.fold(tx, before, [])
-
     with pytest.raises(OtherRelease, match="version"):
-        await database.transact(write)
+        await flows.create(shell, FlowCreate(name="late"), datetime.now(UTC), ORIGIN)
     assert (await log.head(database)).position == head
+    assert shell.store.releases.reason is not None
+    await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE)
+    async with asyncio.timeout(SECONDS_MAX):
+        while shell.store.releases.reason is not None:
+            await asyncio.sleep(0.01)
+    await flows.create(shell, FlowCreate(name="late"), datetime.now(UTC), ORIGIN)
+    assert await verification.verify(database, catalogue.CODEC, catalogue.INLINE) == []
 
 
 async def test_a_long_reader_holds_up_the_swap_but_not_the_writers(

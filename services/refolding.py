@@ -1,0 +1,117 @@
+"""Read models that an older release has folded are folded anew while this one serves already.
+
+Until the new rows take their place the old ones answer reads; nothing is written here meanwhile,
+for that would be rows of another kind. Servers of the older release write on until then.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from eventstore import log
+from eventstore.codec import Codec
+from eventstore.database import Database
+from eventstore.errors import DatabaseUnavailable
+from eventstore.store import EventStore
+from projections import rebuild
+from projections.projection import Projection
+from projections.rebuild import Occupied
+
+logger = logging.getLogger("pluperfect")
+
+AT_ONCE_SECONDS = 1.5
+"""So long nobody is served: a short log is folded before anybody notices."""
+RETRY_SECONDS = 5.0
+"""Pause after the database went away or readers were in the way."""
+
+
+class Refolding:
+    """The one task of this kind in a process."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        open_patient: Callable[[], Database] | None,
+        codec: Codec,
+        projections: Sequence[Projection],
+    ) -> None:
+        """`open_patient` opens the database for work that takes long, in another thread; without
+        it there is no background, and whoever opens waits."""
+        self._store = store
+        self._open_patient = open_patient
+        self._codec = codec
+        self._projections = projections
+        self._names = ""
+        self._then: Callable[[], None] | None = None
+        self._work: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin, if there is anything to fold; before the store is opened."""
+        database = self._store.database
+        old = await rebuild.outdated(database, self._projections)
+        if old and (self._open_patient is None or (await log.head(database)).position == 0):
+            await rebuild.bring_up_to_date(database, self._codec, self._projections)
+            old = []
+        if not old or self._open_patient is None:
+            return
+        self._names = ", ".join(one.name for one in old)
+        self._reached(0, 0)
+        self._task = asyncio.create_task(self._run(self._open_patient), name="refolding")
+        await asyncio.wait({self._task}, timeout=AT_ONCE_SECONDS)
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Have something called when every read model is of this release; at once if it is so."""
+        if self._store.releases.held is None:
+            call()
+        else:
+            self._then = call
+
+    async def close(self) -> None:
+        """Stop; whoever comes next goes on with what was folded."""
+        if self._work is not None:
+            loop, work = self._work
+            loop.call_soon_threadsafe(work.cancel)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _reached(self, position: int, until: int) -> None:
+        how_far = f" ({position} of {until} events)" if until else ""
+        self._store.releases.held = (
+            f"read models are being folded anew for this release: {self._names}{how_far}; "
+            "until then they are shown as they were"
+        )
+
+    async def _run(self, open_patient: Callable[[], Database]) -> None:
+        logger.warning("folding anew, because their code has changed: %s", self._names)
+        while True:
+            try:
+                # A thread with a loop of its own: pages of thousands of events would hold up ours.
+                await asyncio.to_thread(asyncio.run, self._in_thread(open_patient))
+                break
+            except (DatabaseUnavailable, Occupied) as error:
+                logger.warning("read models are not folded anew yet: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception as error:
+                logger.exception("read models cannot be folded anew")
+                self._store.releases.held = f"read models cannot be folded anew: {error}"
+                return
+        logger.warning("folded anew: %s", self._names)
+        self._store.releases.held = None
+        if self._then is not None:
+            self._then()
+
+    async def _in_thread(self, open_patient: Callable[[], Database]) -> None:
+        work = asyncio.create_task(self._fold(open_patient()))
+        self._work = asyncio.get_running_loop(), work
+        try:
+            await work
+        finally:
+            self._work = None
+
+    async def _fold(self, database: Database) -> None:
+        try:
+            await rebuild.bring_up_to_date(database, self._codec, self._projections, self._reached)
+        finally:
+            await database.close()
