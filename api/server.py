@@ -1,8 +1,7 @@
 """What handlers receive: the one event store of this process, and how to ask and command it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from api.settings import Settings
 from eventstore.codec import Codec
@@ -14,8 +13,10 @@ from projections.inline import InlineProjector
 from projections.projection import Projection
 from projections.runner import Runner
 from services.emissions import Intake, LiveFeed
+from services.late_runs import LateRuns
 from services.log_tail import LogTail
 from services.refolding import Refolding
+from services.service import Service, Services
 from services.shell import Shell
 
 
@@ -60,7 +61,7 @@ class Server:
             ),
         )
         self.live_feed = LiveFeed(self.store)
-        self.services: list[Callable[[Server], Awaitable[Any]]] = []
+        self.services = Services(database, self._services())
 
     async def open(self) -> None:
         """Find the end of the log and begin to take commands."""
@@ -72,10 +73,12 @@ class Server:
 
     def _begin(self) -> None:
         self.runner.open()
+        self.services.open()
 
     async def close(self) -> None:
         """Finish what was accepted, then let go of the database."""
         await self.refolding.close()
+        await self.services.close()
         await self.runner.close()
         await self.store.close()
         await self.database.close()
@@ -84,3 +87,12 @@ class Server:
     def now() -> datetime:
         """The time that decisions are told: UTC."""
         return datetime.now(UTC)
+
+    def _services(self) -> list[Service]:
+        """The background services that the settings want; what there is: `SERVICES`."""
+        settings = self.settings
+        services: list[Service] = []
+        if settings.services_late_runs_enabled:
+            after = settings.services_late_runs_after
+            services.append(LateRuns(self.shell, self.now, after))
+        return services

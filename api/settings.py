@@ -76,6 +76,34 @@ class Settings(Struct, frozen=True, kw_only=True):
             at="pluperfect.services_enabled",
         ),
     ] = True
+    services_late_runs_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Mark flow runs Late that have not started in time.",
+            at="server.services.late_runs.enabled",
+            legacy=("PREFECT_API_SERVICES_LATE_RUNS_ENABLED",),
+        ),
+    ] = True
+    services_late_runs_after: Annotated[
+        timedelta,
+        Setting(
+            doc="How long after its time a flow run that is still Scheduled is Late.",
+            at="server.services.late_runs.after_seconds",
+            legacy=("PREFECT_API_SERVICES_LATE_RUNS_AFTER_SECONDS",),
+            least=0,
+        ),
+    ] = timedelta(seconds=15)
+    services_late_runs_loop_seconds: Annotated[
+        float,
+        Setting(
+            doc="Taken so that an environment carries over: runs are marked when it is time, not "
+            "when somebody looks.",
+            at="server.services.late_runs.loop_seconds",
+            legacy=("PREFECT_API_SERVICES_LATE_RUNS_LOOP_SECONDS",),
+            unit="seconds",
+            least=0,
+        ),
+    ] = 5.0
     ui_enabled: Annotated[
         bool,
         Setting(

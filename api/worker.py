@@ -59,8 +59,13 @@ class Stop:
         """A pipe that ends when the supervisor does."""
 
 
-def run(settings: Settings, listener: socket.socket, ready: Callable[[], None], stop: Stop) -> int:
-    """Serve until told to stop; the exit code of the process."""
+def run(
+    settings: Settings, listener: socket.socket | None, ready: Callable[[], None], stop: Stop
+) -> int:
+    """Serve until told to stop; the exit code of the process.
+
+    Without a listener no requests are answered: only the services run.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     _allow_many_files()
     try:
@@ -81,20 +86,24 @@ def _cause(error: Exception) -> Exception:
 
 
 async def _serve(
-    settings: Settings, listener: socket.socket, ready: Callable[[], None], stop: Stop
+    settings: Settings, listener: socket.socket | None, ready: Callable[[], None], stop: Stop
 ) -> int:
     stopping = asyncio.Event()
     _listen_for_signals(stopping, stop)
     app = build(settings)
     connections = Connections(BasePath(app, settings.base_path) if settings.base_path else app)
     async with app.lifespan():
-        granian = _granian(connections, settings, listener)
-        serving = asyncio.create_task(granian.serve())
+        if listener is not None:
+            granian = _granian(connections, settings, listener)
+            serving = asyncio.create_task(granian.serve())
         # What has been made so far stays: the collector need not look at it, now or later.
         gc.freeze()
         gc.set_threshold(*COLLECT_AFTER)
         gc.enable()
         ready()
+        if listener is None:
+            await stopping.wait()
+            return 0
         waiting = asyncio.create_task(stopping.wait())
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():

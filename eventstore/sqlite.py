@@ -364,9 +364,10 @@ class SqliteDatabase:
             return await transaction
         except asyncio.CancelledError:
             abandoned.set()
+            if given_up or begun.acquire(blocking=False):
+                self._given_up = running
             if not given_up:
                 raise
-            self._given_up = running
             raise DatabaseBusy(self._held()) from None
         finally:
             timer.cancel()

@@ -20,6 +20,7 @@ from orchestration.states import (
     COMPLETED,
     CRASHED,
     FAILED,
+    LATE,
     PAUSED,
     RUNNING,
     SCHEDULED,
@@ -126,11 +127,11 @@ def cancel_without_infrastructure(t: Transition[FlowRun], facts: FlowFacts) -> V
 @rule(ANY, {SCHEDULED})
 def only_scheduled_is_late(t: Transition[FlowRun], facts: FlowFacts) -> Verdict:
     """EnsureOnlyScheduledFlowsMarkedLate: a run is late once, and only before it started."""
-    if t.proposed.name != "Late" or t.current is None:
+    if t.proposed.name != LATE or t.current is None:
         return ACCEPT
     if t.current.type != SCHEDULED:
         return Reject("Only a run that is scheduled can be late.")
-    if t.current.name == "Late":
+    if t.current.name == LATE:
         return Reject("The run is marked late already.")
     return ACCEPT
 

@@ -14,6 +14,7 @@ from orchestration.refusals import AlreadyExists, MissingReference, NotFound, No
 from orchestration.run_clock import advance, timestamp_after
 from orchestration.run_policies import FlowRunPolicy, current_names
 from orchestration.states import (
+    NAMES,
     RUNNING,
     SCHEDULED,
     TERMINAL,
@@ -343,6 +344,14 @@ def parent_state(event: FlowRunStateSet, flow_run_id: str, id: str, now: datetim
     state = restored(event.state)
     details = with_details(state.state_details, child_flow_run_id=flow_run_id)
     return State(id, state.type, state.name, now, state.message, state.data, details, state.extras)
+
+
+def may_be_late(state: State | None) -> bool:
+    """Whether a run in this state waits for its time, and is Late some time after it.
+
+    Not one that waits for something else as well: a retry, a slot, an answer.
+    """
+    return state is not None and state.type == SCHEDULED and state.name == NAMES[SCHEDULED][0]
 
 
 def existing(flow_run: FlowRun | None, id: str) -> FlowRun:

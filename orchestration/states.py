@@ -64,6 +64,9 @@ NAMES: Final[dict[StateType, tuple[str, ...]]] = {
 """The names that the server and its clients give to states. The first is the type's default;
 a client may send any other."""
 
+LATE: Final = "Late"
+"""The name of a SCHEDULED state whose time has come and gone."""
+
 Table: TypeAlias = dict[StateType | None, frozenset[StateType]]
 
 _ALL: Final[frozenset[StateType]] = frozenset(STATE_TYPES)

@@ -185,3 +185,16 @@ SOME_OF_FLOW = "SELECT id FROM flow_runs WHERE flow_id = $1 LIMIT 200"
 async def some_of_flow(reader: Reader, flow_id: str) -> list[str]:
     """Ids of up to 200 runs of a flow; none if there are none left."""
     return [row[0] for row in await reader.fetch(SOME_OF_FLOW, flow_id)]
+
+
+SCHEDULED_FIRST = (
+    "SELECT id, next_scheduled_start_time FROM flow_runs "
+    "WHERE state_type = 'SCHEDULED' AND state_name = 'Scheduled' "
+    "AND next_scheduled_start_time IS NOT NULL "
+    "ORDER BY next_scheduled_start_time LIMIT $1"
+)
+
+
+async def scheduled_first(reader: Reader, limit: int) -> list[Row]:
+    """Ids of the runs that wait for their time and that time, in microseconds, nearest first."""
+    return await reader.fetch(SCHEDULED_FIRST, limit)

@@ -12,7 +12,7 @@ from eventstore.errors import AlreadyRecorded
 from eventstore.events import Event, NewEvents
 from eventstore.ids import new_id
 from orchestration import task_rules, task_runs
-from orchestration.flow_rules import policy_for
+from orchestration.flow_rules import MARK_LATE, policy_for
 from orchestration.flow_runs import (
     CreateFlowRun,
     DeleteFlowRun,
@@ -28,6 +28,7 @@ from orchestration.flow_runs import (
     answer_from,
     decide,
     existing,
+    may_be_late,
     parent_state,
     settle,
 )
@@ -36,15 +37,18 @@ from orchestration.identifiers import Labels
 from orchestration.names import slug
 from orchestration.refusals import MissingReference, NotFound
 from orchestration.states import (
+    LATE,
     PENDING,
+    SCHEDULED,
     ProposedState,
     State,
+    StateDetails,
     new_state,
     proposed,
 )
 from orchestration.surroundings import Neighbour, Surroundings
 from orchestration.task_runs import TaskRun
-from orchestration.transition import FlowFacts, OrchestrationResult, TaskFacts
+from orchestration.transition import FlowFacts, OrchestrationResult, Policy, TaskFacts
 from projections import flow_runs, log_lines
 from projections.flow_runs import FLOW_RUNS
 from projections.flows import FLOWS
@@ -149,21 +153,11 @@ async def set_state(
     """
     state = proposed(wanted, new_id(), now)
     transition_id = state.state_details.transition_id
-    facts = FlowFacts(now=now, pause_key=state.id)
-    rules = policy_for(force)
 
     async def decide_state(run: FlowRun | None, fresh: bool) -> Decided[OrchestrationResult]:
         run = existing(run, id_)
-        around = await _around(shell, run.flow_id, run.parent_task_run_id, fresh)
-        settled = settle(
-            SetFlowRunState(id=id_, proposed=state, rules=rules, facts=facts, around=around.named),
-            run,
-        )
-        if settled.event is None:
-            return Decided((), settled.answer)
-        more = await _with_it(shell, around, id_, settled.event, now)
         event_ids = None if transition_id is None else (natural_id(id_, transition_id),)
-        return Decided((settled.event,), settled.answer, event_ids, more)
+        return await _judged(shell, run, state, policy_for(force), now, fresh, event_ids)
 
     try:
         return await shell.execute_with_facts(FLOW_RUNS, CATEGORY, id_, decide_state, origin)
@@ -171,6 +165,50 @@ async def set_state(
         recorded = await shell.store.read_position(repeat.position)
         assert recorded is not None
         return Done(answer_from(recorded.event), Written([recorded], repeat.position))
+
+
+async def mark_late(
+    shell: Shell, id_: str, due_before: datetime, now: datetime, origin: Origin
+) -> bool:
+    """Make a flow run Late that should have started at or before `due_before` and did not.
+
+    Returns whether it was; any other is left as it is. Raises NotFound.
+    """
+
+    async def decide_late(run: FlowRun | None, fresh: bool) -> Decided[None]:
+        run = existing(run, id_)
+        due = run.next_scheduled_start_time
+        if not may_be_late(run.state) or due is None or due > due_before:
+            return Decided((), None)
+        details = StateDetails(scheduled_time=due)
+        late = new_state(SCHEDULED, new_id(), now, name=LATE, details=details)
+        judged = await _judged(shell, run, late, MARK_LATE, now, fresh, None)
+        return Decided(judged.events, None, more=judged.more)
+
+    done = await shell.execute_with_facts(FLOW_RUNS, CATEGORY, id_, decide_late, origin)
+    return done.written is not None
+
+
+async def _judged(
+    shell: Shell,
+    run: FlowRun,
+    state: State,
+    rules: Policy,
+    now: datetime,
+    fresh: bool,
+    event_ids: Sequence[str] | None,
+) -> Decided[OrchestrationResult]:
+    """What the rules say to a state of a run, and what is recorded with it."""
+    around = await _around(shell, run.flow_id, run.parent_task_run_id, fresh)
+    facts = FlowFacts(now=now, pause_key=state.id)
+    settled = settle(
+        SetFlowRunState(id=run.id, proposed=state, rules=rules, facts=facts, around=around.named),
+        run,
+    )
+    if settled.event is None:
+        return Decided((), settled.answer)
+    more = await _with_it(shell, around, run.id, settled.event, now)
+    return Decided((settled.event,), settled.answer, event_ids, more)
 
 
 class _Around(Struct, frozen=True):
