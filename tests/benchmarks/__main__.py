@@ -6,7 +6,6 @@ measured and nothing is written.
 
 import argparse
 import asyncio
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from typing import Any
 import uvloop
 
 from tests.benchmarks import report
-from tests.benchmarks.contenders import Contender, Engine, Running, pluperfect, prefect
+from tests.benchmarks.contenders import Contender, Engine, Running, pluperfect, prefect, version
 from tests.benchmarks.measuring import Load, Sample, Subject
 from tests.benchmarks.report import Cell, Line, Results, Start
 from tests.benchmarks.rows import ROWS, Row
@@ -90,7 +89,7 @@ async def _compare(
     results.date, results.runs = f"{datetime.now(UTC):%Y-%m-%d}", asked.runs
     if asked.against is not None:
         contenders.insert(0, prefect(asked.against, engine))
-        results.versions = _version(asked.against)
+        results.versions = version(asked.against)
     with ExitStack() as cleanup:
         subjects = [
             await _ready(contender, asked, folder, cleanup, results) for contender in contenders
@@ -98,16 +97,6 @@ async def _compare(
         for row in rows:
             for line in await _measured(row, subjects, asked):
                 results.lines[f"{engine}/{row.name}/{line.concurrency}"] = line
-
-
-def _version(venv: Path) -> str:
-    said = subprocess.run(
-        [venv / "bin" / "python", "-c", "import prefect; print(prefect.__version__)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return f"Prefect {said.stdout.strip()}"
 
 
 async def _ready(

@@ -239,6 +239,12 @@ class Websocket(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
+    @property
+    def port(self) -> int:
+        """Our own end of the connection."""
+        assert self._transport is not None
+        return int(self._transport.get_extra_info("sockname")[1])
+
     async def drain(self) -> None:
         """Wait until the server has read enough of what was sent."""
         await self._writable.wait()

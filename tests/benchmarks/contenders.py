@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from msgspec import Struct
 from api.settings import Settings
 from tests.benchmarks import stored
 from tests.benchmarks.stored import Stored, StoredRun
+from tests.redis_serving import RunningRedis
 from tests.serving import REPOSITORY, free_port
 
 Engine = Literal["sqlite", "postgres"]
@@ -33,8 +35,15 @@ STOP_SECONDS_MAX = 20.0
 REST_SECONDS_MAX = 15.0
 """How long to wait until a server has nothing to do."""
 REST_LOOK_SECONDS = 0.25
+PREFECT_ON_REDIS = {
+    "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
+    "PREFECT_MESSAGING_CACHE": "prefect_redis.messaging",
+    "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect_redis.ordering",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage",
+}
+"""What Prefect asks for where more than one worker is to run."""
 REST_SHARE = 0.12
-"""A server that uses less of one processor than this is at rest; Prefect's never uses none."""
+"""A server whose processes use less of a processor each is at rest; Prefect's never use none."""
 
 
 class Contender(Struct, frozen=True):
@@ -50,10 +59,22 @@ class Contender(Struct, frozen=True):
     """Variables for a home, a database URL (`""` on SQLite) and a port."""
     store: Callable[[Path, str, Sequence[StoredRun], datetime], Coroutine[Any, Any, Stored]]
     """Brings the runs into the database of a server that was started once and is stopped."""
+    beside: Sequence[str] = ()
+    """A second command that belongs to it, if any."""
+    processes: int = 1
+    """Its processes that have something to do now and then although nobody asks anything."""
+    prepare: Sequence[str] = ()
+    """The command that makes a new database ready for several workers, if it takes one."""
 
 
-def prefect(venv: Path, engine: Engine) -> Contender:
-    """A Prefect server from a virtual environment, with all its services, in one process."""
+def prefect(
+    venv: Path, engine: Engine, *, workers: int = 1, redis: RunningRedis | None = None
+) -> Contender:
+    """A Prefect server from a virtual environment, with all its services.
+
+    One worker has them in its process. Several have none, so they run in a process beside.
+    """
+    program = str(venv / "bin" / "prefect")
 
     def environment(home: Path, url: str, port: int) -> Mapping[str, str]:
         variables = {
@@ -65,6 +86,12 @@ def prefect(venv: Path, engine: Engine) -> Contender:
             variables["PREFECT_API_DATABASE_CONNECTION_URL"] = url.replace(
                 "postgresql://", "postgresql+asyncpg://"
             )
+        if redis is not None:
+            variables |= PREFECT_ON_REDIS | {
+                "PREFECT_REDIS_MESSAGING_HOST": "127.0.0.1",
+                "PREFECT_REDIS_MESSAGING_PORT": str(redis.port),
+                "PREFECT_SERVER_DOCKET_URL": redis.url,
+            }
         return variables
 
     async def store(home: Path, url: str, runs: Sequence[StoredRun], now: datetime) -> Stored:
@@ -75,21 +102,31 @@ def prefect(venv: Path, engine: Engine) -> Contender:
         engine,
         # From two writers on SQLite it answers 503 and freezes for up to a minute.
         1 if engine == "sqlite" else sys.maxsize,
-        lambda port: (str(venv / "bin" / "prefect"), "server", "start", "--port", str(port)),
+        lambda port: (
+            *(program, "server", "start"),
+            *("--port", str(port)),
+            *("--workers", str(workers)),
+        ),
         environment,
         store,
+        beside=(program, "server", "services", "start") if workers > 1 else (),
+        processes=workers + 1 if workers > 1 else 1,
+        # Its workers all migrate at once, and all but one fail.
+        prepare=(program, "server", "database", "upgrade", "-y"),
     )
 
 
-def pluperfect(engine: Engine) -> Contender:
-    """This checkout's server, one worker."""
+def pluperfect(engine: Engine, *, workers: int = 1, redis: RunningRedis | None = None) -> Contender:
+    """This checkout's server, with all its services."""
 
     def environment(home: Path, url: str, port: int) -> Mapping[str, str]:
-        return {
+        on_redis = {} if redis is None else {"PLUPERFECT_REDIS_URL": redis.url}
+        return on_redis | {
             "PLUPERFECT_HOME": str(home),
             "PLUPERFECT_API_PORT": str(port),
+            "PLUPERFECT_API_WORKERS": str(workers),
             "PLUPERFECT_DATABASE_URL": url or f"sqlite:///{home / 'pluperfect.db'}",
-            "PYTHONPATH": str(REPOSITORY) + os.environ.get("XPATH", ""),
+            "PYTHONPATH": str(REPOSITORY),
         }
 
     async def store(home: Path, url: str, runs: Sequence[StoredRun], now: datetime) -> Stored:
@@ -111,43 +148,73 @@ def pluperfect(engine: Engine) -> Contender:
     )
 
 
+def version(venv: Path) -> str:
+    """Name and version of the Prefect in a virtual environment."""
+    said = subprocess.run(
+        [venv / "bin" / "python", "-c", "import prefect; print(prefect.__version__)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return f"Prefect {said.stdout.strip()}"
+
+
 class Running:
     """A contender that has been started."""
 
-    def __init__(self, contender: Contender, folder: Path, postgres: Any | None) -> None:
+    def __init__(
+        self,
+        contender: Contender,
+        folder: Path,
+        postgres: Any | None,
+        redis: RunningRedis | None = None,
+    ) -> None:
         self.contender = contender
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.port = 0
         self._postgres = postgres
+        self._redis = redis
         self._process: subprocess.Popen[bytes] | None = None
+        self._beside: subprocess.Popen[bytes] | None = None
 
     @property
     def database_url(self) -> str:
         """URL of its Postgres database; empty on SQLite."""
         return "" if self._postgres is None else str(self._postgres.get_uri())
 
+    def prepare(self) -> None:
+        """Make its new database ready. Raises CalledProcessError."""
+        if self.contender.prepare:
+            subprocess.run(
+                self.contender.prepare,
+                cwd=self.folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+
+    def _environment(self) -> dict[str, str]:
+        own = {k: v for k, v in os.environ.items() if not k.startswith(("PLUPERFECT_", "PREFECT_"))}
+        return own | dict(self.contender.environment(self.folder, self.database_url, self.port))
+
     def start(self) -> float:
         """Start it; seconds until /api/health answered. Raises TimeoutError."""
         self.port = free_port()
-        own = {k: v for k, v in os.environ.items() if not k.startswith(("PLUPERFECT_", "PREFECT_"))}
-        own |= self.contender.environment(self.folder, self.database_url, self.port)
+        own = self._environment()
         log = self.folder / "server.out"
         began = time.perf_counter()
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self.contender.command(self.port),
-                cwd=self.folder,
-                env=own,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        self._process = self._started(self.contender.command(self.port), own, log)
         with httpx.Client(timeout=5.0) as client:
             while time.perf_counter() - began < READY_SECONDS_MAX:
                 try:
                     if client.get(f"http://127.0.0.1:{self.port}/api/health").status_code == 200:
-                        return time.perf_counter() - began
+                        seconds = time.perf_counter() - began
+                        if self.contender.beside:
+                            beside = self.folder / "beside.out"
+                            self._beside = self._started(self.contender.beside, own, beside)
+                        return seconds
                 except httpx.TransportError:
                     if self._process.poll() is not None:
                         break
@@ -155,21 +222,41 @@ class Running:
         self.stop()
         raise TimeoutError(f"{self.contender.name} does not answer:\n{log.read_text()[-2000:]}")
 
+    def _started(
+        self, command: Sequence[str], own: Mapping[str, str], log: Path
+    ) -> subprocess.Popen[bytes]:
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=own,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
     def stop(self) -> None:
         """End it."""
-        if self._process is None:
-            return
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-            try:
-                self._process.wait(STOP_SECONDS_MAX)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._process = None
+        for process in (self._beside, self._process):
+            if process is None or process.poll() is not None:
+                continue
+            tree = _tree(process.pid)
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS_MAX)
+            for left in tree:
+                with suppress(psutil.NoSuchProcess):
+                    left.kill()
+            process.wait()
+        self._process = self._beside = None
+
+    def processes(self) -> list[psutil.Process]:
+        """Its processes that may answer requests."""
+        assert self._process is not None
+        return _tree(self._process.pid)
 
     def cpu_seconds(self) -> float:
-        """Processor time so far of its processes, those of its Postgres included."""
+        """Processor time so far of its processes, those of its Postgres and Redis included."""
         return sum(map(_cpu_seconds, self._trees()))
 
     def memory_bytes(self) -> int:
@@ -183,6 +270,10 @@ class Running:
     def _trees(self) -> list[psutil.Process]:
         assert self._process is not None
         processes = _tree(self._process.pid)
+        if self._beside is not None:
+            processes += _tree(self._beside.pid)
+        if self._redis is not None:
+            processes += _tree(self._redis.pid)
         if self._postgres is not None:
             processes += _tree(self._postgres.get_pid())
         return processes
@@ -193,7 +284,8 @@ class Running:
         while time.perf_counter() - began < REST_SECONDS_MAX:
             before, at = self.cpu_seconds(), time.perf_counter()
             await asyncio.sleep(REST_LOOK_SECONDS)
-            if self.cpu_seconds() - before < REST_SHARE * (time.perf_counter() - at):
+            share = REST_SHARE * self.contender.processes
+            if self.cpu_seconds() - before < share * (time.perf_counter() - at):
                 break
         return time.perf_counter() - began
 

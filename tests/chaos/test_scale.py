@@ -68,8 +68,8 @@ class Size(Struct, frozen=True):
     """Bytes by which a worker may grow between the middle and the end."""
 
 
-SHORT = Size(20.0, 0.6, 16, 4, 32 * MIB)
-"""After ten seconds caches still fill."""
+SHORT = Size(15.0, 1.0, 20, 6, 32 * MIB)
+"""After a few seconds caches still fill."""
 LONG = Size(600.0, 1.0, 50, 16, 12 * MIB)
 
 
