@@ -46,6 +46,7 @@ class Server:
             rolled_back=projector.rolled_back,
             foreign=projector.foreign,
             versions=projector.versions,
+            stream_versions=projector.stream_versions,
         )
         self.refolding = Refolding(self.store, open_patient, codec, (*inline, *derived))
         self.shell = Shell(self.store, projector)

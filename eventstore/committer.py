@@ -25,7 +25,7 @@ from eventstore.errors import (
     ReadOnly,
 )
 from eventstore.events import Recorded
-from eventstore.log import Appended, Command, Inline, append, is_recorded
+from eventstore.log import Appended, Command, Inline, Versions, append, is_recorded
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +68,8 @@ class Hooks(Struct, frozen=True):
     """Folds the inline projections, inside the transaction."""
     committed: Callable[[Appended], None]
     """Called on the event loop after the commit, before the callers get their answers."""
+    stream_versions: Versions
+    """Inside the transaction: what is remembered of stream versions, if it is still true."""
     rolled_back: Callable[[], None]
     """Called when the transaction came to nothing; `inline` may run again for the same events.
 
@@ -224,7 +226,12 @@ class Committer:
                 self._hooks.rolled_back()
             attempted = None
             attempted = await append(
-                tx, self._database.dialect, self._codec, commands, self._hooks.inline
+                tx,
+                self._database.dialect,
+                self._codec,
+                commands,
+                self._hooks.inline,
+                self._hooks.stream_versions,
             )
             return attempted
 

@@ -22,6 +22,8 @@ Row = Sequence[Any]
 T = TypeVar("T")
 
 ColumnType = Literal["text", "bigint", "float", "json", "bytes"]
+OnConflict = Literal["fail", "replace", "add"]
+"""What becomes of a row whose primary key is taken."""
 
 
 class Table(Struct, frozen=True):
@@ -36,6 +38,15 @@ class Table(Struct, frozen=True):
         # Equality is of everything: one table can be declared twice, with other columns or another
         # key, and statements remembered for one must not be taken for the other.
         return hash(self.name)
+
+    def on_conflict(self, what: OnConflict) -> str:
+        """The end of an INSERT, in either engine's SQL."""
+        if what == "fail":
+            return ""
+        new = "excluded.{0}" if what == "replace" else f"{self.name}.{{0}} + excluded.{{0}}"
+        changes = [f"{c}={new.format(c)}" for c in self.columns if c not in self.key]
+        action = f"UPDATE SET {','.join(changes)}" if changes else "NOTHING"
+        return f" ON CONFLICT ({','.join(self.key)}) DO {action}"
 
 
 class Reader(Protocol):
@@ -63,6 +74,11 @@ class Transaction(Reader, Protocol):
 
     async def upsert(self, table: Table, rows: Sequence[Row]) -> None:
         """Insert rows or replace the ones with the same primary key. No key twice in `rows`."""
+        ...
+
+    async def add(self, table: Table, rows: Sequence[Row]) -> None:
+        """Insert rows or add their numbers to those of the rows with the same primary key, whose
+        other columns are all numbers. No key twice in `rows`."""
         ...
 
     async def delete(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> None:

@@ -6,10 +6,11 @@ of visibility. Several commands share a transaction; each is taken or refused on
 """
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from eventstore.chain import GENESIS, chained
 from eventstore.codec import EVENTS, Codec, encode
@@ -110,9 +111,13 @@ class Appended(Struct):
     """The events as rows of `EVENTS`."""
     first_line: tuple[Table, Row] | None
     """The first row that went into a table of lines, if any did."""
+    versions: Mapping[str, int]
+    """Where every stream now stands that a command wrote to or relied on."""
 
 
 Inline = Callable[[Transaction, Head, Sequence[Recorded[Any]]], Awaitable[None]]
+Versions = Callable[[Head], Mapping[str, int]]
+"""Versions of streams that are known without asking, if the log ends there."""
 
 HEAD = Table(
     "log_head",
@@ -161,8 +166,18 @@ async def lock(tx: Transaction, dialect: Dialect) -> tuple[Head, int]:
     return _head(rows), rows[0][6]
 
 
+def nothing_known(_: Head) -> Mapping[str, int]:
+    """Ask the database for every version."""
+    return {}
+
+
 async def append(
-    tx: Transaction, dialect: Dialect, codec: Codec, commands: Sequence[Command], inline: Inline
+    tx: Transaction,
+    dialect: Dialect,
+    codec: Codec,
+    commands: Sequence[Command],
+    inline: Inline,
+    stream_versions: Versions = nothing_known,
 ) -> Appended:
     """Write a batch of commands: lock, check, number, chain, insert, project, move the head.
 
@@ -173,7 +188,7 @@ async def append(
     for command in commands:
         if command.decide is not None:
             command.decision = await command.decide(tx)
-    versions = await _versions(tx, commands)
+    versions = await _versions(tx, commands, stream_versions(before))
     known = await _known(tx, dialect, commands)
     terms = await _terms(tx, commands)
 
@@ -224,8 +239,8 @@ async def append(
     lines, first_line = await _write_the_rest(tx, commands, outcomes, before.lines)
     after = Head(position, recorded_at, chain, lines, before.epoch, before.generation)
     if after != before:
-        await tx.execute(ADVANCE_HEAD, position, recorded_at, chain, lines)
-    return Appended(before, after, outcomes, recorded, rows, first_line)
+        await tx.upsert(HEAD, [(*astuple(after), 1)])
+    return Appended(before, after, outcomes, recorded, rows, first_line, versions)
 
 
 async def is_recorded(tx: Transaction, dialect: Dialect, attempted: Appended) -> bool:
@@ -261,10 +276,14 @@ async def erase(tx: Transaction, dialect: Dialect, epoch: str) -> None:
     )
 
 
-async def _versions(tx: Transaction, commands: Sequence[Command]) -> dict[str, int]:
-    versions = {new.stream: 0 for command in commands for new in command.decision.appends}
-    if versions:
-        for row in await tx.fetch_keys(STREAMS, [(stream,) for stream in versions]):
+async def _versions(
+    tx: Transaction, commands: Sequence[Command], remembered: Mapping[str, int]
+) -> dict[str, int]:
+    streams = (new.stream for command in commands for new in command.decision.appends)
+    versions = {stream: remembered.get(stream, 0) for stream in streams}
+    unknown = [(stream,) for stream, version in versions.items() if not version]
+    if unknown:
+        for row in await tx.fetch_keys(STREAMS, unknown):
             versions[row[0]] = row[1]
     return versions
 

@@ -13,12 +13,12 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import asyncpg
 from msgspec import Struct
 
-from eventstore.database import CommitUnknown, Reader, Row, Table, Transaction, Value
+from eventstore.database import CommitUnknown, OnConflict, Reader, Row, Table, Transaction, Value
 from eventstore.errors import DatabaseUnavailable, ReadOnly
 
 T = TypeVar("T")
@@ -97,21 +97,36 @@ class PostgresDialect:
 
 
 @lru_cache(maxsize=256)
-def _insert_sql(table: Table, replace: bool) -> str:
-    columns = list(table.columns)
-    arrays = ",".join(
-        f"${i}::{_array_type(kind)}" for i, kind in enumerate(table.columns.values(), start=1)
-    )
+def _insert_sql(table: Table, conflict: OnConflict) -> Callable[[int], str]:
     values = ",".join(
         f"r.{name}::json" if kind == "json" else f"r.{name}" for name, kind in table.columns.items()
     )
-    names = ",".join(columns)
-    sql = f"INSERT INTO {table.name} ({names}) SELECT {values} FROM unnest({arrays}) AS r({names})"
-    if replace:
-        changes = ",".join(f"{c}=excluded.{c}" for c in columns if c not in table.key)
-        sql += f" ON CONFLICT ({','.join(table.key)}) DO "
-        sql += f"UPDATE SET {changes}" if changes else "NOTHING"
+    names = ",".join(table.columns)
+
+    def sql(first: int) -> str:
+        arrays = ",".join(
+            f"${i}::{_array_type(kind)}"
+            for i, kind in enumerate(table.columns.values(), start=first)
+        )
+        return (
+            f"INSERT INTO {table.name} ({names}) "
+            f"SELECT {values} FROM unnest({arrays}) AS r({names}){table.on_conflict(conflict)}"
+        )
+
     return sql
+
+
+@lru_cache(maxsize=256)
+def _together(parts: tuple[tuple[Callable[[int], str], int], ...]) -> str:
+    """One statement of several; each part with the number of its arguments."""
+    texts, first = [], 1
+    for sql, number in parts:
+        texts.append(sql(first))
+        first += number
+    *others, last = texts
+    if not others:
+        return last
+    return f"WITH {','.join(f'w{i} AS ({sql})' for i, sql in enumerate(others))} {last}"
 
 
 def _array_type(kind: str) -> str:
@@ -144,36 +159,78 @@ def _columns(rows: Sequence[Row]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+class _Write(NamedTuple):
+    """One statement that changes a table and answers nothing."""
+
+    table: str
+    sql: Callable[[int], str]
+    """The statement, its arguments numbered from this number on."""
+    arguments: Sequence[Sequence[Any]]
+
+
 class _PostgresTransaction:
-    """See `eventstore.database.Transaction`."""
+    """See `eventstore.database.Transaction`.
+
+    Writes are held back until something is asked that might see them, at the latest until the
+    commit, and sent as one statement: a round trip costs as much as writing one row. The parts of
+    one statement do not see each other, so each is about a table of its own.
+    """
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._held: dict[str, _Write] = {}
+
+    async def flush(self) -> None:
+        """Send what is held back."""
+        if not self._held:
+            return
+        writes = tuple(self._held.values())
+        self._held.clear()
+        await self._connection.execute(
+            _together(tuple((write.sql, len(write.arguments)) for write in writes)),
+            *(argument for write in writes for argument in write.arguments),
+        )
+
+    async def _hold(self, write: _Write) -> None:
+        if write.table in self._held:
+            await self.flush()
+        self._held[write.table] = write
 
     async def fetch(self, sql: str, *params: Value) -> list[Row]:
+        await self.flush()
         return cast(list[Row], await self._connection.fetch(sql, *params))
 
     async def fetch_keys(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
+        if table.name in self._held:
+            await self.flush()
         return await _fetch_keys(self._connection, table, keys)
 
     async def execute(self, sql: str, *params: Value) -> None:
+        await self.flush()
         await self._connection.execute(sql, *params)
 
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
         if len(rows) < COPY_ROWS_MIN:
-            await self._connection.execute(_insert_sql(table, False), *_columns(rows))
+            await self._hold(_Write(table.name, _insert_sql(table, "fail"), _columns(rows)))
         else:
+            await self.flush()
             await self._connection.copy_records_to_table(
                 table.name, records=rows, columns=list(table.columns)
             )
 
     async def upsert(self, table: Table, rows: Sequence[Row]) -> None:
-        await self._connection.execute(_insert_sql(table, True), *_columns(rows))
+        await self._hold(_Write(table.name, _insert_sql(table, "replace"), _columns(rows)))
+
+    async def add(self, table: Table, rows: Sequence[Row]) -> None:
+        await self._hold(_Write(table.name, _insert_sql(table, "add"), _columns(rows)))
 
     async def delete(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> None:
+        # Other tables' rows may go with these; what is written next may depend on that.
+        await self.flush()
         await self._connection.execute(_keys_sql(table, "DELETE"), *_columns(keys))
 
     async def script(self, sql: str) -> None:
+        await self.flush()
         await self._connection.execute(sql)
 
 
@@ -268,7 +325,9 @@ class PostgresDatabase:
                 connection = self._writer
                 async with asyncio.timeout(self.options.timeout_seconds):
                     await connection.execute(self._begin)
-                    result = await work(_PostgresTransaction(connection))
+                    transaction = _PostgresTransaction(connection)
+                    result = await work(transaction)
+                    await transaction.flush()
                     committing = True
                     await connection.execute("COMMIT")
                 return result

@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import aiosqlite
 
-from eventstore.database import CommitUnknown, Reader, Row, Table, Transaction, Value
+from eventstore.database import CommitUnknown, OnConflict, Reader, Row, Table, Transaction, Value
 from eventstore.errors import DatabaseBusy, DatabaseUnavailable, ReadOnly
 from eventstore.sqlite_locks import busy_timeout, open_lock
 from eventstore.writer_thread import WriterThread
@@ -94,15 +94,10 @@ def _native(sql: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _insert_sql(table: Table, rows: int, replace: bool) -> str:
-    columns = list(table.columns)
-    one = "(" + ",".join("?" * len(columns)) + ")"
-    sql = f"INSERT INTO {table.name} ({','.join(columns)}) VALUES {','.join([one] * rows)}"
-    if replace:
-        changes = ",".join(f"{c}=excluded.{c}" for c in columns if c not in table.key)
-        sql += f" ON CONFLICT ({','.join(table.key)}) DO "
-        sql += f"UPDATE SET {changes}" if changes else "NOTHING"
-    return sql
+def _insert_sql(table: Table, rows: int, conflict: OnConflict) -> str:
+    one = "(" + ",".join("?" * len(table.columns)) + ")"
+    names, values = ",".join(table.columns), ",".join([one] * rows)
+    return f"INSERT INTO {table.name} ({names}) VALUES {values}{table.on_conflict(conflict)}"
 
 
 class _SqliteTransaction:
@@ -129,17 +124,20 @@ class _SqliteTransaction:
         self._connection.execute(_native(sql), params)
 
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
-        self._write(table, rows, replace=False)
+        self._write(table, rows, "fail")
 
     async def upsert(self, table: Table, rows: Sequence[Row]) -> None:
-        self._write(table, rows, replace=True)
+        self._write(table, rows, "replace")
 
-    def _write(self, table: Table, rows: Sequence[Row], *, replace: bool) -> None:
+    async def add(self, table: Table, rows: Sequence[Row]) -> None:
+        self._write(table, rows, "add")
+
+    def _write(self, table: Table, rows: Sequence[Row], conflict: OnConflict) -> None:
         # Many rows in one statement: the interpreter lock is given up once per statement, and a
         # busy event loop would otherwise get a turn between any two rows.
         done, total = 0, len(rows)
         for size in ROWS_PER_STATEMENT:
-            sql = _insert_sql(table, size, replace)
+            sql = _insert_sql(table, size, conflict)
             while total - done >= size:
                 if size == 1:
                     self._connection.execute(sql, rows[done])

@@ -19,7 +19,7 @@ from eventstore.errors import (
 from eventstore.events import Recorded
 from eventstore.held import Held
 from eventstore.line_head import LineHead
-from eventstore.log import Appended, Command, Head, Inline
+from eventstore.log import Appended, Command, Head, Inline, Versions
 from eventstore.notifier import Batch, Notifier
 from eventstore.releases import Releases
 from eventstore.ring import Entry, Ring
@@ -47,6 +47,7 @@ class EventStore:
         rolled_back: Callable[[], None],
         foreign: Callable[[Sequence[Entry]], None],
         versions: Mapping[str, int] | None = None,
+        stream_versions: Versions = log.nothing_known,
     ) -> None:
         """`versions` are those of the read models that `inline` writes."""
         self.database = database
@@ -55,7 +56,8 @@ class EventStore:
         self._inline = inline
         self._committed = committed
         self._foreign = foreign
-        self.committer = Committer(database, codec, Hooks(self._fold, self._publish, rolled_back))
+        hooks = Hooks(self._fold, self._publish, stream_versions, rolled_back)
+        self.committer = Committer(database, codec, hooks)
         self.releases = Releases(database.dialect, codec, versions or {})
         self.ring = Ring(0)
         self.lines = LineHead(0)

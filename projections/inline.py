@@ -53,7 +53,7 @@ class InlineProjector:
             if type(fact.event) in projection.handles
             for key in projection.reads(fact)
         ]
-        if self._position == before.position and self._generation == before.generation:
+        if self._is_newest(before):
             recent = self._rows
             for key in wanted:
                 held = recent.get(key)
@@ -85,11 +85,11 @@ class InlineProjector:
             for key, recent in self._pending.items():
                 self._rows.pop(key, None)
                 self._rows[key] = recent
-            for fact in appended.recorded:
-                self._versions.pop(fact.stream, None)
-                self._versions[fact.stream] = fact.version
             _trim(self._rows)
-            _trim(self._versions)
+        for stream, version in appended.versions.items():
+            self._versions.pop(stream, None)
+            self._versions[stream] = version
+        _trim(self._versions)
         self._pending = None
 
     def rolled_back(self) -> None:
@@ -109,6 +109,11 @@ class InlineProjector:
         """The version in which each read model is written here."""
         return {one.name: one.version for one in self._projections}
 
+    def stream_versions(self, head: Head) -> Mapping[str, int]:
+        """The versions of streams that are remembered, if the log ends where our own last batch
+        left it; empty if not. To be asked under the lock."""
+        return self._versions if self._is_newest(head) else {}
+
     def version(self, stream: str) -> int | None:
         """The stream's version as our newest batch left it, if remembered."""
         return self._versions.get(stream)
@@ -116,6 +121,9 @@ class InlineProjector:
     def recent(self, model: Model[Any], *key: Any) -> Recent | None:
         """A row as our newest batch left it, if remembered. Another process may know better."""
         return self._rows.get((model, key))
+
+    def _is_newest(self, head: Head) -> bool:
+        return self._position == head.position and self._generation == head.generation
 
 
 def _trim(remembered: dict[Any, Any]) -> None:

@@ -264,25 +264,18 @@ class _Changes:
         """Add the changes to the tables."""
         for totals, sums in self._sums.items():
             table, width = totals.table, len(totals.table.key)
-            keys = [key for key, changes in sums.items() if any(changes)]
-            if not keys:
-                continue
-            rows: list[Row] = []
+            changed = {key: changes for key, changes in sums.items() if any(changes)}
+            fewer = [key for key, changes in changed.items() if changes[0] < 0]
             gone: list[Key] = []
-            stored = {tuple(row[:width]): row[width:] for row in await tx.fetch_keys(table, keys)}
-            for key in keys:
-                before = stored.get(key)
-                after = sums[key]
-                if before is not None:
-                    after = [old + change for old, change in zip(before, after, strict=True)]
-                if after[0]:
-                    rows.append((*key, *after))
-                else:
+            for row in await tx.fetch_keys(table, fewer) if fewer else ():
+                key = tuple(row[:width])
+                if row[width] + changed[key][0] == 0:
                     gone.append(key)
+                    del changed[key]
             if gone:
                 await tx.delete(table, gone)
-            if rows:
-                await tx.upsert(table, rows)
+            if changed:
+                await tx.add(table, [(*key, *changes) for key, changes in changed.items()])
 
 
 def fold(projections: Sequence[Projection], rows: Rows, recorded: Recorded[Any]) -> None:

@@ -130,6 +130,9 @@ class _Renaming(_Reading):
         if not (self._may_be_new(table, rows) and await self._copied(table, rows)):
             await self._tx.upsert(shadow_of(table), rows)
 
+    async def add(self, table: Table, rows: Sequence[Row]) -> None:
+        await self._tx.add(shadow_of(table), rows)
+
     def _may_be_new(self, table: Table, rows: Sequence[Row]) -> bool:
         shadows = self._shadows
         return (

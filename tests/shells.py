@@ -24,6 +24,7 @@ async def shell_on(database: Database) -> AsyncIterator[Shell]:
         rolled_back=projector.rolled_back,
         foreign=projector.foreign,
         versions=projector.versions,
+        stream_versions=projector.stream_versions,
     )
     await store.open()
     yield Shell(store, projector)

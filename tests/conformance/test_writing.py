@@ -1,0 +1,105 @@
+"""Writing within one transaction: what was written is there for whoever asks next in it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from eventstore.database import Database, Row, Table, Transaction
+
+TALLIES = Table("tallies", {"id": "text", "runs": "bigint", "seconds": "bigint"}, key=("id",))
+OTHERS = Table("others", {"id": "text", "runs": "bigint", "seconds": "bigint"}, key=("id",))
+MANY = [(f"many-{n}", n, -n) for n in range(200)]
+"""More than go into one statement, on either engine."""
+
+
+@pytest.fixture
+async def tables(database: Database) -> Database:
+    async def work(tx: Transaction) -> None:
+        for table in (TALLIES, OTHERS):
+            await tx.execute(
+                f"CREATE TABLE {table.name} (id TEXT PRIMARY KEY, runs BIGINT, seconds BIGINT)"
+            )
+
+    await database.transact(work)
+    return database
+
+
+async def stored(database: Database, table: Table = TALLIES) -> list[tuple[Any, ...]]:
+    rows = await database.fetch(f"SELECT id, runs, seconds FROM {table.name} ORDER BY id")
+    return [tuple(row) for row in rows]
+
+
+Write = Callable[[Transaction, Table, Sequence[Row]], Awaitable[None]]
+
+
+async def inserted(tx: Transaction, table: Table, rows: Sequence[Row]) -> None:
+    await tx.insert(table, rows)
+
+
+async def replaced(tx: Transaction, table: Table, rows: Sequence[Row]) -> None:
+    await tx.upsert(table, rows)
+
+
+async def added(tx: Transaction, table: Table, rows: Sequence[Row]) -> None:
+    await tx.add(table, rows)
+
+
+@pytest.mark.parametrize("write", [inserted, replaced, added])
+@pytest.mark.parametrize("rows", [[("a", 1, 2)], MANY], ids=["one", "many"])
+async def test_what_is_written_is_seen_by_the_next_question_of_the_same_transaction(
+    tables: Database, write: Write, rows: list[tuple[Any, ...]]
+) -> None:
+    async def work(tx: Transaction) -> tuple[list[Row], list[Row]]:
+        await write(tx, TALLIES, rows)
+        await write(tx, OTHERS, rows)
+        by_key = await tx.fetch_keys(OTHERS, [(rows[0][0],)])
+        return by_key, await tx.fetch("SELECT count(*) FROM tallies")
+
+    by_key, counted = await tables.transact(work)
+    assert tuple(by_key[0]) == rows[0]
+    assert counted[0][0] == len(rows)
+    assert await stored(tables) == await stored(tables, OTHERS) == sorted(rows)
+
+
+async def test_writes_to_one_table_happen_in_their_order(tables: Database) -> None:
+    async def work(tx: Transaction) -> None:
+        await tx.insert(TALLIES, [("a", 1, 1), ("b", 1, 1), ("c", 1, 1)])
+        await tx.upsert(TALLIES, [("a", 5, 5)])
+        await tx.delete(TALLIES, [("b",)])
+        await tx.add(TALLIES, [("a", 2, -2), ("b", 7, 7)])
+        await tx.execute("UPDATE tallies SET runs = runs * 10 WHERE id = $1", "a")
+        await tx.add(TALLIES, [("a", 1, 0)])
+
+    await tables.transact(work)
+    assert await stored(tables) == [("a", 71, 3), ("b", 7, 7), ("c", 1, 1)]
+
+
+async def test_numbers_are_added_to_the_ones_that_are_there_whoever_wrote_them(
+    tables: Database,
+) -> None:
+    async def work(tx: Transaction) -> None:
+        await tx.add(TALLIES, [*MANY, ("new", 3, 2**61)])
+
+    await tables.transact(work)
+    await tables.transact(work)
+    twice = [(id_, 2 * runs, 2 * seconds) for id_, runs, seconds in MANY]
+    assert [row for row in await stored(tables) if row[0] != "new"] == sorted(twice)
+
+
+async def test_a_write_that_fails_takes_everything_of_its_transaction_along(
+    tables: Database,
+) -> None:
+    async def work(tx: Transaction) -> None:
+        await tx.insert(OTHERS, [("a", 1, 1)])
+        await tx.insert(TALLIES, [("taken", 1, 1)])
+
+    async def again(tx: Transaction) -> None:
+        await tx.insert(OTHERS, [("b", 1, 1)])
+        await tx.insert(TALLIES, [("taken", 2, 2)])
+
+    await tables.transact(work)
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        await tables.transact(again)
+    assert await stored(tables) == [("taken", 1, 1)]
+    assert await stored(tables, OTHERS) == [("a", 1, 1)]
