@@ -103,16 +103,17 @@ class Codec:
             event = self.decode(row[3], row[4], row[10])
         except UnknownEvent as error:
             raise UnknownEvent(f"event {row[0]} of the log: {error}") from error
+        # Positional: for every event that is read, and a seventh of the time.
         return Recorded(
-            position=row[0],
-            stream=row[1],
-            version=row[2],
-            event=event,
-            recorded_at=from_microseconds(row[5]),
-            event_id=row[6],
-            actor=row[7],
-            correlation=row[8],
-            causation=row[9],
+            row[0],
+            row[1],
+            row[2],
+            event,
+            from_microseconds(row[5]),
+            row[6],
+            row[7],
+            row[8],
+            row[9],
         )
 
 

@@ -4,8 +4,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from msgspec import UNSET, Raw, Struct, UnsetType
-from msgspec.structs import astuple
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from orchestration.documents import Extras, extras_field, parse
 from orchestration.identifiers import Id, KeyPart, Labels, StateName, Text, canonical, tidy, utc
@@ -16,7 +15,6 @@ from orchestration.states import (
     SCHEDULED,
     ProposedDetails,
     State,
-    StateDetails,
     StateType,
     with_details,
 )
@@ -103,13 +101,20 @@ class _ReportPayload(Struct, frozen=True):
     task_run: ReportedTaskRun
 
 
+class _Resource(Struct, frozen=True):
+    """What a report says of its task run, and of what is related to it, beside the payload."""
+
+    id: str = field(name="prefect.resource.id", default="")
+    role: str = field(name="prefect.resource.role", default="")
+
+
 class _ReportEmission(Struct, frozen=True):
     id: Id
     occurred: datetime
     event: str
-    resource: dict[str, str]
+    resource: _Resource
     payload: _ReportPayload
-    related: tuple[dict[str, str], ...] = ()
+    related: tuple[_Resource, ...] = ()
 
 
 class Report(Struct, frozen=True):
@@ -126,9 +131,8 @@ def is_report(event: str, resource: dict[str, str]) -> bool:
     return event.startswith(_EMISSION_PREFIX) and resource.get("prefect.orchestration") == "client"
 
 
-def reported_id(resource: dict[str, str]) -> str:
+def _reported_id(resource_id: str) -> str:
     """The id of the task run that a report is about. Raises `Invalid`."""
-    resource_id = resource.get("prefect.resource.id", "")
     try:
         if resource_id.startswith(_RESOURCE_PREFIX):
             return canonical(resource_id[len(_RESOURCE_PREFIX) :])
@@ -151,7 +155,7 @@ def read_report(emission: Raw | bytes, canonical_id: str | None = None) -> Repor
 @lru_cache(REPORTS_REMEMBERED_MAX)
 def _read(emission: bytes, canonical_id: str | None) -> Report:
     told = parse(_ReportEmission, emission)
-    task_run_id = canonical_id or reported_id(told.resource)
+    task_run_id = canonical_id or _reported_id(told.resource.id)
     fields = told.payload.task_run
     state = told.payload.validated_state
     flow_run_id = _flow_run_of(told.related)
@@ -167,9 +171,8 @@ def _read(emission: bytes, canonical_id: str | None) -> Report:
             spent.total_seconds() if isinstance(spent, timedelta) else float(spent)
         )
     occurred = utc(told.occurred if state.timestamp is UNSET else state.timestamp)
-    details = StateDetails(*astuple(state.state_details))
     references: dict[str, Any] = {"task_run_id": task_run_id, "flow_run_id": flow_run_id}
-    if state.type == SCHEDULED and details.scheduled_time is None:
+    if state.type == SCHEDULED and state.state_details.scheduled_time is None:
         references["scheduled_time"] = occurred
     return Report(
         task_run_id,
@@ -180,16 +183,14 @@ def _read(emission: bytes, canonical_id: str | None) -> Report:
             occurred,
             state.message,
             state.data,
-            with_details(details, **references),
+            with_details(state.state_details, **references),
         ),
         changes,
     )
 
 
-def _flow_run_of(related: tuple[dict[str, str], ...]) -> str | None:
+def _flow_run_of(related: tuple[_Resource, ...]) -> str | None:
     for resource in related:
-        if resource.get("prefect.resource.role") == "flow-run":
-            id = resource.get("prefect.resource.id", "")
-            if id.startswith(_FLOW_RUN_PREFIX):
-                return canonical(id[len(_FLOW_RUN_PREFIX) :])
+        if resource.role == "flow-run" and resource.id.startswith(_FLOW_RUN_PREFIX):
+            return canonical(resource.id[len(_FLOW_RUN_PREFIX) :])
     return None

@@ -121,6 +121,7 @@ def apply(rows: Rows, recorded: Recorded[Any]) -> None:
         rows.cascade(TASK_RUN_STATES, STATES_IN_FLOW_RUN, id_, lambda row: row[1] in within)
         rows.cascade(TASK_RUNS, TASK_RUNS_IN_FLOW_RUN, id_, lambda run: run.flow_run_id == id_)
         return
+    before = rows.get(TASK_RUNS, id_)
     run = evolved(rows, TASK_RUNS, evolve, recorded)
     match event:
         case TaskRunStateSet() if run is not None and run.state is not None:
@@ -129,7 +130,9 @@ def apply(rows: Rows, recorded: Recorded[Any]) -> None:
                 _cache(rows, run.state, recorded.recorded_at)
         case TaskRunReported() if run is not None:
             # In the history even if a newer state was reported before.
-            state = report_of(event).state
+            state = run.state
+            if state is None or (before is not None and state is before.state):
+                state = report_of(event).state
             rows.put(TASK_RUN_STATES, (state.id,), render_state(state, run.id))
         case TaskRunDeleted():
             rows.cascade(TASK_RUN_STATES, STATES_OF_TASK_RUN, id_, lambda row: row[1] == id_)
@@ -163,6 +166,7 @@ projection = Projection(
     handles=frozenset((*get_args(TaskRunEvent), FlowRunDeleted)),
     apply=apply,
     reads=reads,
+    cascades=frozenset((FlowRunDeleted, TaskRunDeleted)),
 )
 
 _places = shown_places(TABLE)

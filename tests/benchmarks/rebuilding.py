@@ -83,15 +83,23 @@ async def short_history(database: Database) -> list[Row]:
 
 
 def long_log(history: Sequence[Row], events: int) -> Iterator[Row]:
-    """So many rows of a log, columns as in `EVENTS`: the history, repeated under other ids."""
+    """So many rows of a log, columns as in `EVENTS`: the history, repeated under other ids.
+
+    Ids begin with a time, the server's as those that clients make (UUID version 7), and where in an
+    index an id has its place matters. So the ids of each copy are later than all before it.
+    """
     first, *rest = history  # The flow is there once.
+    times = [_time(id_) for row in rest for id_ in _ID.findall(f"{row[1]} {row[6]} {row[10]}")]
+    duration = max(times) - min(times) + 1
     position, recorded_at, chain = 0, 0, bytes(32)
     copy = 0
     while position < events:
-        suffix = f"{copy:08x}"
 
-        def other(found: re.Match[str], suffix: str = suffix) -> str:
-            return found[0][:-8] + suffix if found[0] not in first[1] else found[0]
+        def other(found: re.Match[str], later: int = copy * duration) -> str:
+            if found[0] in first[1]:
+                return found[0]
+            time = f"{_time(found[0]) + later:012x}"
+            return f"{time[:8]}-{time[8:]}{found[0][13:]}"
 
         for row in history if copy == 0 else rest:
             if position == events:
@@ -112,6 +120,11 @@ def long_log(history: Sequence[Row], events: int) -> Iterator[Row]:
             chain = chained(chain, renamed)
             yield (*renamed, chain)
         copy += 1
+
+
+def _time(id_: str) -> int:
+    """Milliseconds since 1970, of an id."""
+    return int(id_[:8] + id_[9:13], 16)
 
 
 async def record(database: Database, rows: Iterator[Row]) -> None:
