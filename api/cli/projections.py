@@ -132,6 +132,7 @@ def rebuild_(
             help="Fold no faster than this; more than is written, or it never ends.",
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Fold read models anew from the log, while servers go on reading and writing.
 
@@ -149,6 +150,9 @@ def rebuild_(
             )
 
     done = on_database(context, work)
+    if json:
+        print_json({"read_models": [one.name for one in chosen], **msgspec.structs.asdict(done)})
+        return
     typer.echo(
         f"Rebuilt {', '.join(p.name for p in chosen)} from {done.position} events "
         f"in {done.seconds:.1f} s ({done.events / done.seconds:,.0f} events/s)."

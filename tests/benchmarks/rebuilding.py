@@ -4,7 +4,7 @@
 
 A short history is recorded by real commands: flow runs, the task runs that their clients report,
 all of their states. The long log is this history over and over under other ids. Then `pluperfect
-projections rebuild` runs as a user would run it, once for the core read models, once for all.
+projections rebuild` runs as a user would run it: twice for the core read models, once for all.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from msgspec import Struct
+import psutil
+import psycopg
 
 from api.server import Server
 from api.settings import Settings
@@ -36,7 +37,9 @@ from orchestration.flows import FlowCreate
 from projections.catalogue import CODEC, DERIVED, INLINE
 from services.emissions import Intake
 from services.shell import Origin
+from tests.benchmarks import report
 from tests.benchmarks.contenders import Engine
+from tests.benchmarks.report import MB, Rebuild, Results
 from tests.benchmarks.rows import reports
 from tests.benchmarks.stored import recipe, store_flow, store_run
 from tests.serving import COMMAND, REPOSITORY, environment
@@ -48,20 +51,10 @@ PAGE = 5_000
 TIMEOUT_SECONDS = 3_600.0
 LOOK_SECONDS = 0.05
 """Between two looks at the memory of the command."""
+PARTS = 10
+"""Of the time of a command, for which its memory is told."""
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-
-
-class Measured(Struct, frozen=True):
-    """One rebuild."""
-
-    what: str
-    events: int
-    seconds: float
-    own_seconds: float
-    """Processor time of the command."""
-    peak_bytes: int
-    said: str
 
 
 async def short_history(database: Database) -> list[Row]:
@@ -167,9 +160,11 @@ async def prepare(short: Target, long: Target, events: int) -> None:
         await database.close()
 
 
-def measure(target: Target, home: Path, events: int, what: str, names: Sequence[str]) -> Measured:
-    """Run the command to its end."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def measure(
+    target: Target, home: Path, events: int, what: str, names: Sequence[str]
+) -> tuple[Rebuild, str]:
+    """Run the command to its end; what it took and what it said."""
+    before, engine_before = resource.getrusage(resource.RUSAGE_CHILDREN), _engine_seconds(target)
     began = time.perf_counter()
     process = subprocess.Popen(
         [*COMMAND, "projections", "rebuild", *names],
@@ -178,9 +173,9 @@ def measure(target: Target, home: Path, events: int, what: str, names: Sequence[
         stdout=subprocess.PIPE,
         text=True,
     )
-    peak = 0
+    memory: list[int] = []
     while process.poll() is None:
-        peak = max(peak, _own_bytes(process.pid))
+        memory.append(_own_bytes(process.pid))
         time.sleep(LOOK_SECONDS)
     assert process.stdout is not None
     said = process.stdout.read()
@@ -188,8 +183,19 @@ def measure(target: Target, home: Path, events: int, what: str, names: Sequence[
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if process.returncode:
         raise RuntimeError(f"the rebuild failed with exit code {process.returncode}")
-    own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Measured(what, events, seconds, own, peak, said.strip())
+    return Rebuild(
+        "sqlite" if target.path is not None else "postgres",
+        what,
+        events,
+        seconds,
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        _engine_seconds(target) - engine_before,
+        [
+            max(memory[len(memory) * part // PARTS : len(memory) * (part + 1) // PARTS] or [0])
+            for part in range(PARTS)
+        ],
+        f"{datetime.now(UTC):%Y-%m-%d}",
+    ), said.strip()
 
 
 def _own_bytes(pid: int) -> int:
@@ -203,12 +209,27 @@ def _own_bytes(pid: int) -> int:
     return 0 if found is None else int(found[1]) * 1024
 
 
+def _engine_seconds(target: Target) -> float:
+    """Processor time of a Postgres so far, of its running and its ended processes."""
+    if target.path is not None:
+        return 0.0
+    with psycopg.connect(target.url) as connection:
+        ((folder,),) = connection.execute("SHOW data_directory").fetchall()
+    server = psutil.Process(int(Path(folder, "postmaster.pid").read_text().split()[0]))
+    own = server.cpu_times()
+    ended = own.children_user + own.children_system
+    running = [own, *(child.cpu_times() for child in server.children())]
+    return float(ended + sum(times.user + times.system for times in running))
+
+
 def main(arguments: Sequence[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.rebuilding")
     parser.add_argument("--events", type=int, default=300_000, help="length of the log")
     parser.add_argument("--engine", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--folder", type=Path, help="where databases are kept, instead of deleted")
+    parser.add_argument("--results", type=Path, help="file that keeps what was measured")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     asked = parser.parse_args(arguments)
     with ExitStack() as cleanup:
         folder = asked.folder or Path(
@@ -216,15 +237,26 @@ def main(arguments: Sequence[str]) -> int:
         )
         folder.mkdir(parents=True, exist_ok=True)
         target = _prepared(asked.engine, folder, asked.events, cleanup)
+        results = report.load(asked.results) if asked.results else Results()
         core = [projection.name for projection in INLINE]
-        for what, names in (("core", core), ("all", ["--all"])):
-            done = measure(target, folder, asked.events, what, names)
+        for what, names in (
+            ("core, first", core),
+            ("core, again", core),
+            ("all, again", ["--all"]),
+        ):
+            done, said = measure(target, folder, asked.events, what, names)
+            results.rebuilds[f"{asked.engine}/{what}"] = done
+            if asked.results:
+                report.save(asked.results, results)
             sys.stdout.write(
                 f"{asked.engine} {what}: {done.events / done.seconds:,.0f} events/s, "
                 f"{done.events / done.own_seconds:,.0f} per second of its own processor time, "
-                f"{done.peak_bytes / 1e6:.0f} MB at most\n  {done.said}\n"
+                f"{done.events / (done.own_seconds + done.engine_seconds):,.0f} with Postgres, "
+                f"{max(done.memory) / MB:.0f} MB at most\n  {said}\n"
             )
             sys.stdout.flush()
+        if asked.write:
+            report.PAGE.write_text(report.render(results))
     return 0
 
 

@@ -16,6 +16,7 @@ from tests.benchmarks.rows import ROWS
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 MILLI = 1000.0
 MIB = 1024 * 1024
+MB = 1_000_000
 
 
 class Cell(Struct, frozen=True, omit_defaults=True):
@@ -55,6 +56,22 @@ class Start(Struct, frozen=True):
     memory: int
 
 
+class Rebuild(Struct, frozen=True):
+    """One run of `pluperfect projections rebuild`, by `tests.benchmarks.rebuilding`."""
+
+    engine: str
+    what: str
+    events: int
+    seconds: float
+    own_seconds: float
+    """Processor time of the command."""
+    engine_seconds: float
+    """Processor time of Postgres; what SQLite does is the command's own."""
+    memory: Sequence[int]
+    """The most in each tenth of the time, bytes."""
+    date: str
+
+
 class FanOut(Struct, frozen=True):
     """One server with one number of workers under the loads of `tests.benchmarks.fan_out`."""
 
@@ -88,6 +105,7 @@ class Results(Struct):
 
     lines: dict[str, Line] = {}
     starts: dict[str, Start] = {}
+    rebuilds: dict[str, Rebuild] = {}
     fan_outs: dict[str, FanOut] = {}
     """By server and number of workers: `Prefect/4`."""
     fan_out_load: FanOutLoad | None = None
@@ -214,6 +232,8 @@ def render(results: Results) -> str:
             text += ["", f"## {title}", "", *_HEAD, *map(_line, lines)]
     if results.starts:
         text += ["", "## Start and memory", "", *_starts(results.starts)]
+    if results.rebuilds:
+        text += ["", "## Rebuilds", "", *_rebuilds(results.rebuilds.values())]
     if results.fan_outs and results.fan_out_load is not None:
         text += ["", *_fan_outs(results.fan_outs, results.fan_out_load)]
     return "\n".join(text) + "\n"
@@ -290,6 +310,34 @@ _FAN_OUT_HEAD = (
     "| flood: Prefect /s | Pluperfect /s | × | CPU ms per event | lost: Prefect | Pluperfect |",
     "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
 )
+
+
+def _rebuilds(rebuilds: Iterable[Rebuild]) -> list[str]:
+    return [
+        "`pluperfect projections rebuild` over a log with three reports of a task run to each",
+        "event of a flow run; by `python -m tests.benchmarks.rebuilding`. Events per second on the",
+        "clock, per second of the command's own processor time, and of that and its Postgres'",
+        "together; memory that the command has for itself, the most in each tenth of its time.",
+        "*First*: into empty read models; *again*: rows that are replaced are deleted, too.",
+        "",
+        "| read models | engine | events | /s | per CPU s | with Postgres | most MB | over time |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
+        *map(_rebuild, rebuilds),
+    ]
+
+
+def _rebuild(one: Rebuild) -> str:
+    cells = (
+        one.what,
+        one.engine,
+        f"{one.events:,}",
+        number(one.events / one.seconds),
+        number(one.events / one.own_seconds),
+        number(one.events / (one.own_seconds + one.engine_seconds)),
+        f"{max(one.memory) / MB:.0f}",
+        " ".join(f"{most / MB:.0f}" for most in one.memory),
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def _fan_outs(found: Mapping[str, FanOut], load: FanOutLoad) -> list[str]:
