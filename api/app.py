@@ -9,8 +9,9 @@ import msgspec
 from litestar import Litestar, Request, Response
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler, asgi
+from litestar.handlers import asgi
 from litestar.plugins.core import MsgspecDIPlugin
+from litestar.types import ASGIApp
 
 from api import csrf
 from api.databases import open_database, open_notifier
@@ -50,7 +51,8 @@ def build(settings: Settings) -> Litestar:
     return _Application(
         api,
         settings.api_base_path,
-        [mounted, *(_pages(server) if settings.ui_enabled else ())],
+        _site(server, api) if settings.ui_enabled else None,
+        [mounted],
         lifespan=[lifespan],
         openapi_config=None,
         exception_handlers={HTTPException: _litestar_refused},
@@ -58,24 +60,31 @@ def build(settings: Settings) -> Litestar:
 
 
 class _Application(Litestar):
-    """Litestar, with the API in front of it.
+    """Litestar, with the API and the pages in front of it.
 
     Requests to the API go straight there: Litestar looks up each path anew that it has not seen
     lately, and ids make nearly every path new (30 of 270 µs of a read). Left out is also what
     Litestar adds by itself for libraries whose types we do not use.
     """
 
-    def __init__(self, api: Api, base_path: str, routes: Sequence[Any], **options: Any) -> None:
+    def __init__(
+        self, api: Api, base_path: str, site: ASGIApp | None, routes: Sequence[Any], **options: Any
+    ) -> None:
         super().__init__(routes, **options)
         self._api = api
-        # Without a base path Litestar has to tell the API from the pages.
+        self._site = site
+        # Without a base path the pages come first, and the API is what is no page.
         self._prefix = f"{base_path}/" if base_path else None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        prefix = self._prefix
-        if prefix and scope["type"] == ScopeType.HTTP and scope["path"].startswith(prefix):
+        prefix, site = self._prefix, self._site
+        if scope["type"] != ScopeType.HTTP:
+            await super().__call__(scope, receive, send)
+        elif prefix and scope["path"].startswith(prefix):
             scope["path"] = scope["path"][len(prefix) - 1 :]
             await self._api(scope, receive, send)
+        elif site is not None:
+            await site(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -98,10 +107,10 @@ def _api(server: Server, settings: Settings) -> Api:
     return api
 
 
-def _pages(server: Server) -> Sequence[HTTPRouteHandler]:
-    from api.ui.pages import pages  # A server without pages does not need them.
+def _site(server: Server, api: Api) -> ASGIApp:
+    from api.ui.site import Site  # A server without pages does not need them.
 
-    return pages(server)
+    return Site(server, None if server.settings.api_base_path else api.__call__)
 
 
 def _litestar_refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -132,7 +132,7 @@ def test_every_link_of_every_page_leads_somewhere(proxied: Proxied) -> None:
 def test_a_live_page_comes_through_as_it_happens(proxied: Proxied) -> None:
     with (
         httpx.Client(timeout=SOON, verify=NO_CERTIFICATES) as client,
-        client.stream("GET", f"{proxied.url}/live") as stream,
+        client.stream("GET", f"{proxied.url}/live?page=/runs&position=0") as stream,
     ):
         assert stream.headers["content-type"].startswith("text/event-stream")
         assert next(line for line in stream.iter_lines() if line.startswith("data:"))

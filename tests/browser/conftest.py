@@ -1,11 +1,26 @@
-"""A real Chromium. Where tests have to be complete (CI) a missing one is a failure, else a skip."""
+"""A real Chromium. Where tests have to be complete (CI) a missing one is a failure, else a skip.
+
+Pages that are opened by `visit` are watched: an error on the console, a request to another origin
+and a breach of the content security policy fail the test.
+"""
 
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from tests.browser.making_runs import Runs
+
+Scheme = Literal["light", "dark"]
+SERIOUS = ("serious", "critical")
+"""What axe-core may not find."""
+SMALL, LARGE = 375, 1440
+"""Widths that pages are looked at in, in CSS pixels."""
 
 _ARGUMENTS = (
     "--no-sandbox",
@@ -16,6 +31,12 @@ _ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
+
+
+@pytest.fixture(params=["sqlite"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Pages do not depend on the engine."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +51,96 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
         yield browser
         browser.close()
+
+
+class Visit(Protocol):
+    """Opens a page of a server and watches it."""
+
+    def __call__(
+        self,
+        url: str,
+        path: str = "runs",
+        *,
+        width: int = LARGE,
+        scheme: Scheme = "light",
+        live: bool = True,
+        expected: str | None = None,
+        password: str | None = None,
+    ) -> Page:
+        """`url` is the base of the server's API. With `live` the page is connected when this
+        returns. Complaints that contain `expected` are none."""
+        ...
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    """See `Visit`. Afterwards nothing may have been complained about."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(
+        url: str,
+        path: str = "runs",
+        *,
+        width: int = LARGE,
+        scheme: Scheme = "light",
+        live: bool = True,
+        expected: str | None = None,
+        password: str | None = None,
+    ) -> Page:
+        root = url.removesuffix("api")
+        name, _, secret = (password or "").partition(":")
+        context = browser.new_context(
+            color_scheme=scheme,
+            viewport={"width": width, "height": 800},
+            http_credentials={"username": name, "password": secret} if password else None,
+        )
+        contexts.append(context)
+        page = context.new_page()
+
+        def complain(text: str) -> None:
+            if expected is None or expected not in text:
+                complaints.append(text)
+
+        def said(message: ConsoleMessage) -> None:
+            if message.type in ("error", "warning"):
+                complain(f"{message.type} on {page.url}: {message.text}")
+
+        def asked(request: Request) -> None:
+            if urlsplit(request.url).netloc != urlsplit(root).netloc:
+                complain(f"{page.url} asked {request.url}")
+
+        page.on("console", said)
+        page.on("pageerror", lambda error: complain(f"{page.url}: {error}"))
+        page.on("request", asked)
+        page.goto(root + path)
+        if live:
+            expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def runs(server_url: str) -> Runs:
+    """Makes runs on this test's server."""
+    return Runs(server_url)
+
+
+def assert_accessible(page: Page) -> None:
+    """axe-core finds nothing serious in what is shown now."""
+    found = [
+        f"{one['id']}: {one['help']}: {node['html'][:200]} {node['failureSummary']}"
+        for one in Axe().run(page).response["violations"]
+        if one["impact"] in SERIOUS
+        for node in one["nodes"]
+    ]
+    assert found == [], "\n".join(found)
+
+
+def assert_fits(page: Page) -> None:
+    """Nothing has to be scrolled sideways to be seen, and nothing covers it."""
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,0 +1,95 @@
+// Keeps the page live: one stream of server-sent events per page that can be seen.
+//
+//   patch  {region id: HTML}    morphed into place: focus, selection, menus, scroll survive
+//   data   {element id: JSON}   given to the element's receive(), for custom elements
+//   gone   text                 what the page is about does not exist any more
+//
+// A page that nobody sees holds no connection (browsers allow six per origin); it goes on where it
+// was when it is seen again. `pluperfect:patched` is dispatched on each region after a patch.
+
+import { morph } from "./morph.js";
+import { tell } from "./times.js";
+
+const RETRY_MILLISECONDS = [1000, 2000, 5000, 15000];
+const LOST_AFTER_MILLISECONDS = 1500; // A restart that is quicker than this is not worth a word.
+
+const sign = document.getElementById("connection");
+let stream = null, position = null, address = null, failures = 0, retry = 0, worry = 0, ended = false;
+
+function is(state, text) {
+  clearTimeout(worry);
+  worry = 0;
+  sign.dataset.is = state;
+  sign.lastElementChild.textContent = text;
+}
+
+function lost() {
+  if (worry || sign.dataset.is === "lost") return;
+  worry = setTimeout(() => is("lost", "connection lost, trying again"), LOST_AFTER_MILLISECONDS);
+}
+
+function heard(message) {
+  position = message.lastEventId || position;
+  return JSON.parse(message.data);
+}
+
+function open() {
+  close();
+  if (document.hidden || ended || address === null) return;
+  const root = document.documentElement.dataset.root;
+  const query = new URLSearchParams({ page: address, position });
+  stream = new EventSource(`${root}live?${query}`);
+  stream.addEventListener("hello", () => { failures = 0; is("live", "live"); });
+  stream.addEventListener("patch", (message) => {
+    for (const [id, html] of Object.entries(heard(message))) {
+      const element = document.getElementById(id);
+      if (element) morph(element, html);
+    }
+  });
+  stream.addEventListener("data", (message) => {
+    for (const [id, data] of Object.entries(heard(message))) {
+      document.getElementById(id)?.receive?.(data);
+    }
+  });
+  stream.addEventListener("gone", (message) => {
+    ended = true;
+    close();
+    is("gone", heard(message));
+  });
+  stream.onerror = () => {
+    lost();
+    if (stream.readyState !== EventSource.CLOSED) return; // It tries again by itself.
+    close();
+    const wait = RETRY_MILLISECONDS[Math.min(failures++, RETRY_MILLISECONDS.length - 1)];
+    retry = setTimeout(open, wait);
+  };
+}
+
+function close() {
+  clearTimeout(retry);
+  stream?.close();
+  stream = null;
+}
+
+/** Follow what the document shows now; called anew after a navigation within it. */
+function follow() {
+  const main = document.getElementById("main");
+  if (main.dataset.position === undefined) return;
+  const base = new URL(document.documentElement.dataset.root, location.href);
+  address = `/${location.pathname.slice(base.pathname.length)}${location.search}`;
+  position = main.dataset.position;
+  ended = false;
+  open();
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+window.addEventListener("pagehide", close);
+window.addEventListener("pageshow", (event) => { if (event.persisted) open(); });
+// Lists that were filtered by htmx: the address has changed, and main with its position.
+document.addEventListener("htmx:pushedIntoHistory", () => { tell(); follow(); });
+
+customElements.define("log-position", class extends HTMLElement {
+  receive(position) { this.textContent = position; }
+});
+
+follow();

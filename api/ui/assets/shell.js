@@ -1,0 +1,92 @@
+// What every page does: live, times, actions, keys, theme, copy buttons.
+import "./times.js";
+import "./live.js";
+import "./actions.js";
+import { key, goTo } from "./keys.js";
+
+const root = document.documentElement;
+
+function keep(name, value) {
+  try {
+    if (value === null) localStorage.removeItem(name);
+    else localStorage.setItem(name, value);
+  } catch {
+    // It holds for this page then.
+  }
+}
+
+// --- Theme: the system's, or one of two
+const THEMES = ["system", "light", "dark"];
+
+function nameTheme() {
+  for (const place of document.querySelectorAll("[data-theme-name]")) {
+    place.textContent = root.dataset.theme ?? "system";
+  }
+}
+
+export function setTheme(theme) {
+  if (theme === "system") delete root.dataset.theme;
+  else root.dataset.theme = theme;
+  keep("theme", theme === "system" ? null : theme);
+  nameTheme();
+}
+
+function nextTheme() {
+  const now = THEMES.indexOf(root.dataset.theme ?? "system");
+  setTheme(THEMES[(now + 1) % THEMES.length]);
+}
+
+function toggleSidebar() {
+  const narrow = root.dataset.sidebar === "narrow";
+  if (narrow) delete root.dataset.sidebar;
+  else root.dataset.sidebar = "narrow";
+  keep("sidebar", narrow ? null : "narrow");
+}
+
+const shortcuts = document.getElementById("shortcuts");
+const showShortcuts = () => { if (!shortcuts.open) shortcuts.showModal(); };
+
+async function copy(button) {
+  const text = button.dataset.copy;
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(text);
+  } else {
+    // Plain http on another host has no clipboard; the old way still works there.
+    const field = document.createElement("textarea");
+    field.value = text;
+    button.closest("dialog, body").append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+    button.focus();
+  }
+  const use = button.querySelector("use"), icon = use.getAttribute("href");
+  button.dataset.done = "";
+  use.setAttribute("href", icon.replace(/#.*/, "#check"));
+  setTimeout(() => { delete button.dataset.done; use.setAttribute("href", icon.replace(/#.*/, "#copy")); }, 1500);
+}
+
+document.addEventListener("click", (event) => {
+  const at = (selector) => event.target.closest?.(selector);
+  if (at("[data-theme-switch]")) nextTheme();
+  else if (at("[data-toggle-sidebar]")) toggleSidebar();
+  else if (at("[data-shortcuts]")) showShortcuts();
+  else if (at("[data-copy]")) copy(at("[data-copy]"));
+  // A menu closes when something else is clicked.
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(event.target)) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  const menu = event.target.closest?.("details.menu[open]");
+  if (menu) { menu.open = false; menu.querySelector("summary").focus(); }
+});
+
+key("/", () => { const find = document.getElementById("find"); find.focus(); find.select(); });
+key("?", showShortcuts);
+key("t", nextTheme);
+key("[", toggleSidebar);
+for (const link of document.querySelectorAll(".sidebar a[data-key]")) goTo(link.dataset.key, link);
+nameTheme();

@@ -1,0 +1,68 @@
+// Moments and durations as people say them; they go on while the page is open.
+// The words are those of api/ui/shown.py.
+
+const MINUTE = 60, HOUR = 3600, DAY = 86400;
+const TICK_MILLISECONDS = 1000;
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const year = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
+const exact = new Intl.DateTimeFormat(undefined, {
+  year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit",
+  second: "2-digit", fractionalSecondDigits: 3, timeZoneName: "short",
+});
+
+export function duration(seconds) {
+  seconds = Math.max(0, seconds);
+  if (seconds < 1) return `${seconds.toFixed(2)} s`;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  const whole = Math.floor(seconds);
+  const two = (number) => String(number).padStart(2, "0");
+  if (whole < MINUTE) return `${whole} s`;
+  if (whole < HOUR) return `${Math.floor(whole / MINUTE)} m ${two(whole % MINUTE)} s`;
+  if (whole < DAY) return `${Math.floor(whole / HOUR)} h ${two(Math.floor((whole % HOUR) / MINUTE))} m`;
+  return `${Math.floor(whole / DAY)} d ${Math.floor((whole % DAY) / HOUR)} h`;
+}
+
+export function relative(moment, now = Date.now()) {
+  const seconds = (now - moment.getTime()) / 1000;
+  const away = Math.abs(seconds);
+  if (away > 6 * DAY) {
+    const here = moment.getFullYear() === new Date(now).getFullYear();
+    return here ? `${day.format(moment)}, ${clock.format(moment)}` : year.format(moment);
+  }
+  const amount =
+    away < MINUTE ? `${Math.floor(away)} s`
+    : away < HOUR ? `${Math.floor(away / MINUTE)} min`
+    : away < DAY ? `${Math.floor(away / HOUR)} h`
+    : `${Math.floor(away / DAY)} d`;
+  if (away < 1) return "now";
+  return seconds > 0 ? `${amount} ago` : `in ${amount}`;
+}
+
+export function exactly(moment) {
+  return exact.format(moment);
+}
+
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Show every time and duration below `root` as it is now. */
+export function tell(root = document) {
+  const now = Date.now();
+  for (const element of root.querySelectorAll("time[datetime]")) {
+    const moment = new Date(element.dateTime);
+    if (Number.isNaN(moment.getTime())) continue;
+    if (!element.title) element.title = `${exactly(moment)}\n${element.dateTime}`;
+    say(element, "exact" in element.dataset ? exactly(moment) : relative(moment, now));
+  }
+  for (const element of root.querySelectorAll(".duration[data-since]")) {
+    const stretch = (now - Date.parse(element.dataset.since)) / 1000;
+    say(element, duration(Number(element.dataset.seconds) + Math.max(0, stretch)));
+  }
+}
+
+tell();
+setInterval(() => { if (!document.hidden) tell(); }, TICK_MILLISECONDS);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) tell(); });

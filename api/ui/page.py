@@ -1,0 +1,196 @@
+"""What a page is made of: regions that are shown anew when something happened, feeds, actions.
+
+A page is a module that says `page = Page(…)` and is named in `api/ui/table.py`.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from msgspec import Struct
+
+from api.server import Server
+from eventstore.database import Row
+from eventstore.selection import Selection
+from services.shell import Origin
+
+
+class Query:
+    """Query parameters, or the fields of a form: values by name, in order."""
+
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+        # An empty field of a form is one that nobody filled in.
+        self.pairs = tuple((name, value) for name, value in pairs if value != "")
+
+    @staticmethod
+    def parse(text: str) -> "Query":
+        """From `a=1&b=2`."""
+        # What is not UTF-8 becomes a sign that nothing is called by. NUL no database looks for.
+        return Query([(k, v.replace("\x00", "")) for k, v in parse_qsl(text)])
+
+    def one(self, name: str, default: str = "") -> str:
+        """The last value of that name."""
+        return next((v for k, v in reversed(self.pairs) if k == name), default)
+
+    def all(self, name: str) -> list[str]:
+        """Every value of that name."""
+        return [v for k, v in self.pairs if k == name]
+
+    def __contains__(self, name: str) -> bool:
+        return any(k == name for k, _ in self.pairs)
+
+    def changed(self, **changes: str | Sequence[str] | None) -> "Query":
+        """The same with other values; None leaves a name out."""
+        pairs = [(k, v) for k, v in self.pairs if k not in changes]
+        for name, value in changes.items():
+            values = [value] if isinstance(value, str) else value or ()
+            pairs += [(name, one) for one in values]
+        return Query(pairs)
+
+    def without(self, name: str, value: str) -> "Query":
+        """The same without one value of a name."""
+        return Query([pair for pair in self.pairs if pair != (name, value)])
+
+    def __str__(self) -> str:
+        return urlencode(self.pairs)
+
+
+class Visit(Struct, frozen=True, dict=True):
+    """Somebody looks at a page."""
+
+    server: Server
+    path: str
+    """As it was asked for, relative to the server's base path."""
+    parameters: Mapping[str, str]
+    """Of the page's path; ids are dashed and lower case."""
+    query: Query
+    now: datetime
+    api_url: str
+    """Base URL of the API as this browser knows it."""
+
+    @cached_property
+    def root(self) -> str:
+        """What leads from this page to the server's root: links work wherever that is."""
+        return "../" * (self.path.count("/") - 1) or "./"
+
+    @property
+    def id(self) -> str:
+        """The `{id}` of the path."""
+        return self.parameters["id"]
+
+
+Concerns = Callable[[Visit], Selection]
+
+
+class Region(Struct, frozen=True):
+    """A part of a page that is shown anew when events that concern it are recorded.
+
+    In the page's template: `<div id="NAME" data-live>{% block NAME %}…{% endblock %}</div>`, where
+    the variable NAME is what `view` gave. Names are lower case, with `_` between words.
+    """
+
+    name: str
+    view: Callable[[Visit], Awaitable[Any]]
+    """Raises Missing if what the page is about is not there."""
+    concerns: Concerns
+    """Which events of the log change what is shown."""
+    derived: Sequence[str] = ()
+    """Derived projections that `view` reads: they are waited for, as they follow the log."""
+
+
+class Feed(Struct, frozen=True):
+    """Data for a custom element: JSON that it takes in with `receive(data)`."""
+
+    name: str
+    """The element's id."""
+    news: Callable[[Visit, Sequence[Row] | None], Awaitable[Any]]
+    """What to tell of these rows of `eventstore.codec.EVENTS`, or None for nothing. Without rows:
+    more was missed than is remembered, everything has to be told."""
+    concerns: Concerns
+    derived: Sequence[str] = ()
+
+
+class Missing(Exception):
+    """What a page is about does not exist. The message says what."""
+
+
+class Ask(Struct, frozen=True):
+    """A question before an action: names what will be lost."""
+
+    title: str
+    text: str
+    button: str
+    lost: Sequence[str] = ()
+    """What cannot be brought back, with numbers: `3 flow runs`."""
+    fields: Sequence[tuple[str, str]] = ()
+    """Further fields of the form, which the person chooses: name and options by comma."""
+
+
+class Undo(Struct, frozen=True):
+    """How to take an action back."""
+
+    path: str
+    """Of the action that does it."""
+    fields: Sequence[tuple[str, str]]
+
+
+class Said(Struct, frozen=True):
+    """What an action did, in one sentence."""
+
+    text: str
+    undo: Undo | None = None
+    failed: bool = False
+
+
+class Deed(Struct, frozen=True):
+    """A form that was sent: what an action is told."""
+
+    visit: Visit
+    form: Query
+    origin: Origin
+
+
+class Action(Struct, frozen=True):
+    """A POST: carried out after an optional question. Uses the services that the API uses."""
+
+    path: str
+    act: Callable[[Deed], Awaitable[Said]]
+    ask: Callable[[Deed], Awaitable[Ask | None]] | None = None
+    """The question, or None if nothing is to be asked."""
+
+
+class Nav(Struct, frozen=True):
+    """A place in the sidebar."""
+
+    label: str
+    icon: str
+    """Symbol in `icons.svg`."""
+    key: str
+    """`g` and then this key leads there."""
+
+
+async def nothing(_: Visit) -> None:
+    """The view of a page that consists of regions."""
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """A page: where it is, what it shows, what can be done there."""
+
+    path: str
+    """A template of `api.routing`: `/runs/flow-run/{id:uuid}`."""
+    template: str
+    """File in `templates/`."""
+    title: str
+    section: str = ""
+    """Path of the page in the sidebar to which this one belongs, if it is not there itself."""
+    view: Callable[[Visit], Awaitable[Any]] = nothing
+    """What is shown once: `page` in the template."""
+    regions: Sequence[Region] = ()
+    feeds: Sequence[Feed] = ()
+    actions: Sequence[Action] = ()
+    nav: Nav | None = None
+    scripts: Sequence[str] = ()
+    """Modules in `assets/`, beyond the shell's."""
+    styles: Sequence[str] = ()

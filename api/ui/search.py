@@ -1,0 +1,56 @@
+"""One search over everything that has a name or an id."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from msgspec import Struct
+
+from api.ui.page import Page, Visit
+from api.ui.runs import TEXT_CHARACTERS_MAX, asked, filters
+from projections import queries, run_pages
+from projections.criteria import Text
+from projections.filters import Filters, FlowFilter
+from projections.run_pages import SEARCH_MAX, ListedRun, Named
+
+
+class Hits(Struct, frozen=True):
+    """What was found."""
+
+    text: str
+    runs: Sequence[ListedRun]
+    flows: Sequence[Named]
+    by_id: Mapping[str, Sequence[Named]]
+
+
+async def hits(visit: Visit) -> Hits:
+    """Flow runs and flows whose name contains the text, and whatever has it for an id."""
+    database = visit.server.database
+    text = visit.query.one("q").strip()[:TEXT_CHARACTERS_MAX]
+    if not text:
+        return Hits("", (), (), {})
+    matching = filters(asked(visit.query), visit.now)
+    runs = await run_pages.page(database, database.dialect, matching, "START_TIME_DESC")
+    name = matching.flow_runs.name if matching.flow_runs else Text()
+    named = queries.page(
+        "flows",
+        "flows.id, flows.name",
+        Filters(flows=FlowFilter(name=name)),
+        "NAME_ASC",
+        database.dialect,
+        limit=SEARCH_MAX,
+    )
+    flows = [Named(*row) for row in await database.fetch(named.sql, *named.params)]
+    try:
+        by_id = await run_pages.with_id(database, str(UUID(text)))
+    except ValueError:
+        by_id = {}
+    return Hits(text, runs.runs[:SEARCH_MAX], flows, by_id)
+
+
+page = Page(
+    path="/search",
+    template="search.html",
+    title="Search",
+    section="/runs",
+    view=hits,
+)

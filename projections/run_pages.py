@@ -1,0 +1,228 @@
+"""Pages of flow runs for people: keyset pages, which cost the same wherever in the list they are.
+
+A page begins after the last row of the one before, named by its rank and its id, and is found by
+the index that gives the order; nothing is skipped row by row, as an offset would.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeAlias, get_args
+
+import msgspec
+from msgspec import Struct
+
+from eventstore.codec import from_microseconds
+from eventstore.database import Dialect, Reader, Row, Value
+from orchestration.refusals import Invalid
+from projections import dashboard
+from projections.filters import Filters, where
+
+PAGE_RUNS = 50
+"""Flow runs on a page."""
+LOST_IDS_MAX = 1_000
+"""Flow runs about which one question asks what is lost with them."""
+
+RunOrder: TypeAlias = Literal["START_TIME_DESC", "START_TIME_ASC", "NAME_ASC", "NAME_DESC"]
+ORDERS: tuple[RunOrder, ...] = get_args(RunOrder)
+
+# A run that has not started is ranked by when it should. One that knows neither comes last.
+_STARTED = "COALESCE(flow_runs.start_time, flow_runs.expected_start_time)"
+_RANKS: Mapping[RunOrder, tuple[str, bool]] = {
+    "START_TIME_DESC": (_STARTED, False),
+    "START_TIME_ASC": (_STARTED, True),
+    "NAME_ASC": ("flow_runs.name", True),
+    "NAME_DESC": ("flow_runs.name", False),
+}
+
+
+class ListedRun(Struct, frozen=True):
+    """A flow run in a list. Durations in seconds."""
+
+    id: str
+    name: str
+    flow_id: str
+    flow_name: str
+    state_type: str | None
+    state_name: str | None
+    tags: Sequence[str]
+    parameters: int
+    """How many it has."""
+    task_runs: int
+    subflow: bool
+    start: datetime | None
+    """When it started, or should."""
+    started: bool
+    ended: datetime | None
+    run_time: float
+    """Without the current stretch of a run that is running."""
+    running_since: datetime | None
+    """When the current stretch began."""
+    cursor: str
+    """Names the place of this run in the order that was asked for."""
+
+
+class RunPage(Struct, frozen=True):
+    """Some runs, and where the pages beside them begin, if there are any."""
+
+    runs: Sequence[ListedRun]
+    before: str | None
+    after: str | None
+
+
+class _Given(Struct):
+    parameters: dict[str, Any] = {}
+
+
+_given = msgspec.json.Decoder(_Given)
+
+# Found by ids alone first, then read: SQLite would carry the documents through its sort.
+_ROWS = """
+SELECT flow_runs.id, flow_runs.name, flow_runs.flow_id, flows.name, state_type, state_name,
+  flow_runs.tags, start_time, expected_start_time, end_time, total_run_time, state_timestamp,
+  parent_task_run_id, flow_runs.document, {rank}
+FROM flow_runs JOIN flows ON flows.id = flow_runs.flow_id
+WHERE flow_runs.id IN (
+  SELECT flow_runs.id FROM flow_runs WHERE {matching} ORDER BY {order} LIMIT {limit}
+)
+ORDER BY {order}
+"""
+
+
+async def page(
+    reader: Reader,
+    dialect: Dialect,
+    filters: Filters,
+    order: RunOrder,
+    *,
+    after: str | None = None,
+    before: str | None = None,
+) -> RunPage:
+    """Matching flow runs after a cursor, before one, or the first ones.
+
+    Raises Invalid for what is no cursor of this order.
+    """
+    rank, up = _RANKS[order]
+    back = before is not None
+    upward = up is not back
+    matching = where("flow_runs", filters, dialect)
+    params: list[Value] = list(matching.params)
+    conditions = [matching.sql, f"{rank} IS NOT NULL"]
+    cursor = before if back else after
+    if cursor is not None:
+        key, id_ = _read(cursor, order)
+        sign = ">" if upward else "<"
+        at = len(params) + 1
+        # The first comparison alone is a range of the index; the second settles ties.
+        conditions.append(f"{rank} {sign}= ${at}")
+        conditions.append(f"({rank} {sign} ${at} OR flow_runs.id {sign} ${at + 1})")
+        params += (key, id_)
+    direction = "ASC" if upward else "DESC"
+    sql = _ROWS.format(
+        rank=rank,
+        matching=" AND ".join(conditions),
+        order=f"{rank} {direction}, flow_runs.id {direction}",
+        limit=PAGE_RUNS + 1,
+    )
+    rows = await reader.fetch(sql, *params)
+    more = len(rows) > PAGE_RUNS
+    rows = rows[:PAGE_RUNS]
+    if back:
+        rows.reverse()
+    counts = await dashboard.task_runs_by_flow_run(reader, [row[0] for row in rows], dialect)
+    runs = [_listed(row, counts.get(row[0], 0)) for row in rows]
+    if not runs:
+        return RunPage(runs, None, None)
+    first, last = runs[0].cursor, runs[-1].cursor
+    if back:
+        return RunPage(runs, first if more else None, last)
+    return RunPage(runs, first if cursor is not None else None, last if more else None)
+
+
+def _listed(row: Row, task_runs: int) -> ListedRun:
+    kind, started, expected = row[4], row[7], row[8]
+    return ListedRun(
+        id=row[0],
+        name=row[1],
+        flow_id=row[2],
+        flow_name=row[3],
+        state_type=kind,
+        state_name=row[5],
+        tags=msgspec.json.decode(row[6], type=list[str]),
+        parameters=len(_given.decode(row[13]).parameters),
+        task_runs=task_runs,
+        subflow=row[12] is not None,
+        start=_time(expected if started is None else started),
+        started=started is not None,
+        ended=_time(row[9]),
+        run_time=row[10],
+        running_since=_time(row[11]) if kind == "RUNNING" else None,
+        cursor=f"{row[14]}~{row[0]}",
+    )
+
+
+def _read(cursor: str, order: RunOrder) -> tuple[Value, str]:
+    key, sign, id_ = cursor.rpartition("~")
+    if sign and order.startswith("NAME"):
+        return key, id_
+    try:
+        number = int(key)
+    except ValueError:
+        raise Invalid(f"{cursor!r} names no place in this list") from None
+    if not -(2**63) <= number < 2**63:
+        raise Invalid(f"{cursor!r} names no place in this list")
+    return number, id_
+
+
+def _time(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else from_microseconds(microseconds)
+
+
+class Losses(Struct, frozen=True):
+    """What is there of some flow runs, and would be lost with them."""
+
+    flow_runs: int
+    task_runs: int
+    log_lines: int
+
+
+_FLOW_RUNS_OF = "SELECT count(*) FROM flow_runs WHERE {in_ids}"
+_TASK_RUNS_OF = "SELECT count(*) FROM task_runs WHERE {in_ids}"
+_LINES_OF = "SELECT count(*) FROM log_lines WHERE {in_ids}"
+
+
+async def losses(reader: Reader, dialect: Dialect, ids: Sequence[str]) -> Losses:
+    """What would be lost with these flow runs."""
+    bound = msgspec.json.encode(ids[:LOST_IDS_MAX]).decode()
+    numbers = []
+    for sql, column in (
+        (_FLOW_RUNS_OF, "id"),
+        (_TASK_RUNS_OF, "flow_run_id"),
+        (_LINES_OF, "flow_run_id"),
+    ):
+        ((number,),) = await reader.fetch(sql.format(in_ids=dialect.in_list(column, "$1")), bound)
+        numbers.append(int(number))
+    return Losses(*numbers)
+
+
+class Named(Struct, frozen=True):
+    """Something that can be looked up by its name or id."""
+
+    id: str
+    name: str
+
+
+SEARCH_MAX = 20
+"""Hits of each kind."""
+
+_BY_ID = {
+    "flow_runs": "SELECT id, name FROM flow_runs WHERE id = $1",
+    "task_runs": "SELECT id, name FROM task_runs WHERE id = $1",
+    "flows": "SELECT id, name FROM flows WHERE id = $1",
+}
+
+
+async def with_id(reader: Reader, id: str) -> Mapping[str, Sequence[Named]]:
+    """Whatever has this id, by table."""
+    return {
+        table: [Named(*row) for row in await reader.fetch(sql, id)] for table, sql in _BY_ID.items()
+    }

@@ -1,0 +1,160 @@
+"""Pages as HTTP: what is cached, what is refused, what is safe."""
+
+import gzip
+
+import httpx
+import pytest
+
+from tests.browser.making_runs import Runs
+from tests.conftest import StartServer
+
+
+@pytest.fixture(params=["sqlite"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Pages do not depend on the engine."""
+    return str(request.param)
+
+
+@pytest.fixture
+def root(server_url: str) -> str:
+    """Where the pages are, with a slash at the end."""
+    return server_url.removesuffix("api")
+
+
+def test_no_page_allows_what_is_written_into_it_to_run(root: str) -> None:
+    for path in ("", "runs", "search?q=<script>alert(1)</script>", "docs", "no/such/page"):
+        answer = httpx.get(root + path, headers={"accept": "text/html"})
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "<script>alert" not in answer.text
+        assert " style=" not in answer.text
+        assert "onclick" not in answer.text
+
+
+def test_assets_are_kept_for_ever_under_a_name_that_their_content_gives(root: str) -> None:
+    page = httpx.get(f"{root}runs").text
+    place = page.split("tokens.css")[0].rpartition('"')[2]
+    kept = httpx.get(f"{root}{place}tokens.css")
+    assert "immutable" in kept.headers["cache-control"]
+    assert kept.headers["content-encoding"] == "gzip"
+    plain = httpx.get(f"{root}{place}tokens.css", headers={"accept-encoding": "identity"})
+    assert plain.text == kept.text
+    again = httpx.get(f"{root}{place}tokens.css", headers={"if-none-match": kept.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    other = httpx.get(f"{root}assets/0123456789ab/tokens.css")
+    assert other.headers["cache-control"] == "no-cache"
+    for path in ("assets/../site.py", "assets/%2e%2e/site.py", "assets/none.css", "assets/"):
+        assert httpx.get(root + path).status_code == 404
+
+
+def test_a_page_is_compressed_and_not_kept(root: str) -> None:
+    with httpx.stream("GET", f"{root}runs", headers={"accept-encoding": "gzip"}) as answer:
+        raw = b"".join(answer.iter_raw())
+    assert answer.headers["cache-control"] == "no-store"
+    assert b"</html>" in gzip.decompress(raw)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"sec-fetch-site": "same-origin", "origin": "https://behind.a.proxy"}, 200),
+        ({"origin": "HOST"}, 200),
+        ({"origin": "https://public.example", "x-forwarded-host": "public.example, inner"}, 200),
+        ({"sec-fetch-site": "same-site", "origin": "HOST"}, 403),
+        ({"sec-fetch-site": "cross-site", "origin": "HOST"}, 403),
+        ({"sec-fetch-site": "none"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://[broken"}, 403),
+        ({}, 403),
+    ],
+)
+def test_only_forms_of_our_own_pages_act(
+    server_url: str, root: str, headers: dict[str, str], status: int
+) -> None:
+    id_ = Runs(server_url).run("one", "COMPLETED")
+    own = root.rstrip("/")
+    sent = {name: own if value == "HOST" else value for name, value in headers.items()}
+    answer = httpx.post(
+        f"{root}runs/actions/delete",
+        data={"id": id_, "confirmed": "1"},
+        headers={**sent, "accept": "application/json"},
+    )
+    assert answer.status_code == status
+    there = httpx.get(f"{server_url}/flow_runs/{id_}").status_code
+    assert there == (404 if status == 200 else 200)
+    assert answer.json()["said"]["failed"] is (status != 200)
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "words"),
+    [
+        ({}, 422, "Choose a flow run first"),
+        ({"id": ["not an id"]}, 422, "not an id"),
+        ({"id": [f"{n:032x}" for n in range(201)]}, 422, "no more than 200"),
+        ({"id": ["0" * 32], "to": "NOWHERE"}, 422, "is not a state"),
+        ({"id": ["x" * 70_000]}, 413, "65536 bytes"),
+    ],
+)
+def test_a_form_that_makes_no_sense_is_told_why(
+    root: str, form: dict[str, list[str]], status: int, words: str
+) -> None:
+    answer = httpx.post(
+        f"{root}runs/actions/set-state",
+        data={"confirmed": "1", **form},
+        headers={"sec-fetch-site": "same-origin", "accept": "application/json"},
+    )
+    assert answer.status_code == status
+    assert words in answer.json()["said"]["text"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "after=nonsense",
+        "after=~",
+        "after=99999999999999999999~0",
+        "before=x~y&sort=name",
+        "since=yesterday",
+        "since=9999-12-31T23:59:59-23:59",
+        "state=NOWHERE&range=9y&sort=sideways",
+        "q=%00%ff%25_&tag=,,&name=",
+        "q=" + "x" * 9_000,
+        "&".join(f"tag={n}" for n in range(300)),
+    ],
+)
+def test_any_address_is_answered(root: str, query: str) -> None:
+    answer = httpx.get(f"{root}runs?{query}", headers={"accept": "text/html"})
+    assert answer.status_code in (200, 422)
+    assert "</html>" in answer.text
+
+
+@pytest.mark.parametrize(
+    "query", ["", "page=/runs", "page=/nowhere&position=1", "page=/runs&position=-1"]
+)
+def test_a_stream_is_given_only_for_a_page_and_a_position(root: str, query: str) -> None:
+    assert httpx.get(f"{root}live?{query}").status_code == 400
+
+
+def test_a_page_from_before_a_restart_is_brought_up_to_date_at_once(
+    start_server: StartServer,
+) -> None:
+    server = start_server()
+    Runs(server.url).run("early")
+    server.stop()
+    again = start_server(port=server.port)
+    live = again.url.removesuffix("api") + "live?page=/runs&position=1"
+    with httpx.stream("GET", live, timeout=10) as stream:
+        patch = next(line for line in stream.iter_lines() if "early" in line)
+    assert patch.startswith("data: ")
+
+
+def test_without_a_path_of_its_own_the_api_is_what_is_no_page(start_server: StartServer) -> None:
+    server = start_server(settings={"PLUPERFECT_API_BASE_PATH": "/"})
+    root = f"http://127.0.0.1:{server.port}"
+    assert httpx.get(f"{root}/health").json() is True
+    assert httpx.post(f"{root}/flows/", json={"name": "here"}).status_code == 201
+    assert "</html>" in httpx.get(f"{root}/runs").text
+    assert httpx.get(f"{root}/nothing").status_code == 404

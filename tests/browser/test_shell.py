@@ -1,0 +1,147 @@
+"""The frame around every page: theme, keys, search, signs for what is not there."""
+
+import re
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import (
+    LARGE,
+    SMALL,
+    Scheme,
+    Visit,
+    assert_accessible,
+    assert_fits,
+)
+from tests.browser.making_runs import Runs
+from tests.conftest import StartServer
+
+KILOBYTE = 1_000
+FIRST_VISIT_BYTES_MAX = 150 * KILOBYTE
+LATER_VISIT_BYTES_MAX = 30 * KILOBYTE
+
+
+def test_a_theme_that_was_chosen_is_kept_and_there_before_anything_is_drawn(
+    server_url: str, visit: Visit
+) -> None:
+    page = visit(server_url, scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    page.keyboard.press("t")  # light, whatever the system says
+    light = page.evaluate(ground)
+    assert light != dark
+    page.goto(page.url, wait_until="commit")
+    page.wait_for_selector("body", state="attached")
+    assert page.evaluate(ground) == light
+    page.keyboard.press("t")
+    page.keyboard.press("t")
+    assert page.evaluate(ground) == dark
+
+
+def test_search_finds_runs_and_flows_by_name_and_anything_by_id(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    id_ = runs.run("brave-otter", flow="otters")
+    task = runs.task_run(id_, "load")
+    page = visit(server_url)
+    page.keyboard.press("/")
+    page.keyboard.type("OTTER")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("row")).to_have_count(3)
+    expect(page.get_by_role("link", name="brave-otter")).to_have_attribute(
+        "href", re.compile(f"runs/flow-run/{id_}$")
+    )
+    assert_accessible(page)
+    page.goto(server_url.removesuffix("api") + f"search?q={task}")
+    expect(page.get_by_role("link", name="load-0")).to_be_visible()
+
+
+def test_keys_lead_everywhere_but_not_while_somebody_types(server_url: str, visit: Visit) -> None:
+    page = visit(server_url, "search", live=False)
+    page.keyboard.press("?")
+    sheet = page.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(sheet).to_be_visible()
+    assert_accessible(page)
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type("gr?")
+    expect(sheet).to_be_hidden()
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    expect(page).to_have_url(re.compile("/runs$"))
+
+
+def test_the_sidebar_folds_and_stays_folded(server_url: str, visit: Visit) -> None:
+    page = visit(server_url)
+    link = page.get_by_role("navigation", name="Main").get_by_text("Runs")
+    expect(link).to_be_visible()
+    page.keyboard.press("[")
+    expect(link).to_be_hidden()
+    page.reload()
+    expect(link).to_be_hidden()
+    assert_accessible(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [SMALL, LARGE])
+@pytest.mark.parametrize("path", ["search?q=nobody", "nothing/is/here", "docs"])
+def test_pages_without_runs_are_whole_as_well(
+    server_url: str, visit: Visit, path: str, width: int, scheme: Scheme
+) -> None:
+    page = visit(server_url, path, width=width, scheme=scheme, live=False, expected="status of 404")
+    if path == "nothing/is/here":
+        expect(page.get_by_role("heading", name="There is no page here")).to_be_visible()
+        expect(page.get_by_text("/nothing/is/here")).to_be_visible()
+    assert_fits(page)
+    assert_accessible(page)
+
+
+def test_a_link_that_leads_nowhere_leads_back(server_url: str, visit: Visit) -> None:
+    page = visit(server_url, "nothing/is/here", live=False, expected="status of 404")
+    page.get_by_role("link", name="Front page").last.click()
+    expect(page.get_by_text("No runs yet")).to_be_visible()
+
+
+def test_everything_works_below_a_path(start_server: StartServer, visit: Visit) -> None:
+    server = start_server(settings={"PLUPERFECT_BASE_PATH": "/tools/pluperfect"})
+    root = f"http://127.0.0.1:{server.port}/tools/pluperfect/"
+    runs = Runs(f"{root}api")
+    page = visit(f"{root}api", "runs")
+    id_ = runs.run("below", "COMPLETED")
+    expect(page.locator(f"#run-{id_}")).to_be_visible()
+    page.get_by_label("Run name contains").fill("bel")
+    expect(page).to_have_url(re.compile(f"{re.escape(root)}runs.q=bel"))
+    page.locator(f"#run-{id_} input").check()
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete 1 flow run").click()
+    expect(page.locator(".toast")).to_contain_text("Deleted 1 flow run.")
+
+
+def test_a_browser_signs_in_where_the_api_asks_for_a_password(
+    start_server: StartServer, visit: Visit
+) -> None:
+    server = start_server(settings={"PLUPERFECT_API_AUTH_STRING": "me:sesame"})
+    visit(server.url, password="me:sesame")
+    root = server.url.removesuffix("api")
+    for path in ("", "runs", "live?page=/runs&position=0"):
+        refused = httpx.get(root + path)
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"].startswith("Basic ")
+    post = httpx.post(f"{root}runs/actions/delete", headers={"origin": root.rstrip("/")})
+    assert post.status_code == 401
+
+
+def test_a_visit_is_small_and_the_next_one_smaller(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    runs.of_every_state()
+    page = visit(server_url, "search", live=False)
+    transferred = """performance.getEntriesByType("resource")
+      .concat(performance.getEntriesByType("navigation"))
+      .reduce((sum, entry) => sum + entry.transferSize, 0)"""
+    assert 0 < page.evaluate(transferred) < FIRST_VISIT_BYTES_MAX
+    page.goto(server_url.removesuffix("api") + "runs")
+    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+    assert 0 < page.evaluate(transferred) < LATER_VISIT_BYTES_MAX
