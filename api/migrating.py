@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
-_CREATED = re.compile(r"^\s*CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(\w+)", re.MULTILINE)
+_MADE = re.compile(
+    r"^\s*(?:CREATE|ALTER)\s+TABLE\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?(\w+)", re.MULTILINE
+)
 
 
 def bring_up_to_date(settings: Settings, up_to: str | None = None) -> list[str]:
@@ -29,14 +31,22 @@ def bring_up_to_date(settings: Settings, up_to: str | None = None) -> list[str]:
     return migrate.upgrade(target, up_to, _read_models(settings)) if migrate.check(target) else []
 
 
+def go_back(settings: Settings, down_to: str) -> list[str]:
+    """Undo the migrations after one; their ids. Raises what `eventstore.migrate.downgrade` raises.
+
+    Read models whose tables are concerned are to be folded anew by the release that comes next.
+    """
+    return migrate.downgrade(target_of(settings), down_to, _read_models(settings))
+
+
 def _read_models(settings: Settings) -> dict[str, Sequence[str]]:
-    """The migrations of read models, each with the projections whose tables it creates."""
+    """The migrations of read models, each with the projections whose tables it makes or changes."""
     from projections import catalogue, rebuild
 
     target = target_of(settings)
     found: dict[str, Sequence[str]] = {}
     for name in rebuild.READ_MODEL_MIGRATIONS:
-        tables = set(_CREATED.findall(migrate.sql_of(target, name)))
+        tables = set(_MADE.findall(migrate.sql_of(target, name)))
         owners = (one for one in catalogue.ALL if tables.intersection(rebuild.tables_of(one)))
         found[name] = [one.name for one in owners]
     return found
@@ -53,8 +63,8 @@ async def old_read_models(settings: Settings) -> "list[Projection]":
         await database.close()
 
 
-async def newer_read_models(settings: Settings) -> "list[Projection]":
-    """Those that a newer release has folded."""
+async def other_read_models(settings: Settings) -> "list[Projection]":
+    """Those that another release has folded, whichever that is, or none."""
     from projections import catalogue
 
     database = open_database(settings)
@@ -62,7 +72,7 @@ async def newer_read_models(settings: Settings) -> "list[Projection]":
         folded = {one.name: one.version for one in await checkpoints.load_all(database)}
     finally:
         await database.close()
-    return [one for one in catalogue.ALL if folded.get(one.name, 0) > one.version]
+    return [one for one in catalogue.ALL if folded.get(one.name) not in (None, one.version)]
 
 
 async def fold_old(settings: Settings, progress: Progress) -> list[str]:

@@ -115,7 +115,8 @@ class Appended(Struct):
     """Where every stream now stands that a command wrote to or relied on."""
 
 
-Inline = Callable[[Transaction, Head, Sequence[Recorded[Any]]], Awaitable[None]]
+Inline = Callable[[Transaction, Head, Sequence[Recorded[Any]]], Awaitable[bool | None]]
+"""Folds a batch that is being appended; true if the head's generation is to be raised with it."""
 Versions = Callable[[Head], Mapping[str, int]]
 """Versions of streams that are known without asking, if the log ends there."""
 
@@ -232,12 +233,14 @@ async def append(
                 recorded.append(fact)
                 rows.append((*row, chain))
 
+    generation = before.generation
     if rows:
         await tx.insert(EVENTS, rows)
         await tx.upsert(STREAMS, list(changed.items()))
-        await inline(tx, before, recorded)
+        raised = await inline(tx, before, recorded)
+        generation += bool(raised)
     lines, first_line = await _write_the_rest(tx, commands, outcomes, before.lines)
-    after = Head(position, recorded_at, chain, lines, before.epoch, before.generation)
+    after = Head(position, recorded_at, chain, lines, before.epoch, generation)
     if after != before:
         await tx.upsert(HEAD, [(*astuple(after), 1)])
     return Appended(before, after, outcomes, recorded, rows, first_line, versions)

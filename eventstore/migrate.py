@@ -13,7 +13,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -173,20 +173,16 @@ def revision(target: Target, name: str) -> str:
 
 
 def upgrade(
-    target: Target,
-    up_to: str | None = None,
-    read_models: Mapping[str, Sequence[str]] | None = None,
+    target: Target, up_to: str | None = None, read_models: Collection[str] = ()
 ) -> list[str]:
     """Apply what is missing (up to the revision `up_to`), under the lock; returns the ids applied.
 
-    `read_models` are the migrations that concern nothing but read models, each with the checkpoints
-    of those whose tables it creates: under a log that was there before they have to be filled.
-    Servers of an older release write on beside such a migration, until what is folded anew takes
-    its place; at any other they stop (`eventstore.releases`).
+    `read_models` are the migrations that concern nothing but read models: servers of an older
+    release write on beside them, until what is folded anew takes the place of the old rows. At any
+    other they stop (`eventstore.releases`).
 
     Raises SchemaTooNew, ForeignDatabase, UnknownRevision, DatabaseUnavailable.
     """
-    harmless = read_models or {}
     last = None if up_to is None else revision(target, up_to)
     with _locked(target):
         wanted = [name for name in check(target) if last is None or name <= last]
@@ -194,16 +190,19 @@ def upgrade(
             with _yoyo(target) as (backend, migrations):
                 for migration in backend.to_apply(migrations.filter(lambda m: m.id in wanted)):
                     with backend.transaction():
-                        _announce(backend, migration.id, raised=migration.id not in harmless)
+                        _announce(backend, migration.id, raised=migration.id not in read_models)
                         migration.process_steps(backend, "apply")
-                        for name in harmless.get(migration.id, ()):
-                            backend.execute(TO_BE_FILLED.format(name=name))
                         backend.mark_one(migration, log=False)
         return wanted
 
 
-def downgrade(target: Target, down_to: str) -> list[str]:
+def downgrade(
+    target: Target, down_to: str, read_models: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
     """Roll back every migration after `down_to`, newest first; returns their ids.
+
+    `read_models` are the followers whose tables a migration has made or changed: their checkpoints
+    say from then on that no release has folded them, so that the next one does.
 
     Raises WouldLoseEvents if the log is among them, SchemaTooNew if this release cannot know how,
     UnknownRevision for a `down_to` that is neither one of ours nor "" (everything).
@@ -225,11 +224,13 @@ def downgrade(target: Target, down_to: str) -> list[str]:
                     with backend.transaction():
                         _announce(backend, migration.id, raised=True)
                         migration.process_steps(backend, "rollback")
+                        for name in (read_models or {}).get(migration.id, ()):
+                            backend.execute(FOLDED_BY_NOBODY.format(name=name))
                         backend.unmark_one(migration, log=False)
         return doomed[::-1]
 
 
-TO_BE_FILLED = "UPDATE checkpoints SET version = 0 WHERE name = '{name}'"
+FOLDED_BY_NOBODY = "UPDATE checkpoints SET version = 0 WHERE name = '{name}'"
 ANNOUNCE = "UPDATE log_head SET generation = generation + {raised} WHERE id = 1"
 
 

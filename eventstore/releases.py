@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eventstore import checkpoints, log, migrate
+from eventstore import checkpoints, migrate
 from eventstore.codec import Codec
 from eventstore.database import Dialect, Reader, Table, Transaction
 from eventstore.errors import OtherRelease
@@ -75,10 +75,11 @@ class Releases:
                 logger.warning("what was in the way is gone: this process writes again")
             self._said = self.refusal
 
-    async def admit(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> None:
+    async def admit(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> bool:
         """Let these events into the log, whose head is locked. Raises OtherRelease.
 
-        The first of a type is noted, for older releases to find.
+        The first of a type is noted, for older releases to find; true if that is so, and the
+        generation therefore to be raised.
         """
         await self.look(tx, before.generation)
         self.check()
@@ -88,9 +89,9 @@ class Releases:
             if self._noted.get(name, 0) < version:
                 new[name] = version
         if new:
-            await tx.upsert(EVENT_TYPES, list(new.items()))
             # Not remembered here: if this commits, the next generation has us look.
-            await tx.execute(log.NEXT_GENERATION)
+            await tx.upsert(EVENT_TYPES, list(new.items()))
+        return bool(new)
 
     async def _refusal(self, reader: Reader) -> str | None:
         known = migrate.known(self._dialect.name)
@@ -118,7 +119,8 @@ class Releases:
                 )
             if one.version < ours:
                 return (
-                    f"read model {one.name} was folded by an older release (version {one.version},"
-                    f" here {ours}); start this server again, which folds it anew"
+                    f"read model {one.name} is not as this release folds it (version {one.version},"
+                    f" here {ours}); start this server again, or run its own "
+                    "`pluperfect server database downgrade`: both fold it anew"
                 )
         return None

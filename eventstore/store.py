@@ -103,11 +103,12 @@ class EventStore:
         """The event at one position, or None."""
         return await log.read_position(self.database, self.database.dialect, self.codec, position)
 
-    async def _fold(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> None:
+    async def _fold(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> bool:
         if before.epoch != self.epoch:
             raise LogReplaced("the log was erased or restored while this server had it open")
-        await self.releases.admit(tx, before, recorded)
+        raised = await self.releases.admit(tx, before, recorded)
         await self._inline(tx, before, recorded)
+        return raised
 
     def _publish(self, appended: Appended) -> None:
         try:

@@ -134,8 +134,9 @@ class Projector:
             checkpoint = await self._store.database.transact(self._begin)
         if checkpoint.version != version:
             raise Superseded(
-                f"read model {self.projection.name} is of version {checkpoint.version}, this "
-                f"release writes version {version}: if that is the older one, upgrade this server"
+                f"read model {self.projection.name} is of version {checkpoint.version}, here "
+                f"{version}: if that is the older one upgrade this server, or go back for good "
+                "with its own `pluperfect server database downgrade`"
             )
         self._cursor = checkpoint.position
 

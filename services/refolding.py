@@ -6,12 +6,17 @@ for that would be rows of another kind. Servers of the older release write on un
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from eventstore import log
+from eventstore import leases, log
 from eventstore.codec import Codec
-from eventstore.database import Database
+from eventstore.database import Database, Transaction
 from eventstore.errors import DatabaseUnavailable
+from eventstore.leases import Holder, Report
+from eventstore.log import Fence
 from eventstore.store import EventStore
 from projections import rebuild
 from projections.projection import Projection
@@ -21,6 +26,11 @@ logger = logging.getLogger("pluperfect")
 
 AT_ONCE_SECONDS = 1.5
 """So long nobody is served: a short log is folded before anybody notices."""
+LEASE = "refolding"
+LEASE_SECONDS = 15.0
+"""After this another process takes over from one that is gone."""
+LOOK_SECONDS = 0.5
+"""How often a process looks whether another one is done."""
 RETRY_SECONDS = 5.0
 """Pause after the database went away or readers were in the way."""
 
@@ -55,7 +65,7 @@ class Refolding:
             old = []
         if not old or self._open_patient is None:
             return
-        self._names = ", ".join(one.name for one in old)
+        self._names = ", ".join(sorted(one.name for one in old))
         self._reached(0, 0)
         self._task = asyncio.create_task(self._run(self._open_patient), name="refolding")
         await asyncio.wait({self._task}, timeout=AT_ONCE_SECONDS)
@@ -103,15 +113,51 @@ class Refolding:
             self._then()
 
     async def _in_thread(self, open_patient: Callable[[], Database]) -> None:
-        work = asyncio.create_task(self._fold(open_patient()))
+        work = asyncio.create_task(self._fold(open_patient(), open_patient()))
         self._work = asyncio.get_running_loop(), work
         try:
             await work
         finally:
             self._work = None
 
-    async def _fold(self, database: Database) -> None:
+    async def _fold(self, database: Database, renewing: Database) -> None:
+        """Until everything is of this release. One process of many does it, under a lease: who
+        began at the same moment would drop each other's tables."""
         try:
-            await rebuild.bring_up_to_date(database, self._codec, self._projections, self._reached)
+            while await rebuild.outdated(database, self._projections):
+                fence = await self._acquired(database)
+                if fence is None:
+                    await asyncio.sleep(LOOK_SECONDS)
+                    continue
+                renewal = asyncio.create_task(self._renew(renewing, fence))
+                try:
+                    await rebuild.bring_up_to_date(
+                        database, self._codec, self._projections, self._reached
+                    )
+                finally:
+                    renewal.cancel()
+                    await asyncio.gather(renewal, return_exceptions=True)
+                    await self._hold(renewing, fence, 0)
         finally:
             await database.close()
+            await renewing.close()
+
+    async def _acquired(self, database: Database) -> Fence | None:
+        holder = Holder(socket.gethostname(), os.getpid())
+
+        async def work(tx: Transaction) -> Fence | None:
+            return await leases.acquire(tx, database.dialect, LEASE, holder, LEASE_SECONDS)
+
+        return await database.transact(work)
+
+    async def _renew(self, database: Database, fence: Fence) -> None:
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            with suppress(DatabaseUnavailable):
+                await self._hold(database, fence, LEASE_SECONDS)
+
+    async def _hold(self, database: Database, fence: Fence, seconds: float) -> None:
+        async def work(tx: Transaction) -> None:
+            await leases.renew(tx, database.dialect, [(fence, Report())], seconds)
+
+        await database.transact(work)

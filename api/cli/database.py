@@ -23,8 +23,9 @@ from api.migrating import (
     bring_up_to_date,
     fold_anew,
     fold_old,
-    newer_read_models,
+    go_back,
     old_read_models,
+    other_read_models,
 )
 from api.settings import Settings, database_location
 from eventstore import log, migrate
@@ -174,8 +175,8 @@ def downgrade(
 ) -> None:
     """Undo the newest migrations, for an older release. Never goes below the log.
 
-    Run by the older release itself, without --revision, it folds read models anew that a newer one
-    has folded in another way; that can be done while servers run.
+    Without --revision it first looks for read models that another release has folded in its own
+    way. If there are any it folds them as this one does, and undoes nothing; servers may run.
 
     Read models that are dropped are folded from the log again by the next upgrade; run log lines
     are not in the log.
@@ -203,25 +204,25 @@ def downgrade(
         )
     if not set(doomed) & set(migrate.LOG_MIGRATIONS):
         confirm(f"Undo {', '.join(doomed)} in {database_location(settings)}?", yes)
-    for name in _or_fail(lambda: migrate.downgrade(target, down_to)):
+    for name in _or_fail(lambda: go_back(settings, down_to)):
         typer.echo(f"Undid {name}.")
 
 
 def _folded_back(settings: Settings, target: Target, *, yes: bool, dry_run: bool) -> bool:
-    """Fold as this release does what a newer one has folded; whether there was anything."""
+    """Fold as this release does what another one has folded; whether there was anything."""
     have = _or_fail(lambda: migrate.applied(target))
     if sorted(have) != migrate.available(target):
         return False
-    newer = _or_fail(lambda: asyncio.run(newer_read_models(settings)))
-    names = ", ".join(one.name for one in newer)
-    if newer and dry_run:
+    others = _or_fail(lambda: asyncio.run(other_read_models(settings)))
+    names = ", ".join(one.name for one in others)
+    if others and dry_run:
         typer.echo(f"-- folded anew, no migration undone: {names}")
-    elif newer:
+    elif others:
         confirm(f"Fold {names} in {database_location(settings)} anew, as this release does?", yes)
         with progress_bar("Folding anew") as progress:
-            _or_fail(lambda: asyncio.run(fold_anew(settings, newer, progress)))
+            _or_fail(lambda: asyncio.run(fold_anew(settings, others, progress)))
         typer.echo(f"Folded anew: {names}.")
-    return bool(newer)
+    return bool(others)
 
 
 def _downgraded(target: Target, have: list[str], revision: str) -> str:

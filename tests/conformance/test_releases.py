@@ -158,7 +158,11 @@ async def test_a_newer_schema_stops_an_older_release_until_it_is_undone(
     with pytest.raises(OtherRelease, match=r"9000\.later"):
         await older.submit(adding("n:1", 1, 1))
     with _as_the_newer_release(migrations):
-        assert migrate.downgrade(target, "0009") == ["9000.later"]
+        folded = Checkpoint("later", 3, 1)
+        await older.database.transact(lambda tx: checkpoints.save(tx, folded))
+        read_models = {"9000.later": ["later"], "0002.read-models": ["others"]}
+        assert migrate.downgrade(target, "0009", read_models) == ["9000.later"]
+    assert await checkpoints.load(older.database, "later") == Checkpoint("later", 0, 1)
     await older.releases.look(older.database, (await log.head(older.database)).generation)
     await older.submit(adding("n:1", 1, 1))
 
@@ -166,15 +170,10 @@ async def test_a_newer_schema_stops_an_older_release_until_it_is_undone(
 async def test_a_schema_of_read_models_alone_stops_nobody_before_the_swap(
     older: EventStore, target: Target, migrations: Path
 ) -> None:
-    async def fold(tx: Transaction) -> None:
-        await checkpoints.save(tx, Checkpoint("later", 3, 1))
-
     await older.submit(adding("n:1", 1, 1))  # It has noted a type, and has looked since.
-    await older.database.transact(fold)
     with _as_the_newer_release(migrations):
-        migrate.upgrade(target, read_models={"9000.later": ["later"]})
+        migrate.upgrade(target, read_models=["9000.later"])
     await older.submit(adding("n:1", 2, 1))
-    assert await checkpoints.load(older.database, "later") == Checkpoint("later", 0, 1)
     await older.database.transact(lambda tx: tx.execute(log.NEXT_GENERATION))
     with pytest.raises(OtherRelease, match=r"9000\.later"):
         await older.submit(adding("n:1", 3, 1))
