@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from eventstore.database import CommitUnknown, OnConflict, Reader, Row, Table, Transaction, Value
 from eventstore.errors import DatabaseUnavailable, ReadOnly
+from eventstore.postgres_pool import Pool
 
 T = TypeVar("T")
 
@@ -134,6 +135,12 @@ def _array_type(kind: str) -> str:
 
 
 @lru_cache(maxsize=256)
+def _key_sql(table: Table, names: str) -> str:
+    key = " AND ".join(f"{name} = ${i}" for i, name in enumerate(table.key, start=1))
+    return f"SELECT {names} FROM {table.name} WHERE {key}"
+
+
+@lru_cache(maxsize=256)
 def _keys_sql(table: Table, verb: str) -> str:
     arrays = ",".join(
         f"${i}::{_array_type(table.columns[name])}" for i, name in enumerate(table.key, start=1)
@@ -147,11 +154,19 @@ def _keys_sql(table: Table, verb: str) -> str:
 async def _fetch_keys(
     connection: Any, table: Table, keys: Sequence[tuple[Value, ...]]
 ) -> list[Row]:
-    names = ",".join(
-        f"{name}::text" if kind == "json" else name for name, kind in table.columns.items()
-    )
+    names = _names(table)
+    if len(keys) == 1:
+        # By far the most frequent; without arrays it costs a third less.
+        return cast(list[Row], await connection.fetch(_key_sql(table, names), *keys[0]))
     return cast(
         list[Row], await connection.fetch(_keys_sql(table, f"SELECT {names}"), *_columns(keys))
+    )
+
+
+@lru_cache(maxsize=256)
+def _names(table: Table) -> str:
+    return ",".join(
+        f"{name}::text" if kind == "json" else name for name, kind in table.columns.items()
     )
 
 
@@ -240,8 +255,7 @@ class PostgresDatabase:
     def __init__(self, options: PostgresOptions) -> None:
         self.options = options
         self.dialect = PostgresDialect()
-        self._pool: Any = None
-        self._pool_opening = asyncio.Lock()
+        self._pool = Pool(self._connect, options.readers_max, options.timeout_seconds)
         self._writer: Any = None
         self._writing = asyncio.Lock()
         self._session_settings = {
@@ -278,23 +292,14 @@ class PostgresDatabase:
             }
         return session
 
-    async def _open_pool(self) -> Any:
-        async with self._pool_opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    min_size=1,
-                    max_size=self.options.readers_max,
-                    reset=_nothing_to_reset,
-                    **self._session(),
-                )
-        return self._pool
+    async def _connect(self) -> Any:
+        return await asyncpg.connect(**self._session())
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Any]:
         """A pooled connection; errors that mean "try again" become DatabaseUnavailable."""
         try:
-            pool = self._pool or await self._open_pool()
-            async with pool.acquire(timeout=self.options.timeout_seconds) as connection:
+            async with self._pool.turn() as connection:
                 if self.options.pgbouncer:
                     await connection.execute(self._begin_reading)
                     try:
@@ -321,7 +326,7 @@ class PostgresDatabase:
             committing = False
             try:
                 if self._writer is None or self._writer.is_closed():
-                    self._writer = await asyncpg.connect(**self._session())
+                    self._writer = await self._connect()
                 connection = self._writer
                 async with asyncio.timeout(self.options.timeout_seconds):
                     await connection.execute(self._begin)
@@ -356,7 +361,7 @@ class PostgresDatabase:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:
         try:
-            connection = await asyncpg.connect(**self._session())
+            connection = await self._connect()
             try:
                 settings = self._begin_reading.removeprefix("BEGIN READ ONLY")
                 await connection.execute(
@@ -379,9 +384,7 @@ class PostgresDatabase:
             writer, self._writer = self._writer, None
             if writer is not None:
                 await _close(writer, self.options.connect_timeout_seconds)
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await _close(pool, self.options.connect_timeout_seconds)
+        await self._pool.close(lambda idle: _close(idle, self.options.connect_timeout_seconds))
 
 
 async def _close(connection: Any, timeout_seconds: float) -> None:
@@ -391,10 +394,6 @@ async def _close(connection: Any, timeout_seconds: float) -> None:
             await connection.close()
     except Exception:
         connection.terminate()
-
-
-async def _nothing_to_reset(connection: Any) -> None:
-    """Readers leave nothing behind in their session; asking the server costs a round trip."""
 
 
 def _reason(error: BaseException) -> str:
