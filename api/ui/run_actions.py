@@ -24,7 +24,14 @@ def _ids(deed: Deed) -> list[str]:
         raise Invalid("Choose a flow run first.")
     if len(ids) > RUNS_MAX:
         raise Invalid(f"Choose no more than {RUNS_MAX} flow runs at a time; these are {len(ids)}.")
-    return [canonical(id_) for id_ in ids]
+    return [_id(id_) for id_ in ids]
+
+
+def _id(text: str) -> str:
+    try:
+        return canonical(text)
+    except ValueError:
+        raise Invalid(f"{text[:40]!r} is not an id") from None
 
 
 async def ask_delete(deed: Deed) -> Ask:
@@ -32,11 +39,13 @@ async def ask_delete(deed: Deed) -> Ask:
     database = deed.visit.server.database
     lost = await run_pages.losses(database, database.dialect, _ids(deed))
     runs = counted(lost.flow_runs, "flow run")
+    numbers = ((lost.task_runs, "task run"), (lost.log_lines, "log line"))
+    with_them = [counted(number, what) for number, what in numbers if number]
     return Ask(
         title=f"Delete {runs}?",
         text="This cannot be undone. Subflow runs stay, without their parent.",
         button=f"Delete {runs}",
-        lost=(runs, counted(lost.task_runs, "task run"), counted(lost.log_lines, "log line")),
+        lost=(runs, *with_them),
     )
 
 
@@ -73,15 +82,13 @@ async def ask_state(deed: Deed) -> Ask | None:
 
 async def set_state(deed: Deed) -> Said:
     """Propose a state by hand."""
-    server, to = deed.visit.server, deed.form.one("to")
+    ids, server, to = _ids(deed), deed.visit.server, deed.form.one("to")
     kind = next((kind for kind in get_args(StateType) if kind == to), None)
     if kind is None:
         raise Invalid(f"{to!r} is not a state")
     message = deed.form.one("message")[:MESSAGE_CHARACTERS_MAX] or "Set by hand"
     wanted = ProposedState(type=kind, message=message)
-    outcome = await run_actions.set_states(
-        server.shell, _ids(deed), wanted, server.now(), deed.origin
-    )
+    outcome = await run_actions.set_states(server.shell, ids, wanted, server.now(), deed.origin)
     return _told(f"Set to {NAMES[kind][0]}:", outcome)
 
 
@@ -89,7 +96,7 @@ async def restore(deed: Deed) -> Said:
     """Take one of the two above back."""
     server = deed.visit.server
     pairs = [pair.partition("/") for pair in deed.form.all("changed")[:RUNS_MAX]]
-    changes = [Changed(canonical(run), canonical(state)) for run, _, state in pairs]
+    changes = [Changed(_id(run), _id(state)) for run, _, state in pairs]
     outcome = await run_actions.restore(server.shell, changes, server.now(), deed.origin)
     return _told("Back in the state before:", outcome, undo=False)
 

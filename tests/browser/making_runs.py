@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 
+AHEAD = timedelta(hours=1)
 ALL_STATES = (
     ("SCHEDULED", "Scheduled"),
     ("SCHEDULED", "Late"),
@@ -50,12 +52,15 @@ class Runs:
         parameters: dict[str, Any] | None = None,
     ) -> str:
         """The id of a flow run that is in `state`."""
+        # What waits is due in an hour, or it would be late before it is looked at.
+        due = datetime.now(UTC) + (AHEAD if state == "SCHEDULED" else timedelta(0))
+        details = {"scheduled_time": due.isoformat()}
         body = {
             "flow_id": self.flow(flow),
             "name": name,
             "tags": list(tags),
             "parameters": parameters or {},
-            "state": {"type": "SCHEDULED"},
+            "state": {"type": "SCHEDULED", "state_details": details},
         }
         id_ = str(self.post("/flow_runs/", body)["id"])
         if state not in ("PENDING", "SCHEDULED", "RUNNING"):
