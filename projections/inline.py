@@ -1,10 +1,11 @@
 """Inline projections: folded in the append transaction, so that a read sees what was acknowledged.
 
-The rows of the last batches stay in memory. They are trusted under the lock only if no other
-process has appended since, and none has folded read models anew: then the head stands where our own
-last batch left it.
+The rows of the last batches stay in memory. What other processes append is heard of a moment later,
+and what it touches is forgotten. Under the lock our rows are trusted only if every event up to the
+head is our own or was heard of, and nobody has folded read models anew.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ V = TypeVar("V")
 
 RECENT_ROWS_MAX = 20_000
 """Rows (and stream versions) remembered per process."""
+AHEAD_MAX = 256
+"""Own batches remembered that came after some of other processes that were not heard of yet."""
 
 
 class Recent(Struct, frozen=True):
@@ -35,7 +38,9 @@ class InlineProjector:
     def __init__(self, projections: Sequence[Projection]) -> None:
         self._projections = projections
         self._position = -1
-        """The head's position up to which `_rows` is known to be right."""
+        """Every event up to this one is our own or was heard of; -1: nothing is known."""
+        self._ahead: deque[tuple[int, int]] = deque()
+        """Our own batches after that, each as the positions before and after it."""
         self._generation = -1
         """The head's generation that our rows are of."""
         self._rows: dict[tuple[Model[Any], Key], Recent] = {}
@@ -64,6 +69,7 @@ class InlineProjector:
             fold(self._projections, rows, fact)
         written = await rows.write(tx)
         self._cascades = rows.cascaded
+        assert not self._cascades or any(map(self._cascading, recorded)), "see Projection.cascades"
         self._pending = {
             (model, key): Recent(value, written.get((model, key)))
             for model, key, value in rows.touched()
@@ -72,15 +78,23 @@ class InlineProjector:
 
     def committed(self, appended: Appended) -> None:
         """Remember what the batch made; called on the event loop, after the commit."""
-        unknown = (
-            self._position != appended.before.position
-            or self._generation != appended.before.generation
-        )
-        if unknown or self._cascades:
+        before, after = appended.before, appended.after
+        if self._generation != before.generation or self._position < 0:
+            self._forget(after.position)
+        elif after.position == before.position:
+            pass  # Log lines, leases.
+        elif self._position == before.position:
+            self._position = after.position
+        elif self._position < before.position:
+            self._ahead.append((before.position, after.position))
+            if len(self._ahead) > AHEAD_MAX:
+                self._forget(-1)
+        else:
+            # Others appended after it, and were heard of first: its rows may be old already.
+            self._forget(-1)
+        if self._cascades:
             self._rows = {}
-            self._versions = {}
-        self._generation = appended.after.generation
-        self._position = appended.after.position
+        self._generation = after.generation
         if self._pending is not None and appended.recorded:
             for key, recent in self._pending.items():
                 self._rows.pop(key, None)
@@ -97,12 +111,37 @@ class InlineProjector:
         self._pending = None
 
     def foreign(self, entries: Sequence[Entry]) -> None:
-        """Another process appended, or (no entries) folded read models anew: what we remember may
-        be old.
+        """Another process appended, or (no entries) folded read models anew.
+
+        Entries are in order and follow those before them, own ones in between left out or not.
         """
-        self._rows = {}
-        self._versions = {}
-        self._position = entries[-1].recorded.position if entries else -1
+        unknown = not entries or self._position < 0
+        if unknown or any(self._cascading(entry.recorded) for entry in entries):
+            self._forget(entries[-1].recorded.position if entries else -1)
+            return
+        for entry in entries:
+            fact = entry.recorded
+            for projection in self._projections:
+                if type(fact.event) in projection.handles:
+                    for key in projection.reads(fact):
+                        self._rows.pop(key, None)
+            known = self._versions.get(fact.stream)
+            if known is not None:
+                self._versions[fact.stream] = max(known, fact.version)
+        self._advance(entries[-1].recorded.position)
+
+    def _advance(self, position: int) -> None:
+        self._position = max(self._position, position)
+        while self._ahead and self._ahead[0][0] <= self._position:
+            self._position = max(self._position, self._ahead.popleft()[1])
+
+    def _forget(self, position: int) -> None:
+        self._rows, self._versions = {}, {}
+        self._ahead.clear()
+        self._position = position
+
+    def _cascading(self, fact: Recorded[Any]) -> bool:
+        return any(type(fact.event) in projection.cascades for projection in self._projections)
 
     @property
     def versions(self) -> Mapping[str, int]:

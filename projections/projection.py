@@ -71,7 +71,10 @@ class Projection(Struct, frozen=True, kw_only=True):
     handles: frozenset[type[Event]]
     apply: "Callable[[Rows, Recorded[Any]], None]"
     reads: Callable[[Recorded[Any]], Iterable[tuple[Model[Any], Key]]]
-    """The rows that `apply` will `get` for this event."""
+    """The rows that `apply` will `get` for this event; of models whose newest values are
+    remembered, those that it will put or delete as well."""
+    cascades: frozenset[type[Event]] = frozenset()
+    """Events at which `apply` cascades: rows go that `reads` does not name."""
 
 
 class Rows:
@@ -94,11 +97,13 @@ class Rows:
 
     def put(self, model: Model[V], key: Key, value: V) -> None:
         """Insert or replace the row at `key`."""
+        assert not model.remembered or (model, key) in self._values, "see Projection.reads"
         self._values[model, key] = value
         self._dirty.setdefault(model, {})[key] = None
 
     def delete(self, model: Model[Any], *key: Value) -> None:
         """Remove the row at `key`, if there is one."""
+        assert not model.remembered or (model, key) in self._values, "see Projection.reads"
         self._values[model, key] = None
         self._dirty.setdefault(model, {})[key] = None
 
