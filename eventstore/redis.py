@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from eventstore.codec import EVENTS
 from eventstore.database import Database
+from eventstore.errors import EventStoreError
 from eventstore.notifier import Batch
 
 logger = logging.getLogger(__name__)
@@ -65,13 +66,18 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Batch).decode
 
 
+class BadRedisUrl(EventStoreError):
+    """Something in the URL is of no meaning to the client. The message does not show the URL."""
+
+
 class RedisNotifier:
     """See `eventstore.notifier.Notifier`."""
 
     def __init__(self, url: str, database: Database) -> None:
         """`url` is `redis://`, `rediss://` or `unix://`, with user, password and database number.
 
-        Raises ValueError if it is none of these.
+        What else the client can be told follows as a query, `ssl_ca_certs`, `ssl_certfile` and
+        `ssl_keyfile` for example. Raises BadRedisUrl if it cannot be understood.
         """
         self._database = database
         self._url = url
@@ -91,13 +97,19 @@ class RedisNotifier:
         self._tasks: list[asyncio.Task[None]] = []
 
     def _client(self, timeout_seconds: float) -> Any:
-        return Redis.from_url(
-            self._url,
-            protocol=2,
-            socket_connect_timeout=ANSWER_SECONDS_MAX,
-            socket_timeout=timeout_seconds,
-            socket_keepalive=True,
-        )
+        try:
+            client: Any = Redis.from_url(
+                self._url,
+                protocol=2,
+                socket_connect_timeout=ANSWER_SECONDS_MAX,
+                socket_timeout=timeout_seconds,
+                socket_keepalive=True,
+            )
+            # Options that there are not are noticed only by a connection; this one is never made.
+            client.connection_pool.make_connection()
+        except (TypeError, ValueError) as error:
+            raise BadRedisUrl(f"the URL of Redis cannot be understood: {error}") from None
+        return client
 
     @property
     def patience_seconds(self) -> float:

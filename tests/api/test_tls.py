@@ -2,17 +2,17 @@
 with files that it cannot use before it does anything else."""
 
 import ssl
-import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
-from msgspec import Struct, json
+from msgspec import json
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from eventstore.migrate import Target
 from tests import serving
+from tests.certificates import Files, openssl, self_signed
 from tests.conftest import StartServer
 from tests.e2e import prefect_client
 from tests.e2e.prefect_client import PrefectClient
@@ -21,41 +21,17 @@ SOON = 20.0
 """Seconds; a busy machine is slow."""
 
 
-class Files(Struct, frozen=True):
-    """A certificate made out to this machine, which vouches for itself, and its key."""
-
-    certificate: Path
-    key: Path
-
-    @property
-    def settings(self) -> dict[str, str]:
-        return {
-            "PLUPERFECT_API_SSL_CERTFILE": str(self.certificate),
-            "PLUPERFECT_API_SSL_KEYFILE": str(self.key),
-        }
-
-
-def _openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-
-
-def _self_signed(folder: Path, name: str, kind: str = "ec:prime256v1") -> Files:
-    algorithm, _, size = kind.partition(":")
-    option = "ec_paramgen_curve" if algorithm == "ec" else "rsa_keygen_bits"
-    files = Files(folder / f"{name}.crt", folder / f"{name}.key")
-    _openssl(
-        *("req", "-x509", "-newkey", algorithm, "-pkeyopt", f"{option}:{size}", "-nodes"),
-        *("-days", "2", "-subj", "/CN=localhost"),
-        *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-        *("-keyout", str(files.key), "-out", str(files.certificate)),
-    )
-    return files
+def _settings(files: Files) -> dict[str, str]:
+    return {
+        "PLUPERFECT_API_SSL_CERTFILE": str(files.certificate),
+        "PLUPERFECT_API_SSL_KEYFILE": str(files.key),
+    }
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """The certificate of the server."""
-    return _self_signed(tmp_path_factory.mktemp("tls"), "own")
+    return self_signed(tmp_path_factory.mktemp("tls"), "own")
 
 
 @pytest.fixture
@@ -75,7 +51,7 @@ def sqlite_target(tmp_path: Path, sqlite_template: Path) -> Target:
 def test_clients_that_trust_the_certificate_are_served_and_others_turn_away(
     start_server: StartServer, files: Files, workers: int
 ) -> None:
-    server = start_server(workers=workers, settings=files.settings)
+    server = start_server(workers=workers, settings=_settings(files))
     trusting = ssl.create_default_context(cafile=files.certificate)
 
     assert f"PREFECT_API_URL=https://127.0.0.1:{server.port}/api" in server.output()
@@ -91,15 +67,15 @@ def test_clients_that_trust_the_certificate_are_served_and_others_turn_away(
 def test_other_kinds_of_keys_can_be_used(
     start_server: StartServer, tmp_path: Path, kind: str
 ) -> None:
-    files = _self_signed(tmp_path, "another", kind)
-    server = start_server(settings=files.settings)
+    files = self_signed(tmp_path, "another", kind)
+    server = start_server(settings=_settings(files))
     trusting = ssl.create_default_context(cafile=files.certificate)
 
     assert httpx.get(f"{server.url}/health", verify=trusting, timeout=SOON).json() is True
 
 
 def test_websockets_work_over_tls(start_server: StartServer, files: Files) -> None:
-    server = start_server(settings=files.settings)
+    server = start_server(settings=_settings(files))
     trusting = ssl.create_default_context(cafile=files.certificate)
 
     with connect(
@@ -115,7 +91,7 @@ def test_websockets_work_over_tls(start_server: StartServer, files: Files) -> No
 def test_links_of_a_server_with_a_certificate_are_https(
     start_server: StartServer, files: Files
 ) -> None:
-    server = start_server(settings=files.settings)
+    server = start_server(settings=_settings(files))
     trusting = ssl.create_default_context(cafile=files.certificate)
     with httpx.Client(base_url=server.url, verify=trusting, timeout=SOON) as client:
         for name in ("one", "two"):
@@ -130,14 +106,14 @@ def test_links_of_a_server_with_a_certificate_are_https(
 
 
 def test_status_asks_a_server_with_a_certificate(start_server: StartServer, files: Files) -> None:
-    server = start_server(settings=files.settings)
+    server = start_server(settings=_settings(files))
 
     here = serving.run_cli(server.target, server.log.parent, "server", "status")
     elsewhere = serving.run_cli(
         server.target,
         server.log.parent.parent / "another-home",
         *("server", "status"),
-        settings=files.settings | {"PLUPERFECT_API_PORT": str(server.port)},
+        settings=_settings(files) | {"PLUPERFECT_API_PORT": str(server.port)},
     )
 
     assert here.stdout == f"The server at {server.url} is available.\n"
@@ -148,7 +124,7 @@ def test_status_asks_a_server_with_a_certificate(start_server: StartServer, file
 def test_the_real_client_runs_a_flow_over_tls(
     start_server: StartServer, files: Files, tmp_path: Path
 ) -> None:
-    server = start_server(settings=files.settings)
+    server = start_server(settings=_settings(files))
     client = PrefectClient(
         prefect_client.environment(),
         tmp_path / "client",
@@ -177,11 +153,11 @@ def _refused(target: Target, home: Path, certificate: Path | None, key: Path | N
 def test_files_that_cannot_be_used_are_one_line(
     target: Target, tmp_path: Path, files: Files
 ) -> None:
-    other = _self_signed(tmp_path, "other")
-    strange = _self_signed(tmp_path, "strange", "ec:secp521r1")
+    other = self_signed(tmp_path, "other")
+    strange = self_signed(tmp_path, "strange", "ec:secp521r1")
     nowhere = tmp_path / "nowhere.pem"
     encrypted = tmp_path / "encrypted.key"
-    _openssl(
+    openssl(
         *("pkcs8", "-topk8", "-in", str(files.key), "-passout", "pass:sesame"),
         *("-out", str(encrypted)),
     )

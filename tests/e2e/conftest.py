@@ -1,29 +1,39 @@
 """The real client, and servers of every shape for it to talk to."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eventstore.migrate import Target
 from tests import serving
 from tests.conftest import fresh_database
 from tests.e2e import prefect_client
 from tests.e2e.answers import Api
 from tests.e2e.prefect_client import PrefectClient
-from tests.serving import RunningServer
+from tests.pair_serving import running_pair
 
 MAPPED_TASKS = 200
-SHAPES = (("sqlite", 1), ("sqlite", 4), ("postgres", 1), ("postgres", 4))
+OTHER_TASKS_MIN = 5
+"""So many more task runs there are in the flow at least."""
+NGINX = "nginx"
+"""A shape of two servers with so many workers each, on Postgres and Redis, behind nginx."""
+SHAPES: tuple[tuple[str, int], ...] = (
+    *(("sqlite", 1), ("sqlite", 4), ("postgres", 1), ("postgres", 4)),
+    *((NGINX, 2), (NGINX, 4)),
+)
 """Engine and number of workers."""
+LONG = ((NGINX, 4),)
+"""The shapes that are left to the long form."""
 
 
 @dataclass(frozen=True)
 class Lived:
     """A server on which the real client has run the flow with everything in it."""
 
-    server: RunningServer
     client: PrefectClient
     api: Api
     said: dict[str, Any]
@@ -50,7 +60,11 @@ def prefect_environment() -> Path:
     return prefect_client.environment()
 
 
-@pytest.fixture(scope="session", params=SHAPES, ids=lambda shape: f"{shape[0]}-{shape[1]}")
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(s, marks=pytest.mark.long) if s in LONG else s for s in SHAPES],
+    ids=lambda shape: f"{shape[0]}-{shape[1]}",
+)
 def lived(
     request: pytest.FixtureRequest,
     prefect_environment: Path,
@@ -60,21 +74,56 @@ def lived(
 
     What the client saw is what the server shows from the moment on that the client has ended.
     """
-    backend, workers = request.param
-    folder = tmp_path_factory.mktemp(f"{backend}-{workers}")
-    with fresh_database(backend, request, folder) as target:
-        server = serving.start(target, folder / "home", workers=workers)
+    kind, workers = request.param
+    folder = tmp_path_factory.mktemp(f"{kind}-{workers}")
+    live = _behind_nginx if kind == NGINX else _alone
+    with (
+        fresh_database("postgres" if kind == NGINX else kind, request, folder) as target,
+        live(target, folder, workers, prefect_environment) as (client, said),
+        Api(client.api_url) as api,
+    ):
+        # First of all, and without waiting: task runs come over a websocket, and
+        # a client that has gone cannot send them again.
+        shown = api.find("/task_runs/filter", sort="ID_DESC")
+        reported = {run["id"] for run in shown if run["id"] in said["task_runs"]}
+        assert reported == said["task_runs"].keys()
+        yield Lived(client, api, said)
+
+
+@contextmanager
+def _alone(
+    target: Target, folder: Path, workers: int, environment: Path
+) -> Iterator[tuple[PrefectClient, Any]]:
+    server = serving.start(target, folder / "home", workers=workers)
+    try:
+        client = PrefectClient(environment, folder / "client", server.url)
+        yield client, client.flow("everything.py", str(MAPPED_TASKS)).said
+    finally:
+        code = server.stop()
+    assert code == 0, f"exit code {code}:\n{server.output()}"
+    serving.verify_digests(target)
+
+
+@contextmanager
+def _behind_nginx(
+    target: Target, folder: Path, workers: int, environment: Path
+) -> Iterator[tuple[PrefectClient, Any]]:
+    """Two servers. While the flow runs Redis is emptied, and one of them killed; it comes back."""
+    with running_pair(target, folder, workers) as pair, pair.in_front() as api_url:
+        client = PrefectClient(environment, folder / "client", api_url)
+        flow = client.start_flow("everything.py", str(MAPPED_TASKS))
         try:
-            client = PrefectClient(prefect_environment, folder / "client", server.url)
-            said = client.flow("everything.py", str(MAPPED_TASKS)).said
-            with Api(server.url) as api:
-                # First of all, and without waiting: task runs come over a websocket, and
-                # a client that has gone cannot send them again.
-                shown = api.find("/task_runs/filter", sort="ID_DESC")
-                reported = {run["id"] for run in shown if run["id"] in said["task_runs"]}
-                assert reported == said["task_runs"].keys()
-                yield Lived(server, client, api, said)
+            with Api(api_url) as api:
+                # Not before lines of the log came: until then a part of the client gives up at
+                # the first failure. And right after them: a line whose answer is lost is sent
+                # again, and would be there twice.
+                flow.wait_for(lambda: len(api.ask("/logs/filter")), 1)
+                begun = api.ask("/task_runs/count")
+                pair.empty_redis()
+                pair.kill_and_restart(0)
+                assert begun < MAPPED_TASKS + OTHER_TASKS_MIN, "the flow was over too soon"
+            finished = flow.finish()
         finally:
-            code = server.stop()
-        assert code == 0, f"exit code {code}:\n{server.output()}"
-        serving.verify_digests(target)
+            flow.end()
+        assert finished.code == 0, finished.errors
+        yield client, finished.said

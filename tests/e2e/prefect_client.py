@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,9 @@ ENVIRONMENTS = Path(__file__).parents[2] / ".venv-prefect"
 GIVEN_ENVIRONMENT = "PLUPERFECT_TEST_PREFECT_VENV"
 """Names an existing virtual environment with that client in it; saves the installation."""
 INSTALL_SECONDS_MAX = 900.0
+PROGRESS_SECONDS_MAX = 120.0
+"""How long a flow may take to get somewhere; the pauses of its client are among it."""
+POLL_SECONDS = 0.05
 PROGRAM_SECONDS_MAX = 180.0
 """How long a flow or a command may take on a busy machine; its start alone takes seconds."""
 
@@ -103,6 +107,14 @@ class Running:
                 f"\n{self.errors.read_text()}"
             ) from None
         return Finished(code, self.output.read_text(), self.errors.read_text())
+
+    def wait_for(self, count: Callable[[], int], least: int) -> None:
+        """Return when the server shows so many of something that this program makes."""
+        deadline = time.monotonic() + PROGRESS_SECONDS_MAX
+        while count() < least:
+            assert self.process.poll() is None, f"it has ended\n{self.errors.read_text()}"
+            assert time.monotonic() < deadline, f"no progress\n{self.errors.read_text()}"
+            time.sleep(POLL_SECONDS)
 
     def end(self) -> None:
         """Make sure that it does not run any more."""

@@ -10,17 +10,19 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import SHAPES, Lived
+from tests.e2e.conftest import NGINX, SHAPES, Lived
 from tests.e2e.prefect_client import Commands, Finished, Running
 
 POLL_SECONDS = 0.05
 STREAMED_SECONDS_MAX = 60.0
 """How long it may take until the stream has started and shows what happened."""
 
-# One command costs seconds; what differs between the shapes is seen by the flow's tests.
+COMMANDED = (SHAPES[0], (NGINX, 2))
+"""One command costs seconds; what differs between the other shapes is seen by the flow's tests."""
+
 pytestmark = pytest.mark.parametrize(
     "lived",
-    [SHAPES[0], *(pytest.param(shape, marks=pytest.mark.long) for shape in SHAPES[1:])],
+    [s if s in COMMANDED else pytest.param(s, marks=pytest.mark.long) for s in SHAPES],
     ids=lambda shape: f"{shape[0]}-{shape[1]}",
     indirect=True,
     scope="session",
