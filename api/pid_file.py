@@ -1,5 +1,7 @@
 """`server.pid` in the home: which server runs there. Held by a lock, so that it cannot go stale.
 
+`services.pid` is the same for a process that runs only services.
+
 The lock dies with the process that holds it, kill -9 included; a file without a lock is a leftover,
 whatever process may have its number by now.
 """
@@ -15,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 FILE_NAME = "server.pid"
+SERVICES_FILE_NAME = "services.pid"
 ATTEMPTS_MAX = 10
 ATTEMPT_PAUSE_SECONDS = 0.01
 """The file may be removed while we open it, or locked for a moment by somebody who only looks."""
@@ -52,9 +55,9 @@ class PidFile:
         os.close(self._descriptor)
 
 
-def take(home: Path) -> PidFile | None:
+def take(home: Path, name: str = FILE_NAME) -> PidFile | None:
     """The pid file of this home, or None if a running server holds it. Raises OSError."""
-    path = home / FILE_NAME
+    path = home / name
     for _ in range(ATTEMPTS_MAX):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -68,9 +71,9 @@ def take(home: Path) -> PidFile | None:
     return None
 
 
-def running(home: Path) -> Running | None:
+def running(home: Path, name: str = FILE_NAME) -> Running | None:
     """The server that holds this home's pid file, if one runs."""
-    with _opened(home / FILE_NAME) as descriptor:
+    with _opened(home / name) as descriptor:
         if descriptor is None or _lock(descriptor):
             return None
         try:
@@ -79,9 +82,9 @@ def running(home: Path) -> Running | None:
             return None  # It has not written yet.
 
 
-def remove_leftover(home: Path) -> bool:
+def remove_leftover(home: Path, name: str = FILE_NAME) -> bool:
     """Remove the file of a server that was killed; whether there was one."""
-    path = home / FILE_NAME
+    path = home / name
     with _opened(path) as descriptor:
         if descriptor is None or not _lock(descriptor):
             return False

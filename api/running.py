@@ -24,8 +24,25 @@ from api.settings import Settings, database_location
 from eventstore import migrate
 from eventstore.errors import EventStoreError
 
-LOG_FILE_NAME = "server.log"
-"""What a background server would have printed, in the home."""
+
+class Role(Struct, frozen=True):
+    """What a process is there for, and what it leaves in the home."""
+
+    pid_file: str
+    log_file: str
+    """What it would have printed, were it not in the background."""
+    subject: str
+    stop: str
+    """The command that ends it."""
+
+
+SERVER = Role(pid_file.FILE_NAME, "server.log", "A server", "pluperfect server stop")
+SERVICES = Role(
+    pid_file.SERVICES_FILE_NAME,
+    "services.log",
+    "A process with services",
+    "pluperfect server services stop",
+)
 
 
 class CannotStart(Exception):
@@ -38,7 +55,9 @@ class Prepared(Struct, frozen=True):
     settings: Settings
     """With the port that was really taken."""
     listeners: list[socket.socket]
+    """One for each worker; none: only services are run."""
     location: DatabaseLocation
+    role: Role = SERVER
 
 
 def prepare(settings: Settings) -> Prepared:
@@ -67,6 +86,19 @@ def prepare(settings: Settings) -> Prepared:
     return Prepared(settings, listeners, database_location(settings))
 
 
+def prepare_services(settings: Settings) -> Prepared:
+    """Bring the database up to date, for a process that answers no requests. Raises CannotStart."""
+    if settings.database_read_only:
+        raise CannotStart(
+            "The settings forbid to write to the database, which is what services do; "
+            "start them without PLUPERFECT_DATABASE_READ_ONLY."
+        )
+    # Asked for by name, they run also where the settings, meant for servers, say otherwise.
+    settings = replace(settings, services_enabled=True, ui_enabled=False)
+    _prepare_database(settings)
+    return Prepared(settings, [], database_location(settings), SERVICES)
+
+
 def _prepare_database(settings: Settings) -> None:
     target = target_of(settings)
     try:
@@ -91,13 +123,14 @@ def sentence(error: Exception) -> str:
 def run(prepared: Prepared, ready: Callable[[], None], *, pid_file_required: bool = False) -> int:
     """Serve until told to stop; the exit code of the process. Raises CannotStart."""
     settings = prepared.settings
-    held = _take_pid_file(settings, required=pid_file_required)
+    held = _take_pid_file(settings, prepared.role, required=pid_file_required)
     logs.set_up(settings.logging_level)
     try:
-        if len(prepared.listeners) == 1:
+        if len(prepared.listeners) <= 1:
             from api import worker  # lazily: what can go wrong early shall go wrong quickly
 
-            return worker.run(settings, prepared.listeners[0], ready, worker.Stop(alone=True))
+            listener = prepared.listeners[0] if prepared.listeners else None
+            return worker.run(settings, listener, ready, worker.Stop(alone=True))
         from api.supervisor import Supervisor  # lazily, as above
 
         in_worker = held.leave if held is not None else _nothing
@@ -111,14 +144,14 @@ def _nothing() -> None:
     """What a worker has to do about a pid file that nobody holds."""
 
 
-def _take_pid_file(settings: Settings, *, required: bool) -> PidFile | None:
+def _take_pid_file(settings: Settings, role: Role, *, required: bool) -> PidFile | None:
     """The pid file; where it is not required, a server can do without.
 
     A second one in the same home, or one whose home cannot be written, is still a good server.
     """
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        held = pid_file.take(settings.home)
+        held = pid_file.take(settings.home, role.pid_file)
     except OSError as error:
         if required:
             raise CannotStart(
@@ -128,8 +161,8 @@ def _take_pid_file(settings: Settings, *, required: bool) -> PidFile | None:
     if held is None:
         if required:
             raise CannotStart(
-                f"A server of the home {settings.home} runs already; "
-                "stop it with `pluperfect server stop`."
+                f"{role.subject} of the home {settings.home} runs already; "
+                f"stop it with `{role.stop}`."
             )
         return None
     held.write(
@@ -150,7 +183,7 @@ def run_in_background(prepared: Prepared) -> int:
     Raises CannotStart if it does not.
     """
     settings = prepared.settings
-    log = settings.home / LOG_FILE_NAME
+    log = settings.home / prepared.role.log_file
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -171,7 +204,7 @@ def run_in_background(prepared: Prepared) -> int:
         return pid
     with suppress(ChildProcessError):
         os.waitpid(pid, 0)
-    raise CannotStart(message.decode() or f"The server ended by itself; {log} says why.")
+    raise CannotStart(message.decode() or f"It ended by itself; {log} says why.")
 
 
 _READY = b"ready"

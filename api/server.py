@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from api import background
 from api.settings import Settings
 from eventstore.codec import Codec
 from eventstore.database import Database
@@ -13,10 +14,9 @@ from projections.inline import InlineProjector
 from projections.projection import Projection
 from projections.runner import Runner
 from services.emissions import Intake, LiveFeed
-from services.late_runs import LateRuns
 from services.log_tail import LogTail
 from services.refolding import Refolding
-from services.service import Service, Services
+from services.service import Services
 from services.shell import Shell
 
 
@@ -62,7 +62,7 @@ class Server:
             ),
         )
         self.live_feed = LiveFeed(self.store)
-        self.services = Services(database, self._services())
+        self.services = Services(database, background.wanted(self.shell, self.now, settings))
 
     async def open(self) -> None:
         """Find the end of the log and begin to take commands."""
@@ -88,12 +88,3 @@ class Server:
     def now() -> datetime:
         """The time that decisions are told: UTC."""
         return datetime.now(UTC)
-
-    def _services(self) -> list[Service]:
-        """The background services that the settings want; what there is: `SERVICES`."""
-        settings = self.settings
-        services: list[Service] = []
-        if settings.services_late_runs_enabled:
-            after = settings.services_late_runs_after
-            services.append(LateRuns(self.shell, self.now, after))
-        return services

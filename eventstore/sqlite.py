@@ -362,7 +362,8 @@ class SqliteDatabase:
             return await transaction
         except asyncio.CancelledError:
             abandoned.set()
-            if given_up or begun.acquire(blocking=False):
+            hangs = self._given_up is not None and not self._given_up.done()
+            if not hangs and (given_up or begun.acquire(blocking=False)):
                 self._given_up = running
             if not given_up:
                 raise

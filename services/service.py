@@ -87,10 +87,16 @@ class _Held:
         self._lapse.cancel()
         self._lapse = self._lapse_after(asked_at)
 
+    def forget(self) -> None:
+        """It has ended, or is about to."""
+        self._lapse.cancel()
+
     def stop(self, why: str) -> None:
         """Others may begin, or have begun."""
         self._lapse.cancel()
-        self.stopped = self.stopped or why
+        if self.stopped is None:
+            logger.warning("service %s stops: %s", self.service.name, why)
+            self.stopped = why
         self.task.cancel()
 
 
@@ -128,7 +134,8 @@ class Services:
         held, self._held = self._held, {}
         mine = [(one.fence, Report()) for one in held.values() if one.stopped is None]
         for one in held.values():
-            one.stop("the process ends")
+            one.forget()
+            one.task.cancel()
         await asyncio.gather(
             self._task, *(one.task for one in held.values()), return_exceptions=True
         )
@@ -161,13 +168,11 @@ class Services:
                 continue
             del self._held[name]
             error = None if held.task.cancelled() else held.task.exception()
-            if held.stopped is None and isinstance(error, LeaseLost):
+            if isinstance(error, LeaseLost):
                 held.stop(str(error))
-            if held.stopped is not None:
-                logger.warning("service %s stopped: %s", name, held.stopped)
-                continue
-            held.stop("it failed")
-            await self._failed(held, error or RuntimeError("it ended by itself"))
+            elif held.stopped is None:
+                held.forget()
+                await self._failed(held, error or RuntimeError("it ended by itself"))
 
     async def _failed(self, held: _Held, error: BaseException) -> None:
         name = held.service.name

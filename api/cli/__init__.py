@@ -28,7 +28,10 @@ class Lazy(Struct, frozen=True):
 
 
 COMMANDS: Mapping[str, Lazy] = {
-    "server": Lazy("api.cli.server", below={"database": Lazy("api.cli.database")}),
+    "server": Lazy(
+        "api.cli.server",
+        below={"database": Lazy("api.cli.database"), "services": Lazy("api.cli.services")},
+    ),
     "config": Lazy("api.cli.config"),
     "profile": Lazy("api.cli.profile"),
     "projections": Lazy("api.cli.projections"),

@@ -1,8 +1,6 @@
 """`pluperfect server`: start a server, stop it, ask how it is."""
 
 import gc
-import os
-import signal
 import time
 from enum import StrEnum
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -13,6 +11,7 @@ import typer
 from msgspec.structs import replace
 
 from api import pid_file
+from api.cli import ending
 from api.cli.terminal import Json, Output, configuration, fail, print_json, wants_json
 from api.pid_file import Running
 from api.settings import Settings, as_path
@@ -22,8 +21,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-STOP_SECONDS_MAX = 10.0
-"""How long `stop` waits; a server ends within 3 s unless the machine is very busy."""
 POLL_SECONDS = 0.05
 """How often another process is looked at: there is no signal to wait for."""
 ANSWER_SECONDS_MAX = 5.0
@@ -156,7 +153,7 @@ def start(
         if background:
             pid = running.run_in_background(prepared)
             _banner(prepared, f"Pluperfect runs in the background as process {pid}.")
-            typer.echo(f"It logs to {settings.home / running.LOG_FILE_NAME}.")
+            typer.echo(f"It logs to {settings.home / running.SERVER.log_file}.")
             typer.echo("Stop it with `pluperfect server stop`.")
             return
         code = running.run(
@@ -197,29 +194,7 @@ def _root(scheme: str, host: str, port: int) -> str:
 @app.command()
 def stop(context: typer.Context) -> None:
     """Stop the server that runs in this home, in the background or elsewhere."""
-    home = configuration(context).settings.home
-    server = pid_file.running(home)
-    if server is None:
-        if pid_file.remove_leftover(home):
-            typer.echo("No server runs; the file that a killed one left behind is removed.")
-            return
-        fail(f"No server runs in the home {home}.")
-    try:
-        os.kill(server.pid, signal.SIGTERM)
-    except ProcessLookupError:
-        pass  # It ended this very moment.
-    except PermissionError:
-        fail(f"The server is process {server.pid} of another user.")
-    deadline = time.monotonic() + STOP_SECONDS_MAX
-    while pid_file.running(home) == server:
-        if time.monotonic() > deadline:
-            fail(
-                f"Process {server.pid} did not end within {STOP_SECONDS_MAX:g} s; "
-                f"`kill -9 {server.pid}` ends it without loss of anything acknowledged."
-            )
-        time.sleep(POLL_SECONDS)
-    pid_file.remove_leftover(home)
-    typer.echo(f"The server (process {server.pid}) has stopped.")
+    ending.end(configuration(context).settings.home, pid_file.FILE_NAME, "server")
 
 
 @app.command()
