@@ -35,8 +35,12 @@ def _manifests() -> list[Json]:
     return list(yaml.safe_load_all(text))
 
 
-def _manifest(kind: str) -> Json:
-    (found,) = (manifest for manifest in _manifests() if manifest["kind"] == kind)
+def _manifest(kind: str, name: str = "pluperfect") -> Json:
+    (found,) = (
+        manifest
+        for manifest in _manifests()
+        if (manifest["kind"], manifest["metadata"]["name"]) == (kind, name)
+    )
     return found
 
 
@@ -118,6 +122,36 @@ def test_the_servers_of_compose_are_ready_for_each_other(tmp_path: Path) -> None
             for name, value in services[name]["environment"].items()
         }
         _is_ready_for_several(_settings(tmp_path, environment))
+
+
+def test_servers_run_no_services_and_another_container_runs_them() -> None:
+    compose = _compose()["services"]
+    pods = {
+        name: _manifest("Deployment", name)["spec"]["template"]["spec"]["containers"][0]["args"]
+        for name in ("pluperfect", "pluperfect-services")
+    }
+    server = ["server", "start", "--no-services"]
+    services = ["server", "services", "start"]
+
+    assert [compose[name]["command"] for name in ("server-1", "server-2")] == [server, server]
+    assert compose["services"]["command"] == services
+    assert pods == {"pluperfect": server, "pluperfect-services": services}
+    assert commands.fault(server) is commands.fault(services) is None
+
+
+def test_the_services_in_kubernetes_are_as_servers_are_but_for_requests() -> None:
+    server, services = (
+        _manifest("Deployment", name)["spec"] for name in ("pluperfect", "pluperfect-services")
+    )
+    labels = services["template"]["metadata"]["labels"]
+    assert services["selector"]["matchLabels"] == labels
+    assert _manifest("Service")["spec"]["selector"].items().isdisjoint(labels.items())
+    for key in ("securityContext", "volumes", "enableServiceLinks"):
+        assert server["template"]["spec"][key] == services["template"]["spec"][key]
+    (one,), (other,) = (each["template"]["spec"]["containers"] for each in (server, services))
+    for key in ("image", "envFrom", "securityContext", "volumeMounts"):
+        assert one[key] == other[key]
+    assert "ports" not in other
 
 
 def test_compose_names_services_and_files_that_exist() -> None:
