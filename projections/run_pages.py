@@ -7,6 +7,7 @@ the index that gives the order; nothing is skipped row by row, as an offset woul
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, get_args
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -14,8 +15,9 @@ from msgspec import Struct
 from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
 from orchestration.refusals import Invalid
-from projections import dashboard
-from projections.filters import Filters, where
+from projections import dashboard, queries
+from projections.criteria import Text
+from projections.filters import Filters, FlowFilter, where
 
 PAGE_RUNS = 50
 """Flow runs on a page."""
@@ -175,6 +177,17 @@ def _read(cursor: str, order: RunOrder) -> tuple[Value, str]:
 
 def _time(microseconds: int | None) -> datetime | None:
     return None if microseconds is None else from_microseconds(microseconds)
+
+
+FLOWS_NAMED_MAX = 200
+"""Flows that a part of a name stands for."""
+
+
+async def flows_named(reader: Reader, dialect: Dialect, text: str) -> list[UUID]:
+    """Ids of the flows whose name contains a text."""
+    named = Filters(flows=FlowFilter(name=Text(like_=text)))
+    query = queries.page("flows", "flows.id", named, "NAME_ASC", dialect, limit=FLOWS_NAMED_MAX)
+    return [UUID(row[0]) for row in await reader.fetch(query.sql, *query.params)]
 
 
 class Losses(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The API's documentation as one plain page: works offline, without a line of JavaScript."""
+"""The API's documentation as one plain page: works offline, and without JavaScript."""
 
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -11,6 +11,8 @@ _HEAD = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title} – API</title>
 <link rel="icon" href="assets/icon.svg">
+<script src="assets/theme.js"></script>
+<link rel="stylesheet" href="assets/tokens.css">
 <link rel="stylesheet" href="assets/api_page.css">
 </head>
 <body>

@@ -11,7 +11,7 @@ between and has the newest next.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -51,7 +51,7 @@ LOG_POSITION = Feed("log_position", _position, lambda _: EVERYTHING)
 
 async def changes(
     page: Page, visit: Visit, position: int, end: Awaitable[None]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Messages for a page that was rendered at `position`, until `end` is done."""
     follower = _Follower(page, visit, position)
     ended = asyncio.ensure_future(end)

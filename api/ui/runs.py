@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from api.ui import run_actions
 from api.ui.page import Nav, Page, Query, Region, Visit
@@ -118,7 +119,7 @@ def _moment(text: str) -> datetime | None:
 
 
 def filters(asked: Asked, now: datetime) -> Filters:
-    """The same in the filter language of the API."""
+    """The same in the filter language of the API, but for the flow, which has to be looked up."""
     since = asked.since
     if asked.range:
         since = max(now - RANGES[asked.range], since) if since else now - RANGES[asked.range]
@@ -136,8 +137,19 @@ def filters(asked: Asked, now: datetime) -> Filters:
         start_time=Time(before_=asked.until, after_=since) if since or asked.until else None,
         parent_task_run_id=Ids(is_null_=True) if asked.no_subflows else None,
     )
-    flows = FlowFilter(name=Text(like_=asked.flow)) if asked.flow else None
-    return Filters(flow_runs=runs if runs != FlowRunFilter() else None, flows=flows)
+    return Filters(flow_runs=runs if runs != FlowRunFilter() else None)
+
+
+async def matching(visit: Visit) -> Filters:
+    """The filters of a page's address. For whatever else is shown of the same runs as well."""
+    wanted = asked(visit.query)
+    found = filters(wanted, visit.now)
+    if not wanted.flow:
+        return found
+    # By ids: for one flow an index gives the order, and totals the number.
+    database = visit.server.database
+    ids = await run_pages.flows_named(database, database.dialect, wanted.flow)
+    return replace(found, flows=FlowFilter(id=Ids(any_=ids)))
 
 
 async def bar(visit: Visit) -> Bar:
@@ -148,16 +160,16 @@ async def bar(visit: Visit) -> Bar:
 async def listed(visit: Visit) -> Listed:
     """The list."""
     database, wanted = visit.server.database, asked(visit.query)
-    matching = filters(wanted, visit.now)
+    filters = await matching(visit)
     page = await run_pages.page(
         database,
         database.dialect,
-        matching,
+        filters,
         ORDERS[wanted.sort],  # type: ignore[arg-type]
         after=visit.query.one("after") or None,
         before=visit.query.one("before") or None,
     )
-    total = await queries.count(database, "flow_runs", matching, database.dialect)
+    total = await queries.count(database, "flow_runs", filters, database.dialect)
     empty = total == 0 and not wanted.anything
     return Listed(wanted, page, total, empty, visit.api_url)
 

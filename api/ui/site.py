@@ -5,7 +5,8 @@ router, sees the same `Call`, and is not imported before somebody wants it.
 """
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ NOT_KEPT = (b"cache-control", b"no-store")
 class _Reply(NamedTuple):
     status: int
     kind: bytes
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | AsyncGenerator[bytes, None]
     headers: Sequence[tuple[bytes, bytes]] = (NOT_KEPT,)
 
 
@@ -167,11 +168,12 @@ class Site:
             (NOT_KEPT, (b"x-accel-buffering", b"no")),  # Nginx would otherwise wait for more.
         )
 
-    async def _counted(self, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _counted(self, messages: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         self._open_pages += 1
         try:
-            async for message in messages:
-                yield message
+            async with aclosing(messages):
+                async for message in messages:
+                    yield message
         finally:
             self._open_pages -= 1
 
@@ -206,7 +208,13 @@ class Site:
         said = await action.act(deed) if ask is None else None
         if _wants_json(call):
             return _Reply(200, JSON, msgspec.json.encode({"ask": ask, "said": said}))
-        values = {"ask": ask, "said": said, "form": form.changed(confirmed="1"), "page": page}
+        values = {
+            "ask": ask,
+            "said": said,
+            "form": form.changed(confirmed="1"),
+            "page": page,
+            "back": page.section if "{" in page.path else page.path,
+        }
         around = _around(page, self._server.store.ring.head)
         return _Reply(200, HTML, _rendering().whole("answer.html", visit, around, values))
 
@@ -301,8 +309,9 @@ async def _send(call: Call, reply: _Reply, send: Send) -> None:
     if not isinstance(body, bytes):
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         if call.scope["method"] != "HEAD":  # type: ignore[typeddict-item]
-            async for part in body:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+            async with aclosing(body):
+                async for part in body:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
         return
     packed = any(name == b"content-encoding" for name, _ in headers)

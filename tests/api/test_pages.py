@@ -1,10 +1,13 @@
 """Pages as HTTP: what is cached, what is refused, what is safe."""
 
 import gzip
+from pathlib import Path
 
 import httpx
 import pytest
 
+from eventstore.migrate import Target
+from tests import serving
 from tests.browser.making_runs import Runs
 from tests.conftest import StartServer
 
@@ -151,10 +154,20 @@ def test_a_page_from_before_a_restart_is_brought_up_to_date_at_once(
     assert patch.startswith("data: ")
 
 
-def test_without_a_path_of_its_own_the_api_is_what_is_no_page(start_server: StartServer) -> None:
-    server = start_server(settings={"PLUPERFECT_API_BASE_PATH": "/"})
-    root = f"http://127.0.0.1:{server.port}"
-    assert httpx.get(f"{root}/health").json() is True
-    assert httpx.post(f"{root}/flows/", json={"name": "here"}).status_code == 201
-    assert "</html>" in httpx.get(f"{root}/runs").text
-    assert httpx.get(f"{root}/nothing").status_code == 404
+def test_without_a_path_of_its_own_the_api_is_what_is_no_page(
+    target: Target, tmp_path: Path
+) -> None:
+    home, port = tmp_path / "home", str(serving.free_port())
+    settings = {"PLUPERFECT_API_BASE_PATH": "/"}
+    started = serving.run_cli(
+        target, home, "server", "start", "--background", "--port", port, settings=settings
+    )
+    assert started.returncode == 0, started.stdout + started.stderr
+    root = f"http://127.0.0.1:{port}"
+    try:
+        assert httpx.get(f"{root}/health").json() is True
+        assert httpx.post(f"{root}/flows/", json={"name": "here"}).status_code == 201
+        assert "</html>" in httpx.get(f"{root}/runs").text
+        assert httpx.get(f"{root}/nothing").status_code == 404
+    finally:
+        serving.run_cli(target, home, "server", "stop", settings=settings)
