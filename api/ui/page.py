@@ -112,6 +112,15 @@ class Feed(Struct, frozen=True):
     derived: Sequence[str] = ()
 
 
+class Source(Struct, frozen=True):
+    """JSON that a page's scripts fetch by GET: what is too much for its HTML, or wanted later."""
+
+    path: str
+    """Below the page's own: `/runs/flow-run/{id:uuid}/timeline`."""
+    read: Callable[[Visit], Awaitable[bytes]]
+    """Raises Missing."""
+
+
 class Missing(Exception):
     """What a page is about does not exist. The message says what."""
 
@@ -189,6 +198,7 @@ class Page(Struct, frozen=True, kw_only=True):
     """What is shown once: `page` in the template."""
     regions: Sequence[Region] = ()
     feeds: Sequence[Feed] = ()
+    sources: Sequence[Source] = ()
     actions: Sequence[Action] = ()
     nav: Nav | None = None
     scripts: Sequence[str] = ()

@@ -24,7 +24,7 @@ from api.routes import areas
 from api.routing import Router
 from api.server import Server
 from api.ui import api_page, assets, cross_site
-from api.ui.page import Action, Deed, Missing, Page, Query, Visit
+from api.ui.page import Action, Deed, Missing, Page, Query, Source, Visit
 from api.version import product_version
 from eventstore.errors import DatabaseUnavailable, ReadOnly
 from orchestration.refusals import NotFound, Refusal
@@ -62,6 +62,7 @@ class _Reply(NamedTuple):
 
 class _Places(NamedTuple):
     pages: Router[Page]
+    sources: Router[Source]
     actions: Router[tuple[Page, Action]]
 
 
@@ -105,6 +106,11 @@ class Site:
                 page, parameters = found
                 visit = self._visit(call, path, parameters, _query(call))
                 return await self._page(page, visit)
+            source = self._places.sources.find(path)
+            if source is not None:
+                self._admit(call)
+                visit = self._visit(call, path, source[1], _query(call))
+                return _Reply(200, JSON, await source[0].read(visit))
         elif method == "POST":
             action = self._places.actions.find(path)
             if action is not None:
@@ -117,9 +123,11 @@ class Site:
         if self._known is None:
             # With the first page, not with the server: see `rendering`.
             table = import_module("api.ui.table")
-            places = _Places(Router(), Router())
+            places = _Places(Router(), Router(), Router())
             for page in table.PAGES:
                 places.pages.add(page.path, page)
+                for source in page.sources:
+                    places.sources.add(source.path, source)
                 for action in page.actions:
                     places.actions.add(action.path, (page, action))
             for path in table.AT_THE_ROOT:
