@@ -76,7 +76,9 @@ function follow() {
   const main = document.getElementById("main");
   if (main.dataset.position === undefined) return;
   const base = new URL(document.documentElement.dataset.root, location.href);
-  address = `/${location.pathname.slice(base.pathname.length)}${location.search}`;
+  const here = `/${location.pathname.slice(base.pathname.length)}${location.search}`;
+  if (here === address) return;
+  address = here;
   position = main.dataset.position;
   ended = false;
   open();
@@ -86,7 +88,8 @@ document.addEventListener("visibilitychange", () => (document.hidden ? close() :
 window.addEventListener("pagehide", close);
 window.addEventListener("pageshow", (event) => { if (event.persisted) open(); });
 // Lists that were filtered by htmx: the address has changed, and main with its position.
-document.addEventListener("htmx:pushedIntoHistory", () => { tell(); follow(); });
+document.addEventListener("htmx:afterSwap", () => tell());
+document.addEventListener("htmx:afterSettle", follow);
 
 customElements.define("log-position", class extends HTMLElement {
   receive(position) { this.textContent = position; }
