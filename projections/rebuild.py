@@ -31,7 +31,7 @@ from eventstore.events import Recorded
 from eventstore.ids import new_id
 from eventstore.migrate import Target
 from projections.projection import Key, Model, Projection, Rows, fold
-from projections.rebuild_folding import Folding
+from projections.rebuild_folding import Folding, read_page
 from projections.shadow import PREFIX, Shadows
 from projections.shadow_swap import Watch, drop_unwanted, is_occupied, limit_waiting, swap
 
@@ -62,7 +62,12 @@ INDEXING_LOCK = 0x706C7571
 TIMEOUT_SECONDS = 24 * 60 * 60.0
 """For the database handle of a rebuild: how long its longest statement may take."""
 
-READ_MODEL_MIGRATIONS = ("0002.read-models", "0004.emissions", "0005.run-totals")
+READ_MODEL_MIGRATIONS = (
+    "0002.read-models",
+    "0004.emissions",
+    "0005.run-totals",
+    "0010.dashboard",
+)
 """Migrations that make nothing but read models."""
 
 REBUILDING = "rebuild:"
@@ -265,9 +270,7 @@ class _Rebuild:
         try:
             while until - after > TAIL_EVENTS:
                 began = time.perf_counter()
-                page = await log.read_rows(self._database, self._dialect, after, until, page_events)
-                if not page:
-                    raise LogCorrupted(f"the events after position {after} are gone")
+                page = await read_page(self._database, after, until, page_events)
                 if rows.cascaded:
                     await writing  # What it removes must not be found in the tables any more.
                 rows = await self._folding.fold(shadows, page, in_turns=True)

@@ -46,6 +46,8 @@ Measure = Literal["runs", "run_time", "lateness"]
 _FOR_EVER = 2**62
 """Beyond every time that a column holds, and far enough from the end of a BIGINT to add a width."""
 
+_ALWAYS = (-_FOR_EVER, _FOR_EVER)
+
 RANGES_WRITTEN_MAX = 2
 """Ranges that become a part of the statement each: a window without intervals has no more. More of
 them are a table that is joined; SQLite would then make no use of an index on an expression."""
@@ -104,6 +106,8 @@ class Bins(Struct, frozen=True):
     first: int
     width: int
     number: int
+    axis: int = BY_EXPECTED
+    """Which time of a run has to be in one of them: see `projections/run_totals.py`."""
 
     @property
     def until(self) -> int:
@@ -253,7 +257,7 @@ async def summed(
 ) -> list[Row] | None:
     """Sums over the flow runs that a request means, one row per group: first `by`, then `measures`.
 
-    With `bins` only runs expected within them count. Grouped by state, runs without one do not.
+    With `bins` only runs within them count. Grouped by state, runs without one do not.
     None if totals cannot answer.
     """
     found = statement(filters, dialect, measures, by=by, bins=bins, now=now)
@@ -274,10 +278,10 @@ def statement(
     if question is None:
         return None
     if bins is not None:
-        if question.axis != BY_EXPECTED:
+        if question.axis != bins.axis and (question.first, question.until) != _ALWAYS:
             return None
         first, until = max(question.first, bins.first), min(question.until, bins.until)
-        question = replace(question, first=first, until=until)
+        question = replace(question, axis=bins.axis, first=first, until=until)
     draft = _Statement(dialect, question, measures, by, bins, now)
     return Where(draft.sql, tuple(draft.params))
 

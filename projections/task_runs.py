@@ -26,6 +26,7 @@ from projections.projection import Model, Projection, Rows, rows_of
 from projections.run_documents import SHOWN, shown, shown_columns, shown_places
 from projections.states import TASK_RUN_STATES
 from projections.states import render as render_state
+from projections.task_run_totals import TASK_RUN_TOTALS, TOTALS_OF_TASK_RUNS
 
 TABLE = Table(
     "task_runs",
@@ -90,7 +91,7 @@ def from_row(row: Row) -> TaskRun:
     return parse(TaskRun, row[-1])
 
 
-TASK_RUNS = Model(TABLE, render, from_row, remembered=True)
+TASK_RUNS = Model(TABLE, render, from_row, remembered=True, totals=TOTALS_OF_TASK_RUNS)
 CACHED_STATES = rows_of(
     Table(
         "cached_states",
@@ -160,9 +161,9 @@ def reads(recorded: Recorded[Any]) -> Any:
 
 projection = Projection(
     name="task_runs",
-    version=1,
+    version=2,
     mode="inline",
-    models=(TASK_RUNS, TASK_RUN_STATES, CACHED_STATES),
+    models=(TASK_RUNS, TASK_RUN_STATES, CACHED_STATES, TASK_RUN_TOTALS),
     handles=frozenset((*get_args(TaskRunEvent), FlowRunDeleted)),
     apply=apply,
     reads=reads,

@@ -1,0 +1,3 @@
+DROP INDEX IF EXISTS flow_runs_failed;
+
+DROP TABLE IF EXISTS task_run_totals;
