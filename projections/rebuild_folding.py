@@ -1,4 +1,4 @@
-"""Pages of the log folded in memory, for a rebuild.
+"""Pages of the log, read and folded in memory for a rebuild.
 
 A page is folded while the one before it is still being written. So what that one left is taken from
 memory, as are the rows that were looked at last; only the others are fetched from the tables.
@@ -9,15 +9,39 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-from eventstore.codec import Codec
-from eventstore.database import Reader, Row
+from eventstore import log
+from eventstore.codec import EVENTS, Codec
+from eventstore.database import Database, Reader, Row
+from eventstore.errors import LogCorrupted
 from eventstore.events import Recorded
 from projections.projection import Key, Model, Projection, Rows
 
 RECENT_ROWS_MAX = 20_000
 """Rows kept in memory by a rebuild for the events to come."""
+PAGE_BYTES = 16 * 1024 * 1024
+"""A page has no more events when those it has are as large as this together."""
 EVENTS_PER_TURN = 200
 """Folded before whoever writes meanwhile, over the same event loop, gets a turn."""
+
+
+_DATA = list(EVENTS.columns).index("data")
+
+
+async def read_page(database: Database, after: int, until: int, most: int) -> list[Row]:
+    """So many rows of the log, columns as in `EVENTS`; fewer if they are large.
+
+    There has to be one. Raises LogCorrupted.
+    """
+    page: list[Row] = []
+    size = 0
+    while len(page) < min(most, until - after) and size < PAGE_BYTES:
+        position, portion = after + len(page), min(log.READ_PAGE, most - len(page))
+        some = await log.read_rows(database, database.dialect, position, until, portion)
+        if not some:
+            raise LogCorrupted(f"the events after position {position} are gone")
+        page += some
+        size += sum(len(row[_DATA]) for row in some)
+    return page
 
 
 class Folding:

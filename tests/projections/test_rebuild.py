@@ -1,6 +1,7 @@
 """Read models folded anew are the read models that were folded live."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -8,37 +9,24 @@ import pytest
 from eventstore.codec import Codec
 from eventstore.database import Database, Transaction
 from eventstore.migrate import Target
-from eventstore.notifier import DatabaseNotifier
-from eventstore.store import EventStore
 from orchestration.flow_runs import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.refusals import NotFound
 from orchestration.states import ProposedState, StateType
 from projections import catalogue, rebuild, verification
 from projections.digests import table_digest
-from projections.inline import InlineProjector
 from services import flow_runs, flows
 from services.shell import Origin, Shell
+from tests.shells import shell_on
 
 ORIGIN = Origin("tester")
 CODEC: Codec = catalogue.CODEC
 
 
 @pytest.fixture
-async def shell(database: Database):  # type: ignore[no-untyped-def]
-    projector = InlineProjector(catalogue.INLINE)
-    store = EventStore(
-        database,
-        CODEC,
-        DatabaseNotifier(database),
-        projector.fold,
-        committed=projector.committed,
-        rolled_back=projector.rolled_back,
-        foreign=projector.foreign,
-    )
-    await store.open()
-    yield Shell(store, projector)
-    await store.close()
+async def shell(database: Database) -> AsyncIterator[Shell]:
+    async with shell_on(database) as shell:
+        yield shell
 
 
 def _now() -> datetime:

@@ -16,22 +16,19 @@ from eventstore import checkpoints, log
 from eventstore.database import Database, Reader, Transaction
 from eventstore.errors import OtherRelease
 from eventstore.migrate import Target
-from eventstore.notifier import DatabaseNotifier
 from eventstore.sqlite import SqliteDialect
-from eventstore.store import EventStore
 from orchestration.flow_runs import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState
 from projections import catalogue, rebuild, rebuild_folding, verification
 from projections.digests import table_digest
 from projections.flow_runs import FLOW_RUNS
-from projections.inline import InlineProjector
-from projections.projection import Projection
 from projections.shadow import PREFIX, Shadows
 from projections.shadow_swap import CannotSwap
 from services import flow_runs, flows
 from services.shell import Origin, Shell
 from tests.conftest import open_database
+from tests.shells import shell_on
 
 ORIGIN = Origin("tester")
 RUNS = 30
@@ -40,27 +37,10 @@ INTERRUPTED_AT = 40
 """An event in the middle of what `_history` records."""
 
 
-def _shell(database: Database, projections: tuple[Projection, ...] = catalogue.INLINE) -> Shell:
-    projector = InlineProjector(projections)
-    store = EventStore(
-        database,
-        catalogue.CODEC,
-        DatabaseNotifier(database),
-        projector.fold,
-        committed=projector.committed,
-        rolled_back=projector.rolled_back,
-        foreign=projector.foreign,
-        versions=projector.versions,
-    )
-    return Shell(store, projector)
-
-
 @pytest.fixture
 async def shell(database: Database) -> AsyncIterator[Shell]:
-    shell = _shell(database)
-    await shell.store.open()
-    yield shell
-    await shell.store.close()
+    async with shell_on(database) as shell:
+        yield shell
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +49,19 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuild, "FILL_EVENTS", 10)
     monkeypatch.setattr(rebuild, "TAIL_EVENTS", 3)
     monkeypatch.setattr(rebuild_folding, "RECENT_ROWS_MAX", 4)
+
+
+async def test_a_page_of_large_events_is_a_short_one(
+    shell: Shell, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _history(shell)
+    monkeypatch.setattr(log, "READ_PAGE", 3)
+    monkeypatch.setattr(rebuild_folding, "PAGE_BYTES", 1)
+    page = await rebuild_folding.read_page(database, 1, shell.store.ring.head, 10)
+    assert [row[0] for row in page] == [2, 3, 4]
+    monkeypatch.undo()
+    whole = await rebuild_folding.read_page(database, 1, shell.store.ring.head, 10)
+    assert [row[0] for row in whole] == list(range(2, 12))
 
 
 async def _run(shell: Shell, flow_id: str) -> str:
@@ -252,7 +245,7 @@ async def test_a_server_of_another_release_writes_no_more_rows(
     assert shell.store.releases.reason is not None
     await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE)
     async with asyncio.timeout(SECONDS_MAX):
-        while shell.store.releases.reason is not None:
+        while shell.store.releases.reason is not None:  # noqa: ASYNC110 (nobody tells)
             await asyncio.sleep(0.01)
     await flows.create(shell, FlowCreate(name="late"), datetime.now(UTC), ORIGIN)
     assert await verification.verify(database, catalogue.CODEC, catalogue.INLINE) == []
