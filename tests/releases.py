@@ -5,7 +5,7 @@ It is run as any other, by its own source in a process of its own, and knows how
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.serving import REPOSITORY
@@ -55,8 +55,10 @@ class Release:
         (self.folder / f"migrations/{MIGRATION}.rollback.sql").write_text(
             f"ALTER TABLE flow_runs DROP COLUMN {column};\n"
         )
-        self._replace(
-            "projections/rebuild.py", ('"0005.run-totals")', f'"0005.run-totals", "{MIGRATION}")')
+        self._substitute(
+            "projections/rebuild.py",
+            r"(?s)(READ_MODEL_MIGRATIONS = \(.*?),?\s*\)\n",
+            lambda found: f'{found[1]}, "{MIGRATION}")\n',
         )
         self._replace(
             "projections/flow_runs.py",
@@ -83,13 +85,16 @@ class Release:
         path.write_text(text, encoding="utf-8")
 
     def _raise_version(self, file: str) -> None:
-        path = self.folder / file
-        text, found = re.subn(
+        self._substitute(
+            file,
             r"(?m)^    version=(\d+),$",
             lambda version: f"    version={int(version[1]) + 1},",
-            path.read_text(encoding="utf-8"),
         )
-        assert found == 1, f"{file} has changed"
+
+    def _substitute(self, file: str, old: str, new: Callable[[re.Match[str]], str]) -> None:
+        path = self.folder / file
+        text, found = re.subn(old, new, path.read_text(encoding="utf-8"))
+        assert found == 1, f"{file} has changed: {old} is there {found} times"
         path.write_text(text, encoding="utf-8")
 
 
