@@ -30,6 +30,8 @@ class Recent(Struct, frozen=True):
 
     value: Any
     row: Row | None
+    position: int
+    """Every event up to this one is in it."""
 
 
 class InlineProjector:
@@ -71,7 +73,7 @@ class InlineProjector:
         self._cascades = rows.cascaded
         assert not self._cascades or any(map(self._cascading, recorded)), "see Projection.cascades"
         self._pending = {
-            (model, key): Recent(value, written.get((model, key)))
+            (model, key): Recent(value, written.get((model, key)), recorded[-1].position)
             for model, key, value in rows.touched()
             if model.remembered
         }
@@ -83,7 +85,8 @@ class InlineProjector:
             self._forget(after.position)
         elif after.position == before.position:
             pass  # Log lines, leases.
-        elif self._position == before.position:
+        elif before.position <= self._position <= after.position:
+            # Some or all of it may have been heard of already, as if others had made it.
             self._position = after.position
         elif self._position < before.position:
             self._ahead.append((before.position, after.position))
@@ -124,7 +127,9 @@ class InlineProjector:
             for projection in self._projections:
                 if type(fact.event) in projection.handles:
                     for key in projection.reads(fact):
-                        self._rows.pop(key, None)
+                        held = self._rows.get(key)
+                        if held is not None and held.position < fact.position:
+                            del self._rows[key]
             known = self._versions.get(fact.stream)
             if known is not None:
                 self._versions[fact.stream] = max(known, fact.version)
