@@ -62,14 +62,17 @@ class LogTail:
         matches = matcher(asked)
         number = (await log.head(self._store.database)).lines
         while True:
-            page = await self._after(number)
+            page = await self.after(number)
             number = page.until
             found = [row for row in page.rows if matches(row)]
             if found:
                 yield found
 
-    async def _after(self, number: int) -> Page:
-        """Some lines after `number`, as soon as there are any."""
+    async def after(self, number: int) -> Page:
+        """Some lines after `number`, as soon as there are any.
+
+        Raises what `EventStore.lines.wait` raises, and DatabaseUnavailable.
+        """
         await self._store.lines.wait(number)
         page = self._kept(number)
         if page is not None:

@@ -4,7 +4,8 @@
     event: data    data: {"position": 4711}        for custom elements with these ids
     event: gone    data: "Flow run … is deleted"   there is nothing left to follow
 
-Each message's id is the position of the log that it shows. One loop per open page pulls from the
+Each message's id is the position of the log that it shows; on a page that follows run log lines, a
+dot and the number of the newest line come after it. One loop per open page pulls from the
 ring: while its last message is on the way it renders nothing, so a slow reader skips what lies
 between and has the newest next.
 """
@@ -13,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,6 +25,7 @@ from eventstore.database import Row
 from eventstore.errors import EventStoreError
 from eventstore.ring import RING_EVENTS_MAX
 from eventstore.selection import EVERYTHING, Matches, matcher
+from projections import log_matching
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,10 @@ RETRY_MILLISECONDS = 1_000
 """When a browser tries again that has lost the connection."""
 DERIVED_SECONDS_MAX = 5.0
 """How long a page waits for a derived projection to reach what it should show."""
+LINES_MAX = 2_000
+"""Log lines that are looked at for one message."""
+LINES_BEHIND_MAX = 20_000
+"""Of all runs; a page that missed more log lines than this reads those of its run anew."""
 OPEN_PAGES_MAX = 500
 """Pages that one process keeps live; more are told to come back later."""
 
@@ -49,15 +55,44 @@ LOG_POSITION = Feed("log_position", _position, lambda _: EVERYTHING)
 """Every page shows how long the log is."""
 
 
+class Mark(NamedTuple):
+    """How far a page has seen: the id of its messages."""
+
+    position: int
+    """Of the log."""
+    line: int | None = None
+    """Number of the newest run log line; None on a page that follows none."""
+
+    def __str__(self) -> str:
+        return f"{self.position}" if self.line is None else f"{self.position}.{self.line}"
+
+    @staticmethod
+    def parse(text: str) -> "Mark | None":
+        """From `4711` or `4711.90`; None for anything else."""
+        parts = text.split(".")
+        if len(parts) > 2 or not all(p.isascii() and p.isdigit() and len(p) < 19 for p in parts):
+            return None
+        return Mark(*map(int, parts))
+
+
+def now(server: Server, page: Page) -> Mark:
+    """The mark of a page that is rendered now."""
+    store = server.store
+    return Mark(store.ring.head, store.lines.number if page.lines else None)
+
+
 async def changes(
-    page: Page, visit: Visit, position: int, end: Awaitable[None]
+    page: Page, visit: Visit, mark: Mark, end: Awaitable[None]
 ) -> AsyncGenerator[bytes, None]:
-    """Messages for a page that was rendered at `position`, until `end` is done."""
-    follower = _Follower(page, visit, position)
+    """Messages for a page that was rendered at `mark`, until `end` is done."""
+    follower = _Follower(page, visit, mark)
     ended = asyncio.ensure_future(end)
     try:
         # So that the browser knows at once that it is connected, and where to go on from.
-        yield b"retry: %d\nid: %d\nevent: hello\ndata: \n\n" % (RETRY_MILLISECONDS, position)
+        yield b"retry: %d\nid: %b\nevent: hello\ndata: \n\n" % (
+            RETRY_MILLISECONDS,
+            str(mark).encode(),
+        )
         while not ended.done():
             message = await follower.next()
             if message is not None:
@@ -76,31 +111,67 @@ async def changes(
 class _Follower:
     """What one open page has seen."""
 
-    def __init__(self, page: Page, visit: Visit, position: int) -> None:
+    def __init__(self, page: Page, visit: Visit, mark: Mark) -> None:
         self._page = page
         self._visit = visit
         self._server: Server = visit.server
-        self._position = position
+        self._position = mark.position
+        # A page without a number, or from a database that had more lines, begins with the next one.
+        newest = self._server.store.lines.number
+        self._line = newest if mark.line is None else min(mark.line, newest)
         self._sent: dict[str, bytes] = {}
         self._regions = [(region, matcher(region.concerns(visit))) for region in page.regions]
         self._feeds = [
             (feed, matcher(feed.concerns(visit))) for feed in (*page.feeds, LOG_POSITION)
         ]
+        asked = [(lines, lines.wanted(visit)) for lines in page.lines]
+        self._lines = [(one, log_matching.matcher(w)) for one, w in asked if w is not None]
         self.gone = False
 
     async def news(self, ended: asyncio.Future[None]) -> bool:
-        """Wait for an event after what was seen, but not for ever; whether there is one."""
-        more = asyncio.ensure_future(self._server.store.ring.wait(self._position))
+        """Wait for an event or a line that is new, but not for ever; whether there is one."""
+        store = self._server.store
+        more = [asyncio.ensure_future(store.ring.wait(self._position))]
+        if self._lines:
+            more.append(asyncio.ensure_future(store.lines.wait(self._line)))
         try:
             await asyncio.wait(
-                {more, ended}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                {*more, ended}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
-            return more.done() and more.result() is None
+            return any(one.done() and one.result() is None for one in more)
         finally:
-            more.cancel()
+            for one in more:
+                one.cancel()
 
     async def next(self) -> bytes | None:
         """A message about what was recorded since the last one; None if it concerns nothing."""
+        recorded, written = await self._recorded(), None
+        if self._lines and not self.gone:
+            written = await self._written()
+        return b"".join(part for part in (recorded, written) if part) or None
+
+    async def _written(self) -> bytes | None:
+        """What to tell of run log lines."""
+        tail, newest = self._server.log_tail, self._server.store.lines.number
+        after = self._line
+        rows: list[Row] | None = None
+        if newest - after <= LINES_BEHIND_MAX:
+            rows = []
+            while self._line < newest and self._line - after < LINES_MAX:
+                page = await tail.after(self._line)
+                self._line = page.until
+                rows += page.rows
+        else:
+            self._line = newest
+        data = {}
+        for lines, matches in self._lines:
+            found = None if rows is None else [row for row in rows if matches(row)]
+            if found != []:
+                data[lines.name] = await lines.told(self._visit, found)
+        return self._message("data", data) if data else None
+
+    async def _recorded(self) -> bytes | None:
+        """What to tell of the log."""
         ring = self._server.store.ring
         after, self._position = self._position, ring.head
         if after == ring.head:
@@ -159,8 +230,9 @@ class _Follower:
             await projector.reached(self._position, DERIVED_SECONDS_MAX)
 
     def _message(self, event: str, data: Any) -> bytes:
-        return b"id: %d\nevent: %b\ndata: %b\n\n" % (
-            self._position,
+        mark = Mark(self._position, self._line if self._page.lines else None)
+        return b"id: %b\nevent: %b\ndata: %b\n\n" % (
+            str(mark).encode(),
             event.encode(),
             _encode(data),
         )

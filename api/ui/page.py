@@ -14,6 +14,7 @@ from msgspec import Struct
 from api.server import Server
 from eventstore.database import Row
 from eventstore.selection import Selection
+from projections.filters import LogFilter
 from services.shell import Origin
 
 
@@ -121,6 +122,20 @@ class Source(Struct, frozen=True):
     """Raises Missing."""
 
 
+class Lines(Struct, frozen=True):
+    """Run log lines for a custom element, as they are written. They are not events of the log.
+
+    The element's `receive(data)` gets what `told` makes of rows of `projections.log_lines.TABLE`,
+    or of None: more were missed than are sent, so it has to read them anew.
+    """
+
+    name: str
+    """The element's id."""
+    wanted: Callable[[Visit], LogFilter | None]
+    """Which lines; None: none as long as the page is at this address."""
+    told: Callable[[Visit, Sequence[Row] | None], Awaitable[Any]]
+
+
 class Missing(Exception):
     """What a page is about does not exist. The message says what."""
 
@@ -198,6 +213,7 @@ class Page(Struct, frozen=True, kw_only=True):
     """What is shown once: `page` in the template."""
     regions: Sequence[Region] = ()
     feeds: Sequence[Feed] = ()
+    lines: Sequence[Lines] = ()
     sources: Sequence[Source] = ()
     actions: Sequence[Action] = ()
     nav: Nav | None = None

@@ -148,27 +148,26 @@ class Site:
 
     async def _page(self, page: Page, visit: Visit) -> _Reply:
         # The position first: what is recorded meanwhile may be on the page, and comes again.
-        position = self._server.store.ring.head
+        mark = _live().now(self._server, page)
         values = {"page": await page.view(visit)}
         for region in page.regions:
             values[region.name] = await region.view(visit)
-        body = _rendering().whole(page.template, visit, _around(page, position), values)
+        body = _rendering().whole(page.template, visit, _around(page, mark.position, mark), values)
         return _Reply(200, HTML, body)
 
     def _live(self, call: Call) -> _Reply:
-        from api.ui import live  # Needs Jinja, as pages do.
-
+        live = _live()
         path, _, text = call.query.get("page", "")[:QUERY_CHARACTERS_MAX].partition("?")
         found = self._places.pages.find(path)
         last = call.headers.get(b"last-event-id", b"").decode("latin-1")
-        position = last or call.query.get("position", "")
-        if found is None or not (position.isascii() and position.isdigit() and len(position) < 19):
+        mark = live.Mark.parse(last or call.query.get("position", ""))
+        if found is None or mark is None:
             raise HttpError(400, "A page asks for what changes on it by its path and its position.")
         if self._open_pages >= live.OPEN_PAGES_MAX:
             raise HttpError(503, "Too many pages are open.", ((b"retry-after", b"15"),))
         page, parameters = found
         visit = self._visit(call, path, parameters, Query.parse(text))
-        messages = live.changes(page, visit, int(position), over(call.scope))
+        messages = live.changes(page, visit, mark, over(call.scope))
         return _Reply(
             200,
             b"text/event-stream",
@@ -268,13 +267,20 @@ def _rendering() -> Any:
     return rendering
 
 
-def _around(page: Page | None, position: int) -> dict[str, Any]:
+def _live() -> Any:
+    from api.ui import live  # Needs Jinja, as pages do.
+
+    return live
+
+
+def _around(page: Page | None, position: int, mark: object = None) -> dict[str, Any]:
     """What the frame around every page shows."""
     table = import_module("api.ui.table")
     return {
         "this": page,
         "places": [one for one in table.PAGES if one.nav is not None],
         "position": position,
+        "mark": position if mark is None else mark,
     }
 
 
