@@ -1,0 +1,3 @@
+customElements.define("run-timeline", class extends HTMLElement {
+  receive() {}
+});

@@ -1,0 +1,163 @@
+"""The tabs of a flow run's page: `?tab=NAME`, each with a template `flow_run_NAME.html`."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from api.ui.page import Concerns, Missing, Visit
+from eventstore.selection import Selection
+from orchestration.states import STATE_TYPES, StateType
+from projections import flow_run_facts, flow_run_lists, flow_run_page
+from projections.flow_run_lists import TaskOrder, TaskPage
+
+TEXT_CHARACTERS_MAX = 200
+ORDERS: dict[str, TaskOrder] = {
+    "": "START_DESC",
+    "oldest": "START_ASC",
+    "name": "NAME_ASC",
+    "longest": "DURATION_DESC",
+}
+"""The orders of the task runs by their parameter."""
+
+
+class Tab(Struct, frozen=True):
+    """One tab."""
+
+    name: str
+    """In the address and in the name of its template."""
+    label: str
+    view: Callable[[Visit], Awaitable[Any]]
+    """What its template shows: `tab.view`."""
+    concerns: Concerns
+
+    @property
+    def template(self) -> str:
+        """File in `templates/`."""
+        return f"flow_run_{self.name.replace('-', '_')}.html"
+
+
+class Shown(Struct, frozen=True):
+    """The chosen tab and what it shows."""
+
+    chosen: Tab
+    view: Any
+
+
+class TaskRuns(Struct, frozen=True):
+    """The list of task runs as it was asked for."""
+
+    page: TaskPage
+    states: Sequence[StateType]
+    text: str
+    sort: str
+
+
+class Parameters(Struct, frozen=True):
+    """What the run was given: names and values as indented JSON."""
+
+    parameters: Sequence[tuple[str, str]]
+    job_variables: Sequence[tuple[str, str]]
+    context: Sequence[tuple[str, str]]
+    labels: Sequence[tuple[str, str]]
+    facts: Sequence[tuple[str, str]]
+    """Other fields that say something."""
+
+
+async def logs(visit: Visit) -> Sequence[flow_run_lists.Line]:
+    """The last lines."""
+    return await flow_run_lists.last_lines(visit.server.database, visit.id)
+
+
+async def task_runs(visit: Visit) -> TaskRuns:
+    """A page of the task runs."""
+    database, query = visit.server.database, visit.query
+    wanted = query.all("state")
+    states = [kind for kind in STATE_TYPES if kind in wanted]
+    text = query.one("q").strip()[:TEXT_CHARACTERS_MAX]
+    sort = query.one("sort") if query.one("sort") in ORDERS else ""
+    page = await flow_run_lists.task_runs(
+        database,
+        database.dialect,
+        visit.id,
+        ORDERS[sort],
+        states=states,
+        text=text,
+        after=query.one("after") or None,
+        before=query.one("before") or None,
+    )
+    return TaskRuns(page, states, text, sort)
+
+
+async def subflows(visit: Visit) -> Sequence[flow_run_lists.Subflow]:
+    """The subflow runs."""
+    return await flow_run_lists.subflows(visit.server.database, visit.id)
+
+
+async def artifacts(visit: Visit) -> Sequence[flow_run_lists.ListedArtifact]:
+    """What it left behind."""
+    return await flow_run_lists.artifacts(visit.server.database, visit.id)
+
+
+async def parameters(visit: Visit) -> Parameters:
+    """What it was given."""
+    about = await flow_run_page.run(visit.server.database, visit.id)
+    if about is None:
+        raise Missing("This flow run does not exist")
+    run = about.run
+    others = {
+        "Flow version": run.flow_version,
+        "Idempotency key": run.idempotency_key,
+        "Work pool": run.work_pool_name,
+        "Work queue": run.work_queue_name,
+        "Infrastructure": run.infrastructure_pid,
+        "Deployment version": run.deployment_version,
+    }
+    return Parameters(
+        parameters=_values(run.parameters),
+        job_variables=_values(run.job_variables or {}),
+        context=_values(run.context),
+        labels=_values(run.labels),
+        facts=[(name, value) for name, value in others.items() if value],
+    )
+
+
+def _values(given: dict[str, Any]) -> Sequence[tuple[str, str]]:
+    return [(name, _json(value)) for name, value in given.items()]
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+async def history(visit: Visit) -> Sequence[flow_run_facts.Fact]:
+    """The facts of its stream."""
+    server = visit.server
+    database = server.database
+    return await flow_run_facts.facts(database, database.dialect, server.store.codec, visit.id)
+
+
+def _own_stream(visit: Visit) -> Selection:
+    return Selection(stream=(f"flow-run:{visit.id}",))
+
+
+def _about_it(visit: Visit) -> Selection:
+    # Its task runs name it; with each state of a subflow the task run that stands for it has one.
+    return Selection(resource=(f"flow-run:{visit.id}",))
+
+
+TABS: Sequence[Tab] = (
+    Tab("logs", "Logs", logs, _own_stream),
+    Tab("task-runs", "Task runs", task_runs, _about_it),
+    Tab("subflows", "Subflows", subflows, _about_it),
+    Tab("artifacts", "Artifacts", artifacts, _about_it),
+    Tab("parameters", "Parameters", parameters, _own_stream),
+    Tab("history", "History", history, _own_stream),
+)
+
+
+def current(visit: Visit) -> Tab:
+    """The tab that the address names, else the first."""
+    named = visit.query.one("tab")
+    return next((tab for tab in TABS if tab.name == named), TABS[0])

@@ -1,0 +1,282 @@
+"""What a flow run consists of, as lists for people: its task runs in pages, its subflow runs, the
+last lines that it printed, its artifacts.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal, TypeAlias, get_args
+
+import msgspec
+from msgspec import Struct
+
+from eventstore.codec import from_microseconds
+from eventstore.database import Dialect, Reader, Row, Value
+from orchestration.refusals import Invalid
+from orchestration.states import StateType
+
+PAGE_TASK_RUNS = 50
+"""Task runs on a page."""
+SUBFLOWS_MAX = 500
+LINES_MAX = 200
+ARTIFACTS_MAX = 200
+
+TaskOrder: TypeAlias = Literal["START_DESC", "START_ASC", "NAME_ASC", "DURATION_DESC"]
+ORDERS: tuple[TaskOrder, ...] = get_args(TaskOrder)
+
+_STARTED = "COALESCE(task_runs.start_time, task_runs.expected_start_time, 0)"
+_RANKS: dict[TaskOrder, tuple[str, bool]] = {
+    "START_DESC": (_STARTED, False),
+    "START_ASC": (_STARTED, True),
+    "NAME_ASC": ("task_runs.name", True),
+    "DURATION_DESC": ("task_runs.total_run_time", False),
+}
+
+
+class ListedTask(Struct, frozen=True):
+    """A task run in a list. Durations in seconds."""
+
+    id: str
+    name: str
+    state_type: str | None
+    state_name: str | None
+    start: datetime | None
+    """When it started, or should."""
+    started: bool
+    ended: datetime | None
+    run_time: float
+    """Without the current stretch of one that is running."""
+    running_since: datetime | None
+    attempts: int
+    tags: Sequence[str]
+    message: str | None
+    """Of its state."""
+    cursor: str
+
+
+class TaskPage(Struct, frozen=True):
+    """Some task runs, and where the pages beside them begin, if there are any."""
+
+    tasks: Sequence[ListedTask]
+    before: str | None
+    after: str | None
+    total: int
+    """How many match."""
+
+
+class _Message(Struct, frozen=True):
+    message: str | None = None
+
+
+class _Stated(Struct, frozen=True):
+    state: _Message | None = None
+
+
+_stated = msgspec.json.Decoder(_Stated)
+
+# Task runs of one flow run are sorted without an index in their order: ten thousand take 20 ms. The
+# documents are read for the page alone.
+_TASKS = """
+SELECT task_runs.id, task_runs.name, state_type, state_name, start_time, expected_start_time,
+  end_time, total_run_time, state_timestamp, run_count, tags, document, {rank}
+FROM task_runs WHERE task_runs.id IN (
+  SELECT task_runs.id FROM task_runs WHERE {matching} ORDER BY {order} LIMIT {limit}
+)
+ORDER BY {order}
+"""
+_IS_TASK = (
+    "task_runs.flow_run_id = $1 AND NOT EXISTS "
+    "(SELECT 1 FROM flow_runs AS sub WHERE sub.parent_task_run_id = task_runs.id)"
+)
+
+
+async def task_runs(
+    reader: Reader,
+    dialect: Dialect,
+    flow_run_id: str,
+    order: TaskOrder,
+    *,
+    states: Sequence[StateType] = (),
+    text: str = "",
+    after: str | None = None,
+    before: str | None = None,
+) -> TaskPage:
+    """A page of a flow run's task runs, without those that stand for subflows.
+
+    Raises Invalid for what is no cursor of this order.
+    """
+    rank, up = _RANKS[order]
+    back = before is not None
+    upward = up is not back
+    params: list[Value] = [flow_run_id]
+    conditions = [_IS_TASK]
+    if states:
+        params.append(msgspec.json.encode(states).decode())
+        conditions.append(dialect.in_list("task_runs.state_type", f"${len(params)}"))
+    if text:
+        plain = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        params.append(f"%{plain}%")
+        conditions.append(dialect.ilike("task_runs.name", f"${len(params)}"))
+    count = f"SELECT count(*) FROM task_runs WHERE {' AND '.join(conditions)}"
+    ((total,),) = await reader.fetch(count, *params)
+    cursor = before if back else after
+    if cursor is not None:
+        key, id_ = _read(cursor, order)
+        sign = ">" if upward else "<"
+        at = len(params) + 1
+        conditions.append(
+            f"({rank} {sign} ${at} OR ({rank} = ${at} AND task_runs.id {sign} ${at + 1}))"
+        )
+        params += (key, id_)
+    direction = "ASC" if upward else "DESC"
+    sql = _TASKS.format(
+        rank=rank,
+        matching=" AND ".join(conditions),
+        order=f"{rank} {direction}, task_runs.id {direction}",
+        limit=PAGE_TASK_RUNS + 1,
+    )
+    rows = await reader.fetch(sql, *params)
+    more = len(rows) > PAGE_TASK_RUNS
+    rows = rows[:PAGE_TASK_RUNS]
+    if back:
+        rows.reverse()
+    tasks = [_listed(row) for row in rows]
+    if not tasks:
+        return TaskPage(tasks, None, None, int(total))
+    first, last = tasks[0].cursor, tasks[-1].cursor
+    if back:
+        return TaskPage(tasks, first if more else None, last, int(total))
+    first_page = cursor is None
+    return TaskPage(tasks, None if first_page else first, last if more else None, int(total))
+
+
+def _listed(row: Row) -> ListedTask:
+    started, expected, state = row[4], row[5], _stated.decode(row[11]).state
+    return ListedTask(
+        id=row[0],
+        name=row[1],
+        state_type=row[2],
+        state_name=row[3],
+        start=_time(expected if started is None else started),
+        started=started is not None,
+        ended=_time(row[6]),
+        run_time=row[7],
+        running_since=_time(row[8]) if row[2] == "RUNNING" else None,
+        attempts=row[9],
+        tags=msgspec.json.decode(row[10], type=list[str]),
+        message=None if state is None else state.message,
+        cursor=f"{row[12]!r}~{row[0]}" if isinstance(row[12], float) else f"{row[12]}~{row[0]}",
+    )
+
+
+def _read(cursor: str, order: TaskOrder) -> tuple[Value, str]:
+    key, sign, id_ = cursor.rpartition("~")
+    try:
+        if sign and order == "NAME_ASC":
+            return key, id_
+        if sign and order == "DURATION_DESC":
+            return float(key), id_
+        number = int(key)
+    except ValueError:
+        raise Invalid(f"{cursor!r} names no place in this list") from None
+    if not -(2**63) <= number < 2**63:
+        raise Invalid(f"{cursor!r} names no place in this list")
+    return number, id_
+
+
+class Subflow(Struct, frozen=True):
+    """A flow run that a flow run started. Durations in seconds."""
+
+    id: str
+    name: str
+    flow_id: str
+    flow_name: str
+    state_type: str | None
+    state_name: str | None
+    start: datetime | None
+    started: bool
+    run_time: float
+    running_since: datetime | None
+
+
+_SUBFLOWS = """
+SELECT sub.id, sub.name, sub.flow_id, flows.name, sub.state_type, sub.state_name, sub.start_time,
+  sub.expected_start_time, sub.total_run_time, sub.state_timestamp
+FROM task_runs
+JOIN flow_runs AS sub ON sub.parent_task_run_id = task_runs.id
+JOIN flows ON flows.id = sub.flow_id
+WHERE task_runs.flow_run_id = $1
+ORDER BY COALESCE(sub.start_time, sub.expected_start_time), sub.id LIMIT $2
+"""
+
+
+async def subflows(reader: Reader, flow_run_id: str) -> Sequence[Subflow]:
+    """The subflow runs of a flow run in the order of their start."""
+    return [
+        Subflow(
+            id=row[0],
+            name=row[1],
+            flow_id=row[2],
+            flow_name=row[3],
+            state_type=row[4],
+            state_name=row[5],
+            start=_time(row[7] if row[6] is None else row[6]),
+            started=row[6] is not None,
+            run_time=row[8],
+            running_since=_time(row[9]) if row[4] == "RUNNING" else None,
+        )
+        for row in await reader.fetch(_SUBFLOWS, flow_run_id, SUBFLOWS_MAX)
+    ]
+
+
+class Line(Struct, frozen=True):
+    """What a run printed."""
+
+    timestamp: datetime
+    level: int
+    message: str
+
+
+_LINES = (
+    "SELECT timestamp, level, message FROM log_lines WHERE flow_run_id = $1 "
+    "ORDER BY timestamp DESC, line DESC LIMIT $2"
+)
+
+
+async def last_lines(reader: Reader, flow_run_id: str) -> Sequence[Line]:
+    """The last lines that a flow run and its task runs printed, oldest first."""
+    rows = await reader.fetch(_LINES, flow_run_id, LINES_MAX)
+    return [Line(from_microseconds(at), level, text) for at, level, text in reversed(rows)]
+
+
+class ListedArtifact(Struct, frozen=True):
+    """What a run left behind."""
+
+    id: str
+    key: str | None
+    type: str | None
+    created: datetime
+    task_run_id: str | None
+    task_run: str | None
+    """Name of the task run that made it."""
+
+
+_ARTIFACTS = """
+SELECT artifacts.id, artifacts.key, artifacts.type, artifacts.created, task_runs.id, task_runs.name
+FROM artifacts LEFT JOIN task_runs ON task_runs.id = artifacts.task_run_id
+WHERE artifacts.flow_run_id = $1 AND artifacts.type <> 'result'
+ORDER BY artifacts.created, artifacts.id LIMIT $2
+"""
+
+
+async def artifacts(reader: Reader, flow_run_id: str) -> Sequence[ListedArtifact]:
+    """What a flow run and its task runs left behind, oldest first."""
+    return [
+        ListedArtifact(id_, key, kind, from_microseconds(created), task_id, task)
+        for id_, key, kind, created, task_id, task in await reader.fetch(
+            _ARTIFACTS, flow_run_id, ARTIFACTS_MAX
+        )
+    ]
+
+
+def _time(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else from_microseconds(microseconds)
