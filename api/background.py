@@ -5,6 +5,8 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from api.settings import Settings
+from projections.runner import Runner
+from services.feed_retention import FeedRetention
 from services.late_runs import LateRuns
 from services.service import Service
 from services.shell import Clock, Shell
@@ -16,7 +18,7 @@ class Offered(Struct, frozen=True):
     name: str
     doc: str
     enabled: Callable[[Settings], bool]
-    make: Callable[[Shell, Clock, Settings], Service]
+    make: Callable[[Shell, Runner, Clock, Settings], Service]
 
 
 SERVICES = (
@@ -24,12 +26,20 @@ SERVICES = (
         LateRuns.name,
         "marks flow runs Late that have not started in time",
         lambda settings: settings.services_late_runs_enabled,
-        lambda shell, clock, settings: LateRuns(shell, clock, settings.services_late_runs_after),
+        lambda shell, _, clock, settings: LateRuns(shell, clock, settings.services_late_runs_after),
+    ),
+    Offered(
+        FeedRetention.name,
+        "takes events out of the feed that were in it for long enough",
+        lambda settings: settings.services_feed_retention_enabled,
+        lambda shell, runner, clock, settings: FeedRetention(
+            shell, clock, settings.events_retention_period, runner.projectors["emissions"].reached
+        ),
     ),
 )
 """Every service, in the order in which they are listed."""
 
 
-def wanted(shell: Shell, clock: Clock, settings: Settings) -> list[Service]:
+def wanted(shell: Shell, runner: Runner, clock: Clock, settings: Settings) -> list[Service]:
     """The services that the settings do not switch off, ready to run."""
-    return [one.make(shell, clock, settings) for one in SERVICES if one.enabled(settings)]
+    return [one.make(shell, runner, clock, settings) for one in SERVICES if one.enabled(settings)]

@@ -62,7 +62,9 @@ class Server:
             ),
         )
         self.live_feed = LiveFeed(self.store)
-        self.services = Services(database, background.wanted(self.shell, self.now, settings))
+        self.services = Services(
+            database, background.wanted(self.shell, self.runner, self.now, settings)
+        )
 
     async def open(self) -> None:
         """Find the end of the log and begin to take commands."""

@@ -76,6 +76,13 @@ class Settings(Struct, frozen=True, kw_only=True):
             at="pluperfect.services_enabled",
         ),
     ] = True
+    services_feed_retention_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Take events out of the feed that were in it for the retention period.",
+            at="pluperfect.services_feed_retention_enabled",
+        ),
+    ] = True
     services_late_runs_enabled: Annotated[
         bool,
         Setting(
@@ -465,8 +472,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     events_retention_period: Annotated[
         timedelta,
         Setting(
-            doc="How long events stay in the event feed. Taken so that an environment carries "
-            "over; nothing is removed from the feed yet.",
+            doc="How long events stay in the event feed. The log, which they are made from, keeps "
+            "everything.",
             at="server.events.retention_period",
             legacy=("PREFECT_EVENTS_RETENTION_PERIOD",),
         ),

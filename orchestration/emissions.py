@@ -37,6 +37,14 @@ class EmissionReceived(Event, frozen=True, tag="emission.received"):
 
 EmissionEvent: TypeAlias = EmissionReceived
 
+
+class FeedTrimmed(Event, frozen=True, tag="feed.trimmed"):
+    """The beginning of the feed is old enough to leave it. The log keeps what gave rise to it."""
+
+    until: int
+    """Log position of the newest emission that leaves."""
+
+
 # --- commands -------------------------------------------------------------------------------------
 
 

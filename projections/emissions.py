@@ -13,7 +13,7 @@ from msgspec import Struct
 from eventstore.codec import from_microseconds, to_microseconds
 from eventstore.database import Dialect, Reader, Row, Table, Value
 from eventstore.events import Recorded
-from orchestration.emissions import EMITTING, INDEXED_BYTES_MAX, emission_of
+from orchestration.emissions import EMITTING, INDEXED_BYTES_MAX, FeedTrimmed, emission_of
 from orchestration.identifiers import utc
 from projections.emission_filters import (
     RESOURCE_ID,
@@ -114,8 +114,17 @@ def glimpse(document: bytes) -> Glimpse:
     )
 
 
+EMISSIONS_UNTIL = "DELETE FROM emissions WHERE position <= $1"
+RESOURCES_UNTIL = "DELETE FROM emission_resources WHERE position <= $1"
+
+
 def apply(rows: Rows, recorded: Recorded[Any]) -> None:
     """The event's emission, if it gives rise to one, and every resource that it names."""
+    if isinstance(recorded.event, FeedTrimmed):
+        until = recorded.event.until
+        rows.cascade(EMISSIONS, EMISSIONS_UNTIL, until, lambda row: row[0] <= until)
+        rows.cascade(EMISSION_RESOURCES, RESOURCES_UNTIL, until, lambda row: row[0] <= until)
+        return
     document = emission_of(recorded)
     if document is None:
         return
@@ -164,10 +173,18 @@ projection = Projection(
     version=1,
     mode="derived",
     models=(EMISSIONS, EMISSION_RESOURCES),
-    handles=frozenset(EMITTING),
+    handles=frozenset({*EMITTING, FeedTrimmed}),
     apply=apply,
     reads=reads,
 )
+
+OLDEST = "SELECT position FROM emissions WHERE position <= $1 ORDER BY position LIMIT $2"
+
+
+async def oldest(reader: Reader, until: int, limit: int) -> list[int]:
+    """Log positions of the oldest emissions in the feed, of those up to `until`, in order."""
+    return [row[0] for row in await reader.fetch(OLDEST, until, limit)]
+
 
 # --- Pages of the feed
 

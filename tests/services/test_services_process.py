@@ -20,6 +20,7 @@ import pytest
 from api import pid_file
 from eventstore import leases
 from eventstore.migrate import Target
+from services.late_runs import LateRuns
 from tests import serving
 from tests.api.test_server_process import _log_locked as log_locked
 from tests.conftest import StartServer, open_database
@@ -120,7 +121,8 @@ def holder(target: Target) -> tuple[int | None, int | None]:
             await database.close()
 
     for lease in asyncio.run(looked()):
-        return (lease.pid if lease.left_seconds > 0 else None), lease.term
+        if lease.name == LateRuns.name:
+            return (lease.pid if lease.left_seconds > 0 else None), lease.term
     return None, None
 
 
@@ -173,7 +175,8 @@ def test_services_run_in_a_process_of_their_own_for_a_server_without(
     assert holder(target) == (None, None)
     services = start_services()
     eventually(lambda: client.is_late(run_id))
-    (one,) = listed(target, tmp_path)
+    one, other = listed(target, tmp_path)
+    assert [one["name"], other["name"]] == ["late-runs", "feed-retention"]
     since = datetime.fromisoformat(one["since"])
     assert (one["pid"], one["term"], one["running"]) == (services.pid, 1, True)
     assert timedelta() < datetime.now(UTC) - since < timedelta(minutes=2)
