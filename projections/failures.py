@@ -1,0 +1,220 @@
+"""What fails: flow runs that went wrong in a window, by flow and by what they said.
+
+Failed and crashed runs have an index of their own (`migrations/…/0010.dashboard.sql`), newest last:
+how many of which flow and when is read from it alone. What they said is in their documents, so that
+is read of the newest ones only.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from eventstore.codec import from_microseconds
+from eventstore.database import Dialect, Reader
+from orchestration.states import COMPLETED, TERMINAL
+from projections.criteria import Ids
+from projections.filters import Filters, FlowFilter, where
+from projections.run_sums import Bins, summed
+
+FAILURES_MAX = 20_000
+"""Failures of a window that are counted, the newest ones."""
+MESSAGES_MAX = 300
+"""Failures whose messages are read, the newest ones."""
+FLOWS_SHOWN = 8
+"""Flows that are told about, those that failed last."""
+REASONS_SHOWN = 3
+"""Messages of one flow, those that came last."""
+STREAK_MAX = 100
+"""Newest runs of a flow that are looked at for how long it has been failing."""
+MESSAGE_CHARACTERS_MAX = 300
+
+PREFIXES = ("Flow run encountered an exception: ", "Flow run encountered an exception. ")
+"""What clients put in front of every message; it says nothing."""
+
+
+class Reason(Struct, frozen=True):
+    """Failures that said the same, but for numbers and ids."""
+
+    message: str
+    """First line of the newest one; empty if it said nothing."""
+    runs: int
+    state_type: str
+    run_id: str
+    run_name: str
+    last: datetime
+    """The newest run: which, and when it started."""
+
+
+class FailingFlow(Struct, frozen=True):
+    """What failed of one flow, within a window."""
+
+    flow_id: str
+    flow_name: str
+    failed: int
+    runs: int
+    """All of its runs in the window, those that went well included."""
+    last: datetime
+    over_time: Sequence[int]
+    """Failures in each interval."""
+    reasons: Sequence[Reason]
+    in_a_row: int
+    """Failures since the last run that completed; 0 if it has recovered."""
+    since: datetime | None
+    """When the first of those in a row started."""
+
+
+class Failing(Struct, frozen=True):
+    """Everything that failed in a window, or the newest part of it."""
+
+    flows: Sequence[FailingFlow]
+    """Those that still fail, then those that have recovered; who failed last first."""
+    flows_in_all: int
+    failed: int
+    messages_of: int
+    """So many of the newest failures were asked what they said."""
+    cut: bool
+    """There were more failures than are counted."""
+
+
+_AT = "COALESCE(flow_runs.start_time, flow_runs.expected_start_time)"
+# Word for word the condition of the index.
+_FAILED = f"state_type IN ('CRASHED', 'FAILED') AND {_AT} >= $1 AND {_AT} < $2"
+
+_BY_FLOW = f"""
+SELECT flow_id, (at - $1) / $3, count(*), max(at) FROM (
+  SELECT flow_id, {_AT} AS at FROM flow_runs WHERE {_FAILED} AND {{matching}}
+  ORDER BY {_AT} DESC LIMIT {FAILURES_MAX}
+) AS failed GROUP BY 1, 2
+"""
+_NEWEST = f"""
+SELECT id, name, flow_id, state_type, {_AT}, document FROM flow_runs
+WHERE {_FAILED} AND {{matching}} ORDER BY {_AT} DESC LIMIT {MESSAGES_MAX}
+"""
+_NAMES = "SELECT id, name FROM flows WHERE {in_ids}"
+_STREAK = f"""
+SELECT {_AT}, state_type FROM flow_runs WHERE flow_id = $1 AND {_AT} IS NOT NULL
+ORDER BY {_AT} DESC LIMIT {STREAK_MAX}
+"""
+
+
+async def failing(
+    reader: Reader, dialect: Dialect, filters: Filters, bins: Bins, *, flows: int = FLOWS_SHOWN
+) -> Failing:
+    """What failed of the runs that started, or should have, within the intervals."""
+    window = (bins.first, bins.until)
+    matching = where("flow_runs", filters, dialect, first=4)
+    sql = _BY_FLOW.format(matching=matching.sql)
+    over_time: dict[str, list[int]] = {}
+    last: dict[str, int] = {}
+    for flow_id, at, runs, newest in await reader.fetch(sql, *window, bins.width, *matching.params):
+        over_time.setdefault(flow_id, [0] * bins.number)[at] += int(runs)
+        last[flow_id] = max(newest, last.get(flow_id, newest))
+    failed = sum(sum(counts) for counts in over_time.values())
+    shown = sorted(over_time, key=lambda id_: (-last[id_], id_))[:flows]
+    if not shown:
+        return Failing([], 0, 0, 0, False)
+    in_ids = dialect.in_list("id", "$1")
+    ids = msgspec.json.encode(shown).decode()
+    names = {row[0]: row[1] for row in await reader.fetch(_NAMES.format(in_ids=in_ids), ids)}
+    said, asked = await _reasons(reader, dialect, filters, window)
+    found = []
+    for flow_id in shown:
+        in_a_row, since = await streak(reader, flow_id)
+        found.append(
+            FailingFlow(
+                flow_id=flow_id,
+                flow_name=names.get(flow_id, flow_id),
+                failed=sum(over_time[flow_id]),
+                runs=await _runs_of(reader, dialect, filters, bins, flow_id),
+                last=from_microseconds(last[flow_id]),
+                over_time=over_time[flow_id],
+                reasons=said.get(flow_id, [])[:REASONS_SHOWN],
+                in_a_row=in_a_row,
+                since=since,
+            )
+        )
+    found.sort(key=lambda flow: flow.in_a_row == 0)
+    return Failing(found, len(over_time), failed, asked, failed >= FAILURES_MAX)
+
+
+async def _runs_of(
+    reader: Reader, dialect: Dialect, filters: Filters, bins: Bins, flow_id: str
+) -> int:
+    """All runs of one flow in the window; 0 if that is not known without reading them."""
+    own = msgspec.structs.replace(filters, flows=FlowFilter(id=Ids(any_=[UUID(flow_id)])))
+    rows = await summed(reader, own, dialect, ("runs",), bins=_whole(bins))
+    return int(rows[0][0]) if rows else 0
+
+
+def _whole(bins: Bins) -> Bins:
+    return Bins(bins.first, bins.until - bins.first, 1, bins.axis)
+
+
+class _State(Struct):
+    message: str | None = None
+
+
+class _Failed(Struct):
+    state: _State | None = None
+
+
+_failed = msgspec.json.Decoder(_Failed)
+
+
+async def _reasons(
+    reader: Reader, dialect: Dialect, filters: Filters, window: tuple[int, int]
+) -> tuple[dict[str, list[Reason]], int]:
+    """Reasons by flow, the newest first; and how many failures were asked."""
+    matching = where("flow_runs", filters, dialect, first=3)
+    rows = await reader.fetch(_NEWEST.format(matching=matching.sql), *window, *matching.params)
+    newest: dict[tuple[str, str], Reason] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for id_, name, flow_id, kind, at, document in rows:
+        state = _failed.decode(document).state
+        message = first_line((state and state.message) or "")
+        key = (flow_id, likeness(message))
+        counts[key] = counts.get(key, 0) + 1
+        if key not in newest:
+            newest[key] = Reason(message, 0, kind, id_, name, from_microseconds(at))
+    said: dict[str, list[Reason]] = {}
+    for key, reason in newest.items():
+        counted = msgspec.structs.replace(reason, runs=counts[key])
+        said.setdefault(key[0], []).append(counted)
+    return said, len(rows)
+
+
+async def streak(reader: Reader, flow_id: str) -> tuple[int, datetime | None]:
+    """How many runs of a flow failed since the last one that completed, up to `STREAK_MAX`, and
+    when the first of those started. Runs that were cancelled say nothing either way."""
+    failed, since = 0, None
+    for at, kind in await reader.fetch(_STREAK, flow_id):
+        if kind == COMPLETED:
+            break
+        if kind in TERMINAL and kind != "CANCELLED":
+            failed, since = failed + 1, from_microseconds(at)
+    return failed, since
+
+
+# --- What was said
+
+_VARIES = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|0x[0-9a-f]+|\d+(?:[.,:]\d+)*",
+    re.IGNORECASE,
+)
+
+
+def first_line(message: str) -> str:
+    """The first line that says something, without what every message begins with."""
+    line = next((line.strip() for line in message.splitlines() if line.strip()), "")
+    for prefix in PREFIXES:
+        line = line.removeprefix(prefix)
+    return line[:MESSAGE_CHARACTERS_MAX]
+
+
+def likeness(message: str) -> str:
+    """The same for messages that differ in numbers, ids, addresses and times alone."""
+    return _VARIES.sub("#", message)
