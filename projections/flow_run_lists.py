@@ -17,7 +17,6 @@ from orchestration.states import StateType
 PAGE_TASK_RUNS = 50
 """Task runs on a page."""
 SUBFLOWS_MAX = 500
-LINES_MAX = 200
 ARTIFACTS_MAX = 200
 
 TaskOrder: TypeAlias = Literal["START_DESC", "START_ASC", "NAME_ASC", "DURATION_DESC"]
@@ -226,26 +225,6 @@ async def subflows(reader: Reader, flow_run_id: str) -> Sequence[Subflow]:
         )
         for row in await reader.fetch(_SUBFLOWS, flow_run_id, SUBFLOWS_MAX)
     ]
-
-
-class Line(Struct, frozen=True):
-    """What a run printed."""
-
-    timestamp: datetime
-    level: int
-    message: str
-
-
-_LINES = (
-    "SELECT timestamp, level, message FROM log_lines WHERE flow_run_id = $1 "
-    "ORDER BY timestamp DESC, line DESC LIMIT $2"
-)
-
-
-async def last_lines(reader: Reader, flow_run_id: str) -> Sequence[Line]:
-    """The last lines that a flow run and its task runs printed, oldest first."""
-    rows = await reader.fetch(_LINES, flow_run_id, LINES_MAX)
-    return [Line(from_microseconds(at), level, text) for at, level, text in reversed(rows)]
 
 
 class ListedArtifact(Struct, frozen=True):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from api.ui import flow_run_tabs, flow_run_timeline
+from api.ui import flow_run_tabs, flow_run_timeline, log_lines
 from api.ui.flow_run_tabs import Shown, Tab
 from api.ui.page import Missing, Page, Region, Visit
 from eventstore.selection import Selection
@@ -111,7 +111,8 @@ page = Page(
         Region("tab", tab, _tab),
     ),
     feeds=(flow_run_timeline.feed,),
-    sources=flow_run_timeline.SOURCES,
-    scripts=("flow_run.js", "timeline.js"),
-    styles=("flow_run.css", "timeline.css"),
+    lines=(log_lines.lines("flow-run", "logs", first=True),),
+    sources=(*flow_run_timeline.SOURCES, log_lines.source("flow-run")),
+    scripts=("flow_run.js", "timeline.js", "log_view.js"),
+    styles=("flow_run.css", "timeline.css", "log_view.css"),
 )

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from api.ui import log_lines
 from api.ui.page import Concerns, Missing, Visit
 from eventstore.selection import Selection
-from orchestration.states import STATE_TYPES, StateType
+from orchestration.states import STATE_TYPES, TERMINAL, StateType
 from projections import flow_run_facts, flow_run_lists, flow_run_page
 from projections.flow_run_lists import TaskOrder, TaskPage
 
@@ -65,9 +66,12 @@ class Parameters(Struct, frozen=True):
     """Other fields that say something."""
 
 
-async def logs(visit: Visit) -> Sequence[flow_run_lists.Line]:
-    """The last lines."""
-    return await flow_run_lists.last_lines(visit.server.database, visit.id)
+async def logs(visit: Visit) -> log_lines.Log:
+    """What it and its task runs printed."""
+    about = await flow_run_page.run(visit.server.database, visit.id)
+    if about is None:
+        raise Missing("This flow run does not exist")
+    return log_lines.log(visit, "flow-run", about.run.state_type not in TERMINAL)
 
 
 async def task_runs(visit: Visit) -> TaskRuns:

@@ -1,0 +1,422 @@
+// <log-view>: what a run printed. All lines are here, in order of time; only those that can be seen are
+// in the document. The toolbar is the server's (templates/log_view.html), its state is in the address.
+
+import { Heights } from "./heights.js";
+import { key } from "./keys.js";
+import { finder, plain, write } from "./log_text.js";
+import { toast } from "./actions.js";
+
+const LINES_MAX = 200_000; // Held by one page; a file of all lines can be downloaded.
+const SHOWN_CHARACTERS_MAX = 20_000; // Of one message.
+const COPIED_LINES_MAX = 20_000;
+const BEYOND_PIXELS = 400; // Drawn above and below what can be seen.
+const BOTTOM_PIXELS = 4; // So near to the end is at the end.
+const LEVELS = [[50, "CRITICAL"], [40, "ERROR"], [30, "WARNING"], [20, "INFO"], [10, "DEBUG"]];
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, timeZoneName: "short" });
+
+function levelName(level) {
+  return LEVELS.find(([number]) => number === level)?.[1] ?? `LEVEL ${level}`;
+}
+
+function levelKind(level) {
+  return LEVELS.find(([number]) => level >= number)?.[1] ?? "DEBUG";
+}
+
+/** `+00:01:23.456` */
+function offset(microseconds) {
+  const whole = Math.max(0, Math.floor(microseconds / 1000)), two = (n) => String(n).padStart(2, "0");
+  return `+${two(Math.floor(whole / 3_600_000))}:${two(Math.floor(whole / 60_000) % 60)}:${two(Math.floor(whole / 1000) % 60)}.${String(whole % 1000).padStart(3, "0")}`;
+}
+
+class Line {
+  constructor([number, time, level, task, logger, message]) {
+    Object.assign(this, { number, time, level, task, logger, message, text: plain(message) });
+    this.breaks = 0;
+    for (let at = this.text.indexOf("\n"); at >= 0; at = this.text.indexOf("\n", at + 1)) this.breaks += 1;
+  }
+
+  before(other) { return this.time < other.time || (this.time === other.time && this.number < other.number); }
+}
+
+customElements.define("log-view", class extends HTMLElement {
+  connectedCallback() {
+    const at = (selector) => this.querySelector(selector);
+    this.frame = at(".log-lines");
+    this.space = at(".log-space");
+    this.fields = Object.fromEntries([..."find level follow wrap since".split(" ")].map((name) => [name, at(`[name=${name}]`)]));
+    this.task = this.dataset.task;
+    this.target = Number(/^#L(\d+)$/.exec(location.hash)?.[1] ?? 0);
+    // A place in the log is what the reader came for: do not run away from it.
+    this.following = "running" in this.dataset && !this.target;
+    this.fields.follow.checked = this.following;
+    this.rows = new Map();
+    this.current = -1;
+    this.listen();
+    this.clear();
+    this.load();
+  }
+
+  disconnectedCallback() { this.stop?.abort(); this.run = null; }
+
+  clear() {
+    this.lines = [];
+    this.known = new Set();
+    this.names = {};
+    this.fresh = 0;
+    this.select();
+  }
+
+  // --- From the server
+
+  async load() {
+    const run = (this.run = {}), back = this.following;
+    this.note("loading");
+    let place = back ? { from: "end" } : {};
+    try {
+      for (;;) {
+        const answer = await fetch(`${this.dataset.source}?${new URLSearchParams(place)}`);
+        if (!answer.ok) throw new Error(answer.status);
+        const part = await answer.json();
+        if (this.run !== run) return;
+        this.take(part);
+        if (!part.more || this.lines.length >= LINES_MAX) { this.partial = part.more; break; }
+        const edge = back ? part.lines[0] : part.lines.at(-1);
+        place = { [back ? "before" : "after"]: `${edge[1]}~${edge[0]}` };
+      }
+      this.loaded = true;
+      this.tell();
+      if (this.target && !this.shown.some((line) => line.number === this.target)) {
+        toast({ text: "The line of this address is not among the lines that are shown.", failed: true });
+      }
+    } catch {
+      if (this.run === run) this.note("failed");
+    }
+  }
+
+  /** What was written since, over the page's live stream. */
+  receive(data) {
+    if (data.again) { this.clear(); this.load(); }
+    else this.take(data, true);
+  }
+
+  take({ lines, tasks }, live = false) {
+    Object.assign(this.names, tasks);
+    this.column(tasks);
+    const fresh = lines.filter(([number]) => !this.known.has(number)).map((line) => new Line(line));
+    if (!fresh.length) { this.tell(); return; }
+    fresh.sort((a, b) => (a.before(b) ? -1 : 1));
+    for (const line of fresh) this.known.add(line.number);
+    const last = this.lines.at(-1), before = this.shown.length;
+    if (!last || last.before(fresh[0])) {
+      for (const line of fresh) { this.lines.push(line); if (this.wanted(line)) this.append(line); }
+      this.draw();
+    } else {
+      // In front, or in between: what came late from another process.
+      this.lines = fresh.at(-1).before(this.lines[0]) ? fresh.concat(this.lines) : this.lines.concat(fresh).sort((a, b) => (a.before(b) ? -1 : 1));
+      this.select();
+    }
+    if (live && !this.following) this.fresh += Math.max(0, this.shown.length - before);
+    if (this.following) this.toEnd();
+    else if (this.target) this.toTarget();
+    this.tell();
+  }
+
+  /** A column for the names of task runs, as wide as they are, if there are several. */
+  column(tasks) {
+    if (!("several" in this.dataset)) return;
+    const before = this.widest ?? 0;
+    this.widest = Math.max(before, ...Object.values(tasks).map((name) => name.length));
+    if (this.widest === before) return;
+    this.dataset.of = "";
+    this.style.setProperty("--of", `${this.widest}ch`);
+    if (this.lines.length) this.select();
+  }
+
+  // --- What is shown
+
+  wanted(line) {
+    return line.level >= Number(this.fields.level.value) && (!this.task || line.task === this.task);
+  }
+
+  append(line) {
+    this.shown.push(line);
+    this.heights.push(this.guess(line));
+    if (this.finder && this.matchesFinder(line)) this.matches.push(this.shown.length - 1);
+  }
+
+  matchesFinder(line) {
+    this.finder.lastIndex = 0;
+    return this.finder.test(line.text);
+  }
+
+  /** Choose anew from all lines, and stay at the line that is on top. */
+  select() {
+    const anchor = this.shown?.length ? this.shown[this.heights.at(this.frame.scrollTop)] : null;
+    const within = anchor ? this.frame.scrollTop - this.heights.top(this.heights.at(this.frame.scrollTop)) : 0;
+    this.measure();
+    this.finder = finder(this.fields.find.value);
+    this.shown = [];
+    this.matches = [];
+    this.heights = new Heights(Math.max(1024, this.lines.length));
+    for (const row of this.rows.values()) row.remove();
+    this.rows.clear();
+    for (const line of this.lines) if (this.wanted(line)) this.append(line);
+    this.draw();
+    if (this.following) this.toEnd();
+    else if (anchor) {
+      const row = this.rowOf(anchor);
+      if (row < this.shown.length) this.frame.scrollTop = this.heights.top(row) + within;
+      this.draw();
+    }
+    this.tell();
+  }
+
+  /** The first shown line that is not before this one. */
+  rowOf(line) {
+    let low = 0, high = this.shown.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.shown[middle].before(line)) low = middle + 1; else high = middle;
+    }
+    return low;
+  }
+
+  measure() {
+    this.toggleAttribute("data-wrap", this.fields.wrap.checked);
+    const probe = this.row(new Line([0, 0, 20, null, "", "0".repeat(100)]));
+    probe.classList.add("probe");
+    this.space.append(probe);
+    const message = probe.querySelector(".log-message"), style = getComputedStyle(message);
+    const range = document.createRange();
+    range.setStart(message.firstChild, 0);
+    range.setEnd(message.firstChild, 10);
+    this.line = parseFloat(style.lineHeight);
+    this.columns = Math.max(10, Math.floor(message.getBoundingClientRect().width / (range.getBoundingClientRect().width / 10)));
+    this.beside = probe.offsetHeight - this.line * Math.round(message.getBoundingClientRect().height / this.line);
+    probe.remove();
+  }
+
+  /** How high a line will be; what was drawn is measured. */
+  guess(line) {
+    let rows = line.breaks + 1;
+    if (this.fields.wrap.checked && line.text.length > this.columns) {
+      rows = 0;
+      for (const part of line.text.slice(0, SHOWN_CHARACTERS_MAX).split("\n")) rows += Math.max(1, Math.ceil(part.length / this.columns));
+    }
+    return rows * this.line + this.beside;
+  }
+
+  row(line) {
+    const row = document.createElement("div");
+    row.className = "log-line";
+    row.dataset.level = levelKind(line.level);
+    if (line.number === this.target) row.setAttribute("aria-current", "true");
+    const at = document.createElement("a"), moment = new Date(line.time / 1000);
+    at.className = "log-at";
+    at.href = `#L${line.number}`;
+    at.title = `${day.format(moment)}\nLink to this line`;
+    at.textContent = this.fields.since.checked ? offset(line.time - (this.lines[0]?.time ?? line.time)) : clock.format(moment);
+    const level = document.createElement("span");
+    level.className = "log-level";
+    level.textContent = levelName(line.level);
+    row.append(at, level);
+    if ("of" in this.dataset && this.names[line.task]) {
+      const task = document.createElement("a");
+      task.className = "log-of cut";
+      task.href = this.address({ task: line.task });
+      task.dataset.of = line.task;
+      task.title = `Only the lines of ${this.names[line.task]}`;
+      task.textContent = this.names[line.task];
+      row.append(task);
+    }
+    const message = document.createElement("span");
+    message.className = "log-message";
+    const cut = line.text.length > SHOWN_CHARACTERS_MAX;
+    write(message, line.message, cut ? line.text.slice(0, SHOWN_CHARACTERS_MAX) : line.text, this.finder);
+    if (cut) {
+      const rest = document.createElement("i");
+      rest.textContent = ` … and ${(line.text.length - SHOWN_CHARACTERS_MAX).toLocaleString()} more characters`;
+      message.append(rest);
+    }
+    row.append(message);
+    return row;
+  }
+
+  draw() {
+    const { frame, heights, shown, rows } = this;
+    const first = heights.at(frame.scrollTop - BEYOND_PIXELS);
+    const last = shown.length ? heights.at(frame.scrollTop + frame.clientHeight + BEYOND_PIXELS) : -1;
+    for (const [line, row] of rows) if (!shown.length || line.before(shown[first]) || shown[last].before(line)) { row.remove(); rows.delete(line); }
+    const made = [];
+    for (let at = first; at <= last; at++) {
+      if (rows.has(shown[at])) continue;
+      const row = this.row(shown[at]);
+      rows.set(shown[at], row);
+      made.push([at, row]);
+    }
+    // In the order of the lines, so that a selection and a screen reader go from one to the next.
+    for (const [at, row] of made.reverse()) this.space.insertBefore(row, rows.get(shown[at + 1]) ?? null);
+    const measured = made.map(([at, row]) => [at, row.offsetHeight]);
+    let above = 0;
+    const top = heights.at(frame.scrollTop);
+    for (const [at, height] of measured) {
+      if (height === heights.each[at]) continue;
+      if (at < top) above += height - heights.each[at];
+      heights.set(at, height);
+    }
+    this.space.style.height = `${heights.top(heights.length)}px`;
+    for (let at = first; at <= last; at++) {
+      const row = rows.get(shown[at]);
+      row.style.transform = `translateY(${heights.top(at)}px)`;
+      row.toggleAttribute("data-match", this.matches[this.current] === at);
+    }
+    if (above) frame.scrollTop += above;
+  }
+
+  atEnd() { return this.frame.scrollTop + this.frame.clientHeight >= this.frame.scrollHeight - BOTTOM_PIXELS; }
+
+  toEnd() {
+    // Twice: what is drawn at the end may be higher than it was guessed.
+    for (let turn = 0; turn < 2; turn++) { this.frame.scrollTop = this.frame.scrollHeight; this.draw(); }
+    this.fresh = 0;
+  }
+
+  toRow(row) {
+    for (let turn = 0; turn < 2; turn++) {
+      this.frame.scrollTop = this.heights.top(row) - this.frame.clientHeight / 3;
+      this.draw();
+    }
+  }
+
+  toTarget() {
+    const row = this.shown.findIndex((line) => line.number === this.target);
+    if (row >= 0) this.toRow(row);
+  }
+
+  // --- What is said about it
+
+  note(which) {
+    for (const name of ["loading", "empty", "none", "failed"]) this.querySelector(`[data-${name}]`).hidden = name !== which;
+  }
+
+  tell() {
+    const all = this.lines.length, shown = this.shown.length, number = (n) => n.toLocaleString("en").replaceAll(",", "\u2009");
+    const count = this.querySelector("[data-count]");
+    const only = this.partial ? `the ${"running" in this.dataset ? "last" : "first"} ` : "";
+    count.textContent = shown === all ? `${only}${number(all)} ${all === 1 ? "line" : "lines"}` : `${number(shown)} of ${only}${number(all)} lines`;
+    if (all) this.note(shown ? null : "none");
+    else if (this.loaded) this.note("empty");
+    const fresh = this.querySelector(".log-new");
+    fresh.hidden = !this.fresh;
+    fresh.lastElementChild.textContent = `${number(this.fresh)} new ${this.fresh === 1 ? "line" : "lines"}`;
+    const found = this.querySelector(".log-found");
+    found.hidden = !this.finder;
+    const text = this.matches.length ? `${this.current < 0 ? "" : `${number(this.current + 1)} of `}${number(this.matches.length)}` : "none";
+    if (found.firstElementChild.textContent !== text) found.firstElementChild.textContent = text;
+    const chip = this.querySelector(".log-task");
+    chip.hidden = !this.task;
+    if (this.task) chip.firstElementChild.textContent = `only ${this.names[this.task] ?? "one task run"}`;
+  }
+
+  // --- What the reader does
+
+  address(changes = {}) {
+    const query = new URLSearchParams(location.search);
+    const state = {
+      find: this.fields.find.value, level: Number(this.fields.level.value) || "", wrap: this.fields.wrap.checked ? "" : "no",
+      time: this.fields.since.checked ? "since" : "", task: this.task, ...changes,
+    };
+    for (const [name, value] of Object.entries(state)) if (value) query.set(name, value); else query.delete(name);
+    return `${location.pathname}${query.size ? `?${query}` : ""}`;
+  }
+
+  changed() {
+    history.replaceState(history.state, "", this.address() + location.hash);
+    this.current = -1;
+    this.select();
+  }
+
+  only(task) {
+    this.task = task;
+    this.changed();
+  }
+
+  step(by) {
+    if (!this.matches.length) return;
+    if (this.current < 0) {
+      // From what is on the screen, not from the beginning.
+      const top = this.heights.at(this.frame.scrollTop), next = this.matches.findIndex((row) => row >= top);
+      this.current = by > 0 ? Math.max(0, next) : (next < 0 ? this.matches.length : next) - 1;
+      if (this.current < 0) this.current = this.matches.length - 1;
+    } else {
+      this.current = (this.current + by + this.matches.length) % this.matches.length;
+    }
+    this.follow(false);
+    this.toRow(this.matches[this.current]);
+    this.tell();
+  }
+
+  follow(yes) {
+    this.following = yes;
+    this.fields.follow.checked = yes;
+    if (yes) { this.toEnd(); this.tell(); }
+  }
+
+  async copy(button) {
+    const lines = this.shown.slice(-COPIED_LINES_MAX);
+    const text = lines.map((line) => `${new Date(line.time / 1000).toISOString()} ${levelName(line.level)} ${line.task && this.names[line.task] ? `${this.names[line.task]} ` : ""}${line.text}`).join("\n");
+    button.dataset.copy = text; // The shell's own copying takes it from there.
+    const left = this.shown.length - lines.length;
+    toast({ text: left > 0 ? `The last ${lines.length.toLocaleString()} lines were copied; a download has all of them.` : `${lines.length.toLocaleString()} ${lines.length === 1 ? "line was" : "lines were"} copied.` });
+  }
+
+  listen() {
+    this.stop = new AbortController();
+    const options = { signal: this.stop.signal }, on = (target, name, act) => target.addEventListener(name, act, options);
+    let drawing = 0;
+    on(this.frame, "scroll", () => {
+      const end = this.atEnd();
+      if (end !== this.following && (end ? "running" in this.dataset : true)) { this.following = end; this.fields.follow.checked = end; }
+      if (end && this.fresh) { this.fresh = 0; this.tell(); }
+      drawing ||= requestAnimationFrame(() => { drawing = 0; this.draw(); });
+    });
+    on(this.fields.find, "input", () => this.changed());
+    on(this.fields.find, "keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); this.step(event.shiftKey ? -1 : 1); } });
+    for (const name of ["level", "wrap", "since"]) on(this.fields[name], "change", () => this.changed());
+    on(this.fields.follow, "change", () => this.follow(this.fields.follow.checked));
+    on(window, "hashchange", () => {
+      this.target = Number(/^#L(\d+)$/.exec(location.hash)?.[1] ?? 0);
+      this.follow(false);
+      for (const [line, row] of this.rows) row.toggleAttribute("aria-current", line.number === this.target);
+      if (![...this.rows].some(([line, row]) => line.number === this.target && row.getBoundingClientRect().bottom > 0)) this.toTarget();
+    });
+    // The browser would scroll the page to the line; it is where it is.
+    on(this, "click", (event) => {
+      const at = (selector) => event.target.closest(selector);
+      if (at("[data-next]")) this.step(1);
+      else if (at("[data-previous]")) this.step(-1);
+      else if (at("[data-lift]")) this.only("");
+      else if (at("[data-lift-all]")) { this.fields.level.value = "0"; this.only(""); }
+      else if (at("[data-again]")) { this.clear(); this.load(); }
+      else if (at(".log-new")) this.follow(true);
+      else if (at("[data-copy-lines]")) this.copy(at("[data-copy-lines]"));
+      else if (at("a[data-of]") && !event.ctrlKey && !event.metaKey && !event.shiftKey) { event.preventDefault(); this.only(at("a[data-of]").dataset.of); }
+    });
+    let width = 0;
+    const resized = new ResizeObserver(() => {
+      if (width && Math.abs(this.frame.clientWidth - width) > 1) this.select();
+      width = this.frame.clientWidth;
+      this.draw();
+    });
+    resized.observe(this.frame);
+    this.stop.signal.addEventListener("abort", () => resized.disconnect());
+  }
+});
+
+const view = () => document.querySelector("log-view");
+const finding = () => Boolean(view()?.finder);
+key("n", () => (finding() ? view().step(1) : false));
+key("N", () => (finding() ? view().step(-1) : false));
+key("w", () => { if (!view()) return false; view().fields.wrap.click(); });

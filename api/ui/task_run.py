@@ -1,0 +1,153 @@
+"""One task run: its state and why, the states it went through, what it printed and made."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from api.ui import log_lines, task_run_actions
+from api.ui.page import Concerns, Missing, Page, Region, Visit
+from eventstore.selection import Selection
+from orchestration.states import RUNNING, TERMINAL
+from projections import task_run_page
+from projections.task_run_page import Stay, Surroundings
+
+GONE = "This task run does not exist"
+
+
+class Head(Struct, frozen=True):
+    """What stands above the tabs."""
+
+    about: Surroundings
+    stays: Sequence[Stay]
+    running_since: datetime | None
+    """When the current stretch began."""
+    ended: bool
+    attempts_max: int
+
+
+class Tab(Struct, frozen=True):
+    """One tab: `?tab=NAME`, shown by `templates/task_run_NAME.html`."""
+
+    name: str
+    label: str
+    view: Callable[[Visit], Awaitable[Any]]
+    concerns: Concerns
+
+    @property
+    def template(self) -> str:
+        """File in `templates/`."""
+        return f"task_run_{self.name}.html"
+
+
+class Shown(Struct, frozen=True):
+    """The chosen tab and what it shows."""
+
+    tabs: Sequence[Tab]
+    chosen: Tab
+    view: Any
+
+
+class Details(Struct, frozen=True):
+    """What the run was made with."""
+
+    about: Surroundings
+    inputs: Mapping[str, str]
+    """Names of the runs whose results it was given, by id."""
+
+
+async def _about(visit: Visit) -> Surroundings:
+    about = await task_run_page.run(visit.server.database, visit.id)
+    if about is None:
+        raise Missing(GONE)
+    return about
+
+
+async def head(visit: Visit) -> Head:
+    """The run and its states."""
+    about = await _about(visit)
+    run = about.run
+    policy = run.empirical_policy
+    return Head(
+        about=about,
+        stays=await task_run_page.stays(visit.server.database, visit.id),
+        running_since=run.state.timestamp if run.state and run.state_type == RUNNING else None,
+        ended=run.state_type in TERMINAL,
+        attempts_max=1 + (policy.retries or policy.max_retries or 0),
+    )
+
+
+async def logs(visit: Visit) -> log_lines.Log:
+    """What it printed."""
+    run = (await _about(visit)).run
+    return log_lines.log(visit, "task-run", run.state_type not in TERMINAL)
+
+
+async def states(visit: Visit) -> Sequence[Stay]:
+    """The states, newest first."""
+    return (await task_run_page.stays(visit.server.database, visit.id))[::-1]
+
+
+async def artifacts(visit: Visit) -> Sequence[task_run_page.ListedArtifact]:
+    """What it left behind."""
+    return await task_run_page.artifacts(visit.server.database, visit.id)
+
+
+async def details(visit: Visit) -> Details:
+    """What it was made with."""
+    database, about = visit.server.database, await _about(visit)
+    return Details(about, await task_run_page.inputs(database, database.dialect, about.run))
+
+
+async def history(visit: Visit) -> Sequence[task_run_page.Fact]:
+    """The facts of its stream."""
+    database, codec = visit.server.database, visit.server.store.codec
+    return await task_run_page.facts(database, database.dialect, codec, visit.id)
+
+
+def _own_stream(visit: Visit) -> Selection:
+    return Selection(stream=(f"task-run:{visit.id}",))
+
+
+def _around(visit: Visit) -> Selection:
+    """Itself, a subflow that it stands for, artifacts that name it."""
+    return Selection(resource=(f"task-run:{visit.id}",))
+
+
+TABS = (
+    Tab("logs", "Logs", logs, _own_stream),
+    Tab("states", "States", states, _own_stream),
+    Tab("artifacts", "Artifacts", artifacts, _around),
+    Tab("details", "Details", details, _own_stream),
+    Tab("history", "History", history, _own_stream),
+)
+
+
+def current(visit: Visit) -> Tab:
+    """The tab that the address names, else the first."""
+    named = visit.query.one("tab")
+    return next((tab for tab in TABS if tab.name == named), TABS[0])
+
+
+async def tab(visit: Visit) -> Shown:
+    """What the chosen tab shows."""
+    chosen = current(visit)
+    return Shown(TABS, chosen, await chosen.view(visit))
+
+
+page = Page(
+    path="/runs/task-run/{id:uuid}",
+    template="task_run.html",
+    title="Task run",
+    section="/runs",
+    regions=(
+        Region("head", head, _around),
+        Region("tab", tab, lambda visit: current(visit).concerns(visit)),
+    ),
+    lines=(log_lines.lines("task-run", "logs", first=True),),
+    sources=(log_lines.source("task-run"),),
+    actions=task_run_actions.ACTIONS,
+    scripts=("flow_run.js", "log_view.js"),
+    styles=("flow_run.css", "log_view.css", "task_run.css"),
+)
