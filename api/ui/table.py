@@ -1,13 +1,12 @@
 """The table of pages, in the order of the sidebar. A new page is a module and a line here."""
 
-from api.ui import dashboard, flow_run, runs, search, task_run, task_run
+from api.ui import dashboard, flow_run, runs, search, task_run
 from api.ui.page import Page
 
 PAGES: tuple[Page, ...] = (
     dashboard.page,
     runs.page,
     flow_run.page,
-    task_run.page,
     task_run.page,
     search.page,
 )
