@@ -423,6 +423,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--results", type=Path, help="file that keeps what was measured")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     asked = parser.parse_args(arguments)
+    if asked.write and not asked.results:
+        parser.error("--write needs --results: the page has what other benchmarks measured as well")
     results = report.load(asked.results) if asked.results else Results()
     results.date = f"{datetime.now(UTC):%Y-%m-%d}"
     results.fan_out_load = FanOutLoad(

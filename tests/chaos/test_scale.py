@@ -258,6 +258,9 @@ async def _act(server: RunningServer, size: Size) -> None:
     scene = Scene(server, size)
     await scene.set_up()
     memory = Memory(server)
+    for worker in memory.workers:
+        connections = [one for one in worker.net_connections("tcp") if one.raddr]
+        assert any(one.laddr.port == server.port for one in connections), "a worker has nobody"
     beside = [asyncio.create_task(one) for one in (memory.watch(), scene.dawdle())]
     await work(scene.clients, size.seconds, size.pause_seconds)
     for task in beside:
