@@ -16,8 +16,8 @@ from msgspec import Struct
 from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader
 from orchestration.states import COMPLETED, TERMINAL
-from projections.criteria import Ids
-from projections.filters import Filters, FlowFilter, where
+from projections.criteria import Ids, Time
+from projections.filters import Filters, FlowFilter, FlowRunFilter, where
 from projections.run_sums import Bins, summed
 
 FAILURES_MAX = 20_000
@@ -145,13 +145,14 @@ async def _runs_of(
     reader: Reader, dialect: Dialect, filters: Filters, bins: Bins, flow_id: str
 ) -> int:
     """All runs of one flow in the window; 0 if that is not known without reading them."""
-    own = msgspec.structs.replace(filters, flows=FlowFilter(id=Ids(any_=[UUID(flow_id)])))
-    rows = await summed(reader, own, dialect, ("runs",), bins=_whole(bins))
+    window = Time(after_=from_microseconds(bins.first), before_=from_microseconds(bins.until - 1))
+    own = msgspec.structs.replace(
+        filters,
+        flows=FlowFilter(id=Ids(any_=[UUID(flow_id)])),
+        flow_runs=msgspec.structs.replace(filters.flow_runs or FlowRunFilter(), start_time=window),
+    )
+    rows = await summed(reader, own, dialect, ("runs",))
     return int(rows[0][0]) if rows else 0
-
-
-def _whole(bins: Bins) -> Bins:
-    return Bins(bins.first, bins.until - bins.first, 1, bins.axis)
 
 
 class _State(Struct):

@@ -65,7 +65,6 @@ class LateFlow(Struct, frozen=True):
     runs: int
     due: datetime
     """When the first of them should have."""
-    run_id: str
 
 
 class RunningRun(Struct, frozen=True):
@@ -149,8 +148,9 @@ def _in_state(filters: Filters, types: Sequence[StateType], name: str | None = N
 
 
 _LATE = """
-SELECT late.flow_id, flows.name, count(*), min(late.expected_start_time), min(late.id) FROM (
-  SELECT id, flow_id, expected_start_time FROM flow_runs WHERE {matching}
+SELECT late.flow_id, flows.name, count(*), min(late.expected_start_time) FROM (
+  SELECT flow_id, expected_start_time FROM flow_runs
+  WHERE {matching} AND expected_start_time IS NOT NULL
   ORDER BY expected_start_time LIMIT {most}
 ) AS late JOIN flows ON flows.id = late.flow_id
 GROUP BY late.flow_id, flows.name ORDER BY min(late.expected_start_time), late.flow_id
@@ -162,8 +162,8 @@ async def late(reader: Reader, dialect: Dialect, filters: Filters) -> list[LateF
     matching = where("flow_runs", _in_state(filters, [SCHEDULED], LATE), dialect)
     sql = _LATE.format(matching=matching.sql, most=LATE_MAX)
     return [
-        LateFlow(flow_id, name, int(runs), from_microseconds(due), run_id)
-        for flow_id, name, runs, due, run_id in await reader.fetch(sql, *matching.params)
+        LateFlow(flow_id, name, int(runs), from_microseconds(due))
+        for flow_id, name, runs, due in await reader.fetch(sql, *matching.params)
     ]
 
 

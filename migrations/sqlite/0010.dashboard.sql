@@ -14,8 +14,9 @@ CREATE TABLE IF NOT EXISTS task_run_totals (
 
 -- The runs that went wrong, newest last, whose they are, and whether they are subflows: what fails since
 -- when is answered from it alone, and the newest messages without reading the runs that went well. Costs
--- nothing for those. Queries repeat the condition word for word; lists bind their states and so never
--- take it (see `flow_runs_by_state`).
+-- nothing for those. The last three columns let SQLite see that it needs no row. Queries repeat the
+-- condition word for word; lists bind their states and so never take it (see `flow_runs_by_state`).
 CREATE INDEX IF NOT EXISTS flow_runs_failed ON flow_runs
-  (COALESCE(start_time, expected_start_time), flow_id, parent_task_run_id)
+  (COALESCE(start_time, expected_start_time), flow_id, parent_task_run_id, state_type, start_time,
+   expected_start_time)
   WHERE state_type IN ('CRASHED', 'FAILED');
