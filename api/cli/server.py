@@ -74,6 +74,10 @@ def start(
             help="Only answer requests; scheduling, triggers and clean-up run in another server.",
         ),
     ] = False,
+    late_runs: Annotated[
+        bool | None,
+        typer.Option("--late-runs/--no-late-runs", help="Mark runs Late that did not start."),
+    ] = None,
     ui: Annotated[
         bool | None, typer.Option("--ui/--no-ui", help="Serve the pages for the browser.")
     ] = None,
@@ -139,6 +143,7 @@ def start(
         "api_port": port,
         "api_workers": workers,
         "services_enabled": False if no_services else None,
+        "services_late_runs_enabled": late_runs,
         "ui_enabled": ui,
         "logging_level": None if log_level is None else log_level.value,
         "api_keepalive_timeout_seconds": keep_alive_timeout,
