@@ -125,7 +125,7 @@ async def test_a_read_model_of_another_version_is_left_alone_until_it_is_ours_ag
     await rebuild.rebuild(server.database, CODEC, [newer])
     await emit(server, 2)
     async with asyncio.timeout(SOON):
-        while projector_of(server).failure is None:
+        while projector_of(server).failure is None:  # noqa: ASYNC110 - no signal
             await asyncio.sleep(0.01)
     assert isinstance(projector_of(server).failure, Superseded)
     assert await emissions_in(server.database) == 3
