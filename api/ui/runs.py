@@ -1,77 +1,15 @@
-"""Flow runs: what ran, runs and will run; choose some and act on them."""
+"""Flow runs and task runs: what ran, runs and will run; choose some flow runs and act on them."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from api.ui import run_actions
-from api.ui.page import Nav, Page, Query, Region, Visit
+from api.ui import run_actions, run_dots, task_run_list
+from api.ui.page import Nav, Page, Region, Visit
+from api.ui.run_filters import ORDERS, RANGES, STATE_NAMES, Asked, asked, matching
 from eventstore.selection import Selection
-from orchestration.identifiers import utc
-from orchestration.refusals import Invalid
-from orchestration.states import STATE_TYPES, StateType
 from projections import queries, run_pages
-from projections.criteria import Ids, StateTypes, Tags, Text, Time
-from projections.filters import (
-    Filters,
-    FlowFilter,
-    FlowRunFilter,
-    State,
-)
 from projections.run_pages import RunPage
-
-RANGES = {
-    "1h": timedelta(hours=1),
-    "24h": timedelta(days=1),
-    "7d": timedelta(days=7),
-    "30d": timedelta(days=30),
-}
-"""Windows that end now, by the parameter that asks for them."""
-STATE_NAMES = ("Late", "AwaitingRetry", "Retrying", "AwaitingConcurrencySlot", "TimedOut")
-"""Names beside those of the types that people look for."""
-CHOICES_MAX = 20
-"""Values of one filter."""
-TEXT_CHARACTERS_MAX = 200
-
-ORDERS = {
-    "": "START_TIME_DESC",
-    "oldest": "START_TIME_ASC",
-    "name": "NAME_ASC",
-    "-name": "NAME_DESC",
-}
-"""The orders of the list by their parameter."""
-
-
-class Asked(Struct, frozen=True):
-    """What the filter bar holds: everything the list's address says."""
-
-    states: Sequence[StateType]
-    names: Sequence[str]
-    flow: str
-    text: str
-    tags: Sequence[str]
-    range: str
-    since: datetime | None
-    until: datetime | None
-    no_subflows: bool
-    sort: str
-
-    @property
-    def anything(self) -> bool:
-        """Whether anything is left out of the list."""
-        return bool(
-            self.states
-            or self.names
-            or self.flow
-            or self.text
-            or self.tags
-            or self.range
-            or self.since
-            or self.until
-            or self.no_subflows
-        )
 
 
 class Listed(Struct, frozen=True):
@@ -91,75 +29,25 @@ class Bar(Struct, frozen=True):
     asked: Asked
     names: Sequence[str]
     ranges: Sequence[str]
-
-
-def asked(query: Query) -> Asked:
-    """The filters of an address. Values that mean nothing are left out."""
-    wanted = query.all("state")[:CHOICES_MAX]
-    tags = [tag.strip() for text in query.all("tag") for tag in text.split(",")]
-    return Asked(
-        states=[kind for kind in STATE_TYPES if kind in wanted],
-        names=[name[:TEXT_CHARACTERS_MAX] for name in query.all("name")[:CHOICES_MAX]],
-        flow=query.one("flow").strip()[:TEXT_CHARACTERS_MAX],
-        text=query.one("q").strip()[:TEXT_CHARACTERS_MAX],
-        tags=[tag[:TEXT_CHARACTERS_MAX] for tag in tags if tag][:CHOICES_MAX],
-        range=query.one("range") if query.one("range") in RANGES else "",
-        since=_moment(query.one("since")),
-        until=_moment(query.one("until")),
-        no_subflows=query.one("subflows") == "no",
-        sort=query.one("sort") if query.one("sort") in ORDERS else "",
-    )
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        return utc(datetime.fromisoformat(text)) if text else None
-    except (ValueError, OverflowError, Invalid):
-        return None
-
-
-def filters(asked: Asked, now: datetime) -> Filters:
-    """The same in the filter language of the API, but for the flow, which has to be looked up."""
-    since = asked.since
-    if asked.range:
-        since = max(now - RANGES[asked.range], since) if since else now - RANGES[asked.range]
-    state = None
-    if asked.states or asked.names:
-        state = State(
-            type=StateTypes(any_=list(asked.states)) if asked.states else None,
-            name=Text(any_=list(asked.names)) if asked.names else None,
-            operator="or_",
-        )
-    runs = FlowRunFilter(
-        state=state,
-        name=Text(like_=asked.text) if asked.text else None,
-        tags=Tags(all_=list(asked.tags)) if asked.tags else None,
-        start_time=Time(before_=asked.until, after_=since) if since or asked.until else None,
-        parent_task_run_id=Ids(is_null_=True) if asked.no_subflows else None,
-    )
-    return Filters(flow_runs=runs if runs != FlowRunFilter() else None)
-
-
-async def matching(visit: Visit) -> Filters:
-    """The filters of a page's address. For whatever else is shown of the same runs as well."""
-    wanted = asked(visit.query)
-    found = filters(wanted, visit.now)
-    if not wanted.flow:
-        return found
-    # By ids: for one flow an index gives the order, and totals the number.
-    database = visit.server.database
-    ids = await run_pages.flows_named(database, database.dialect, wanted.flow)
-    return replace(found, flows=FlowFilter(id=Ids(any_=ids)))
+    task_runs: bool
+    """Task runs are listed, not flow runs."""
+    run: str
+    """The flow run of the task runs."""
 
 
 async def bar(visit: Visit) -> Bar:
     """What stands above the list."""
-    return Bar(asked(visit.query), STATE_NAMES, tuple(RANGES))
+    query = visit.query
+    tasks = task_run_list.shown(query)
+    run = task_run_list.run_of(query) if tasks else ""
+    return Bar(asked(query), STATE_NAMES, tuple(RANGES), tasks, run)
 
 
-async def listed(visit: Visit) -> Listed:
-    """The list."""
+async def listed(visit: Visit) -> Listed | task_run_list.Listed:
+    """The list of the chosen tab."""
     database, wanted = visit.server.database, asked(visit.query)
+    if task_run_list.shown(visit.query):
+        return await task_run_list.listed(visit, wanted)
     filters = await matching(visit)
     page = await run_pages.page(
         database,
@@ -174,8 +62,10 @@ async def listed(visit: Visit) -> Listed:
     return Listed(wanted, page, total, empty, visit.api_url)
 
 
-def concerns(_: Visit) -> Selection:
-    """Flow runs, their flows' names, and how many task runs they have."""
+def concerns(visit: Visit) -> Selection:
+    """Flow runs, their flows' names, and how many task runs they have; or the task runs."""
+    if task_run_list.shown(visit.query):
+        return Selection(type=("task-run.*", "flow-run.deleted", "flow.*"))
     return Selection(type=("flow-run.*", "flow.*", "task-run.created", "task-run.reported"))
 
 
@@ -185,7 +75,10 @@ page = Page(
     title="Runs",
     view=bar,
     regions=(Region("runs", listed, concerns),),
+    feeds=(run_dots.feed,),
+    sources=(run_dots.source,),
     actions=run_actions.ACTIONS,
     nav=Nav("Runs", "runs", "r"),
-    scripts=("select.js",),
+    scripts=("select.js", "run_scatter.js"),
+    styles=("run_scatter.css",),
 )

@@ -6,7 +6,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from api.ui.page import Page, Visit
-from api.ui.runs import TEXT_CHARACTERS_MAX, asked, filters
+from api.ui.run_filters import TEXT_CHARACTERS_MAX, asked, filters
 from projections import queries, run_pages
 from projections.criteria import Text
 from projections.filters import Filters, FlowFilter

@@ -292,7 +292,9 @@ customElements.define("log-view", class extends HTMLElement {
 
   toTarget() {
     const row = this.shown.findIndex((line) => line.number === this.target);
-    if (row >= 0) this.toRow(row);
+    if (row < 0) return;
+    this.frame.scrollIntoView({ block: "nearest" });
+    this.toRow(row);
   }
 
   // --- What is said about it

@@ -1,0 +1,299 @@
+"""Pages of task runs for people, over all flow runs: keyset pages in the order in which they were
+expected to start, which an index gives.
+
+There are many more task runs than anything else, and only states and times of them are in an index.
+So for anything else a page looks through a bounded number of them, and says where it stopped.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from eventstore.codec import from_microseconds
+from eventstore.database import Dialect, Reader, Row, Value
+from orchestration.refusals import Invalid
+from projections import queries
+from projections.criteria import Ids, StateTypes, Tags, Text, Time
+from projections.filters import (
+    Filters,
+    FlowFilter,
+    FlowRunFilter,
+    FlowRunOfTask,
+    State,
+    TaskRunFilter,
+    where,
+)
+from projections.where import TRUE
+
+PAGE_TASK_RUNS = 50
+"""Task runs on a page."""
+LOOKED_THROUGH_MAX = 50_000
+"""Task runs among which one page looks for those that match."""
+COUNTED_MAX = 10_000
+"""Beyond this number it is said that there are more."""
+FLOW_RUNS_MAX = 200
+"""Flow runs of one name whose task runs are looked for."""
+
+Order: TypeAlias = Literal["NEWEST", "OLDEST"]
+
+
+class Wanted(Struct, frozen=True):
+    """Which task runs. Empty fields want nothing in particular."""
+
+    states: Sequence[str] = ()
+    names: Sequence[str] = ()
+    """Of states."""
+    text: str = ""
+    """A part of their name."""
+    tags: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    flows: Sequence[UUID] | None = None
+    flow_runs: Sequence[UUID] | None = None
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything is left out."""
+        return self != Wanted()
+
+
+class ListedTaskRun(Struct, frozen=True):
+    """A task run in a list. Durations in seconds."""
+
+    id: str
+    name: str
+    flow_run_id: str | None
+    flow_run_name: str | None
+    flow_id: str | None
+    flow_name: str | None
+    state_type: str | None
+    state_name: str | None
+    tags: Sequence[str]
+    start: datetime | None
+    """When it started, or should."""
+    started: bool
+    run_time: float
+    """Without the current stretch of a run that is running."""
+    running_since: datetime | None
+    run_count: int
+    cursor: str
+
+
+class TaskRunPage(Struct, frozen=True):
+    """Some task runs, and where the pages beside them begin, if there are any."""
+
+    runs: Sequence[ListedTaskRun]
+    before: str | None
+    after: str | None
+    looked_until: datetime | None
+    """Where looking through them ended without a full page; `after` goes on from there."""
+
+
+_RANK = "task_runs.expected_start_time"
+# What filters may ask of a task run, without its document: it would be carried along.
+_NARROW = (
+    "id, name, tags, flow_run_id, state_type, state_name, start_time, end_time, "
+    "expected_start_time, subflow_run_id"
+)
+_FOUND = """
+SELECT task_runs.id FROM (
+  SELECT {narrow} FROM task_runs WHERE {inside} ORDER BY {order}{bound}
+) AS task_runs
+WHERE {outside} ORDER BY {order} LIMIT {limit}
+"""
+_ROWS = """
+SELECT task_runs.id, task_runs.name, task_runs.flow_run_id, flow_runs.name, flows.id, flows.name,
+  task_runs.state_type, task_runs.state_name, task_runs.tags, task_runs.start_time,
+  task_runs.expected_start_time, task_runs.total_run_time, task_runs.state_timestamp,
+  task_runs.run_count
+FROM task_runs
+LEFT JOIN flow_runs ON flow_runs.id = task_runs.flow_run_id
+LEFT JOIN flows ON flows.id = flow_runs.flow_id
+WHERE task_runs.id IN ({found}) ORDER BY {order}
+"""
+_EDGE = (
+    "SELECT task_runs.expected_start_time, task_runs.id FROM task_runs WHERE {inside} "
+    "ORDER BY {order} LIMIT 1 OFFSET {offset}"
+)
+
+
+class _Found(Struct, frozen=True):
+    """The parts of the statements of one page."""
+
+    inside: str
+    """Answered by an index."""
+    outside: str
+    bounded: bool
+    order: str
+    params: Sequence[Value]
+    indexed: int
+    """How many of them are the first part's."""
+
+    @property
+    def ids(self) -> str:
+        """Finds one row more than a page has."""
+        return _FOUND.format(
+            narrow=_NARROW,
+            inside=self.inside,
+            outside=self.outside,
+            order=self.order,
+            bound=f" LIMIT {LOOKED_THROUGH_MAX}" if self.bounded else "",
+            limit=PAGE_TASK_RUNS + 1,
+        )
+
+    @property
+    def edge(self) -> str:
+        """Finds the last row that is looked at."""
+        return _EDGE.format(inside=self.inside, order=self.order, offset=LOOKED_THROUGH_MAX - 1)
+
+
+def _filters(wanted: Wanted) -> tuple[TaskRunFilter, Filters]:
+    """What an index answers, and the rest."""
+    state = None
+    if wanted.states or wanted.names:
+        state = State(
+            type=StateTypes(any_=list(wanted.states)) if wanted.states else None,  # type: ignore[arg-type]
+            name=Text(any_=list(wanted.names)) if wanted.names else None,
+            operator="or_",
+        )
+    timed = wanted.since or wanted.until
+    of = FlowRunOfTask(any_=list(wanted.flow_runs)) if wanted.flow_runs is not None else None
+    inside = TaskRunFilter(
+        state=state,
+        expected_start_time=Time(before_=wanted.until, after_=wanted.since) if timed else None,
+        flow_run_id=of,
+    )
+    outside = TaskRunFilter(
+        name=Text(like_=wanted.text) if wanted.text else None,
+        tags=Tags(all_=list(wanted.tags)) if wanted.tags else None,
+    )
+    flows = None if wanted.flows is None else FlowFilter(id=Ids(any_=list(wanted.flows)))
+    return inside, Filters(task_runs=outside if outside != TaskRunFilter() else None, flows=flows)
+
+
+def statement(
+    dialect: Dialect, wanted: Wanted, upward: bool, cursor: str | None = None
+) -> tuple[str, Sequence[Value]]:
+    """The query that finds a page's ids."""
+    found = _found(dialect, wanted, upward, cursor)
+    return found.ids, found.params
+
+
+def _found(dialect: Dialect, wanted: Wanted, upward: bool, cursor: str | None) -> _Found:
+    inside, outside = _filters(wanted)
+    indexed = where("task_runs", Filters(task_runs=inside), dialect)
+    params: list[Value] = list(indexed.params)
+    conditions = [indexed.sql, f"{_RANK} IS NOT NULL"]
+    if cursor is not None:
+        rank, id_ = _read(cursor)
+        sign, at = (">" if upward else "<"), len(params) + 1
+        # The first comparison alone is a range of the index; the second settles ties.
+        conditions.append(f"{_RANK} {sign}= ${at}")
+        conditions.append(f"({_RANK} {sign} ${at} OR task_runs.id {sign} ${at + 1})")
+        params += (rank, id_)
+    rest = where("task_runs", outside, dialect, first=len(params) + 1)
+    way = "ASC" if upward else "DESC"
+    return _Found(
+        inside=" AND ".join(conditions),
+        outside=rest.sql,
+        bounded=outside != Filters() and wanted.flow_runs is None,
+        order=f"{_RANK} {way}, task_runs.id {way}",
+        params=(*params, *rest.params),
+        indexed=len(params),
+    )
+
+
+async def page(
+    reader: Reader,
+    dialect: Dialect,
+    wanted: Wanted,
+    order: Order = "NEWEST",
+    *,
+    after: str | None = None,
+    before: str | None = None,
+) -> TaskRunPage:
+    """Matching task runs after a cursor, before one, or the first ones.
+
+    Raises Invalid for what is no cursor.
+    """
+    back = before is not None
+    cursor = before if back else after
+    found = _found(dialect, wanted, (order == "OLDEST") is not back, cursor)
+    rows = await reader.fetch(_ROWS.format(found=found.ids, order=found.order), *found.params)
+    more = len(rows) > PAGE_TASK_RUNS
+    rows = rows[:PAGE_TASK_RUNS]
+    edge = None
+    if found.bounded and not more:
+        edges = await reader.fetch(found.edge, *found.params[: found.indexed])
+        edge = f"{edges[0][0]}~{edges[0][1]}" if edges else None
+    if back:
+        rows.reverse()
+    runs = [_listed(row) for row in rows]
+    first, last = (runs[0].cursor, runs[-1].cursor) if runs else (None, None)
+    beyond = edge or (last if more else None)
+    until = None if edge is None else from_microseconds(int(edge.partition("~")[0]))
+    if back:
+        beyond = edge or (first if more else None)
+        return TaskRunPage(runs, beyond, last or before, until)
+    return TaskRunPage(runs, first if cursor is not None else None, beyond, until)
+
+
+def _listed(row: Row) -> ListedTaskRun:
+    kind, started, expected = row[6], row[9], row[10]
+    return ListedTaskRun(
+        id=row[0],
+        name=row[1],
+        flow_run_id=row[2],
+        flow_run_name=row[3],
+        flow_id=row[4],
+        flow_name=row[5],
+        state_type=kind,
+        state_name=row[7],
+        tags=msgspec.json.decode(row[8], type=list[str]),
+        start=from_microseconds(expected if started is None else started),
+        started=started is not None,
+        run_time=row[11],
+        running_since=from_microseconds(row[12]) if kind == "RUNNING" else None,
+        run_count=row[13],
+        cursor=f"{expected}~{row[0]}",
+    )
+
+
+def _read(cursor: str) -> tuple[int, str]:
+    rank, sign, id_ = cursor.partition("~")
+    try:
+        number = int(rank)
+    except ValueError:
+        number, sign = 0, ""
+    if not sign or not -(2**63) <= number < 2**63:
+        raise Invalid(f"{cursor[:80]!r} names no place in this list")
+    return number, id_
+
+
+_COUNT = "SELECT count(*) FROM (SELECT 1 FROM task_runs WHERE {inside} LIMIT {most}) AS counted"
+
+
+async def count(reader: Reader, dialect: Dialect, wanted: Wanted) -> int | None:
+    """How many match, COUNTED_MAX + 1 for more than that; None if an index does not tell."""
+    found = _found(dialect, wanted, False, None)
+    if found.outside != TRUE:
+        return None
+    sql = _COUNT.format(inside=found.inside, most=COUNTED_MAX + 1)
+    ((number,),) = await reader.fetch(sql, *found.params)
+    return int(number)
+
+
+async def flow_runs_named(reader: Reader, dialect: Dialect, text: str) -> Sequence[UUID]:
+    """The newest flow runs whose name contains the text, or the one that has it for an id."""
+    try:
+        return [UUID(text)]
+    except ValueError:
+        named = Filters(flow_runs=FlowRunFilter(name=Text(like_=text)))
+    query = queries.page(
+        "flow_runs", "flow_runs.id", named, "START_TIME_DESC", dialect, limit=FLOW_RUNS_MAX
+    )
+    return [UUID(row[0]) for row in await reader.fetch(query.sql, *query.params)]

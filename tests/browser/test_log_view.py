@@ -1,0 +1,243 @@
+"""What a run prints: live, searched, filtered, linked to, and smooth with very many lines."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from projections.run_lines import PART_LINES
+from tests.browser.conftest import LARGE, SMALL, Scheme, Visit, assert_accessible, assert_fits
+from tests.browser.making_runs import Runs
+
+BEGAN = datetime(2026, 11, 26, 6, 0, tzinfo=UTC)
+TRACEBACK = "Traceback (most recent call last):\n  File “flow.py”, line 12\nValueError: no rows"
+LIVE_MILLISECONDS_MAX = 300
+
+
+def _line(
+    run: str, at: float, message: str, *, level: int = 20, task: str | None = None
+) -> dict[str, Any]:
+    return {
+        "name": "prefect.flow_runs",
+        "level": level,
+        "message": message,
+        "timestamp": (BEGAN + timedelta(seconds=at)).isoformat(),
+        "flow_run_id": run,
+        "task_run_id": task,
+    }
+
+
+def _shown(page: Page) -> list[str]:
+    return page.locator(".log-line .log-message").all_text_contents()
+
+
+def _show(page: Page) -> None:
+    """Scroll the page to the log."""
+    page.locator(".log-bar").evaluate("bar => bar.scrollIntoView()")
+
+
+def _count(page: Page) -> Any:
+    return page.locator("[data-count]")
+
+
+@pytest.fixture
+def noisy(runs: Runs) -> tuple[str, str]:
+    """A flow run that has ended and one of its task runs, with a line of every sort."""
+    run = runs.run("noisy-otter", "COMPLETED")
+    task = runs.task_run(run, "load")
+    lines = [
+        _line(run, 0, "Beginning", level=10),
+        _line(run, 1, "\x1b[1;31mred\x1b[0m and <b>no markup</b>"),
+        _line(run, 2, "Loaded 120 rows", task=task),
+        _line(run, 3, TRACEBACK, level=40, task=task),
+        _line(run, 4, "x" * 400, level=30),
+        _line(run, 5, "Ended", level=50),
+    ]
+    runs.post("/logs/", lines)
+    return run, task
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [SMALL, LARGE])
+def test_every_line_can_be_read(
+    server_url: str, noisy: tuple[str, str], visit: Visit, width: int, scheme: Scheme
+) -> None:
+    page = visit(server_url, f"runs/flow-run/{noisy[0]}?find=rows", width=width, scheme=scheme)
+    expect(_count(page)).to_have_text("6 lines")
+    assert _shown(page)[1] == "red and <b>no markup</b>"
+    assert page.locator(".log-message .bold.ansi-1").text_content() == "red"
+    assert _shown(page)[3] == TRACEBACK
+    for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+        expect(page.locator(".log-level", has_text=name).first).to_be_visible()
+    assert_fits(page)
+    assert_accessible(page)
+
+
+def test_filters_are_in_the_address(server_url: str, noisy: tuple[str, str], visit: Visit) -> None:
+    run, task = noisy
+    page = visit(server_url, f"runs/flow-run/{run}")
+    expect(_count(page)).to_have_text("6 lines")
+    page.get_by_label("Least level").select_option("Warning and above")
+    expect(_count(page)).to_have_text("3 of 6 lines")
+    page.get_by_role("link", name="load-0", exact=True).first.click()
+    expect(_count(page)).to_have_text("1 of 6 lines")
+    page.get_by_label("Wrap").uncheck()
+    page.get_by_label("From start").check()
+    assert page.locator(".log-at").text_content() == "+00:00:03.000"
+    for part in ("level=30", f"task={task}", "wrap=no", "time=since"):
+        assert part in page.url
+    page.reload()
+    expect(_count(page)).to_have_text("1 of 6 lines")
+    assert not page.get_by_label("Wrap").is_checked()
+    page.get_by_role("button", name="Show the lines of all tasks").click()
+    expect(_count(page)).to_have_text("3 of 6 lines")
+    page.get_by_label("Least level").select_option("Critical")
+    page.goto(f"{page.url}&task={task}")
+    expect(page.get_by_text("No line is like that")).to_be_visible()
+    page.get_by_role("button", name="Show all lines").click()
+    expect(_count(page)).to_have_text("6 lines")
+
+
+def test_a_search_marks_what_it_finds_and_goes_from_one_to_the_next(
+    server_url: str, noisy: tuple[str, str], visit: Visit
+) -> None:
+    page = visit(server_url, f"runs/flow-run/{noisy[0]}")
+    expect(_count(page)).to_have_text("6 lines")
+    find, found = page.get_by_label("Find in the log"), page.locator("[data-found]")
+    find.fill("ROWS")
+    expect(found).to_have_text("2")
+    assert page.locator("mark").all_text_contents() == ["rows", "rows"]
+    find.press("Enter")
+    expect(found).to_have_text("1 of 2")
+    find.press("Enter")
+    expect(page.locator("[data-match] .log-message")).to_have_text(TRACEBACK)
+    find.press("Shift+Enter")
+    expect(found).to_have_text("1 of 2")
+    find.press("Escape")
+    page.keyboard.press("n")
+    expect(found).to_have_text("2 of 2")
+    expect(page).to_have_url(re.compile("find=ROWS"))
+    find.fill("(")
+    expect(found).to_have_text("1")
+
+
+def test_new_lines_come_within_300_ms_and_are_followed_until_the_reader_looks_up(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    run = runs.run("busy-otter", "RUNNING")
+    runs.post("/logs/", [_line(run, at, f"line {at}") for at in range(200)])
+    page = visit(server_url, f"runs/flow-run/{run}")
+    expect(_count(page)).to_have_text("200 lines")
+    _show(page)
+    expect(page.get_by_text("line 199", exact=True)).to_be_in_viewport()
+    page.evaluate(
+        """() => { window.seen = null; new MutationObserver(() => {
+          if ([...document.querySelectorAll('.log-message')].some(m => m.textContent === 'hello'))
+            window.seen ??= Date.now();
+        }).observe(document.querySelector('.log-space'), {childList: true}); }"""
+    )
+    before = page.evaluate("Date.now()")
+    runs.post("/logs/", [_line(run, 300, "hello")])
+    expect(page.get_by_text("hello", exact=True)).to_be_in_viewport()
+    assert page.evaluate("window.seen") - before < LIVE_MILLISECONDS_MAX
+
+    page.locator(".log-lines").hover()
+    page.mouse.wheel(0, -1500)
+    expect(page.get_by_label("Follow")).not_to_be_checked()
+    runs.post("/logs/", [_line(run, 301, "one"), _line(run, 302, "two")])
+    more = page.get_by_role("button", name="2 new lines")
+    expect(more).to_be_visible()
+    expect(page.get_by_text("two", exact=True)).to_have_count(0)
+    more.click()
+    expect(page.get_by_text("two", exact=True)).to_be_in_viewport()
+    expect(page.get_by_label("Follow")).to_be_checked()
+
+
+def test_a_line_that_came_late_stands_where_it_belongs(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    run = runs.run("late-otter", "RUNNING")
+    runs.post("/logs/", [_line(run, 0, "first"), _line(run, 10, "third")])
+    page = visit(server_url, f"runs/flow-run/{run}")
+    expect(_count(page)).to_have_text("2 lines")
+    runs.post("/logs/", [_line(run, 5, "second")])
+    expect(_count(page)).to_have_text("3 lines")
+    assert _shown(page) == ["first", "second", "third"]
+
+
+def test_a_line_has_an_address(server_url: str, runs: Runs, visit: Visit) -> None:
+    run = runs.run("linked-otter", "COMPLETED")
+    runs.post("/logs/", [_line(run, at, f"line {at}") for at in range(500)])
+    page = visit(server_url, f"runs/flow-run/{run}")
+    expect(_count(page)).to_have_text("500 lines")
+    page.get_by_label("Find in the log").fill("line 377")
+    page.get_by_label("Find in the log").press("Enter")
+    page.locator(".log-line[data-match] .log-at").click()
+    expect(page).to_have_url(re.compile(r"#L\d+$"))
+    page.reload()
+    expect(page.locator(".log-line[aria-current] .log-message")).to_have_text("line 377")
+    expect(page.locator(".log-line[aria-current]")).to_be_in_viewport()
+
+
+def test_what_was_missed_while_the_page_was_not_seen_is_read_anew(
+    server_url: str, runs: Runs, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.run("hidden-otter", "RUNNING")
+    other = runs.run("other-otter", "RUNNING")
+    page = visit(server_url, f"runs/flow-run/{run}")
+    expect(page.get_by_text("Nothing was logged yet")).to_be_visible()
+    page.evaluate(
+        "Object.defineProperty(document, 'hidden', {get: () => window.away, configurable: true});"
+        "window.away = true; document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    runs.post("/logs/", [_line(run, 0, "missed")])
+    for _ in range(21):
+        runs.post("/logs/", [_line(other, 0, "noise")] * 1000)
+    page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.get_by_text("missed", exact=True)).to_be_visible()
+    expect(_count(page)).to_have_text("1 line")
+
+
+def test_lines_of_several_parts_are_all_there_and_few_are_in_the_document(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    run = runs.run("long-otter", "COMPLETED")
+    total = 2 * PART_LINES + 1000
+    for start in range(0, total, 1000):
+        lines = [_line(run, at / 10, f"line {at}") for at in range(start, start + 1000)]
+        runs.post("/logs/", lines)
+    page = visit(server_url, f"runs/flow-run/{run}")
+    expect(_count(page)).to_have_text(f"{total:,} lines".replace(",", "\u2009"))
+    _show(page)
+    assert page.locator(".log-line").count() < 150
+    page.locator(".log-lines").evaluate("box => box.scrollTop = box.scrollHeight")
+    expect(page.get_by_text(f"line {total - 1}", exact=True)).to_be_in_viewport()
+    page.locator(".log-lines").evaluate("box => box.scrollTop = box.scrollHeight / 2")
+    expect(page.locator(".log-line")).not_to_have_count(0)
+    numbers = [int(text.removeprefix("line ")) for text in _shown(page)]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert numbers[0] < total / 2 < numbers[-1]
+
+
+def test_all_lines_can_be_downloaded_and_those_shown_copied(
+    server_url: str, noisy: tuple[str, str], visit: Visit
+) -> None:
+    page = visit(server_url, f"runs/flow-run/{noisy[0]}?level=40")
+    expect(_count(page)).to_have_text("2 of 6 lines")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download all lines as CSV").click()
+    assert download.value.path().read_text().count("noisy") == 0
+    assert "Loaded 120 rows" in download.value.path().read_text()
+    page.get_by_role("button", name="Copy the lines that are shown").click()
+    expect(page.get_by_text("2 lines were copied.")).to_be_visible()
+
+
+def test_a_run_that_printed_nothing_says_what_to_type(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    page = visit(server_url, f"runs/flow-run/{runs.run('silent-heron', 'COMPLETED')}")
+    expect(page.get_by_text("Nothing was logged", exact=True)).to_be_visible()
+    expect(page.get_by_text("from prefect import get_run_logger")).to_be_visible()
+    assert_accessible(page)
