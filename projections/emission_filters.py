@@ -164,7 +164,7 @@ class _IdStartsWith(Struct, frozen=True):
     selective: bool = False
 
     def sql(self, draft: Draft) -> str:
-        return _starts_with("r.resource_id", self.prefixes, draft)
+        return starts_with("r.resource_id", self.prefixes, draft)
 
     def holds(self, labels: dict[str, str], role: str) -> bool:
         return labels.get(RESOURCE_ID, "").startswith(tuple(self.prefixes))
@@ -268,7 +268,8 @@ def _literal_prefix(text: str, dialect: Dialect) -> str:
     return re.sub(r"[\[*?]", r"[\g<0>]", text) + "*"
 
 
-def _starts_with(column: str, prefixes: Sequence[str], draft: Draft) -> str:
+def starts_with(column: str, prefixes: Sequence[str], draft: Draft) -> str:
+    """SQL: the column begins with one of the prefixes, letter by letter."""
     operator = "GLOB" if draft.dialect.name == "sqlite" else "LIKE"
     return any_of(
         f"{column} {operator} {draft.bind(_literal_prefix(prefix, draft.dialect))}"
@@ -326,7 +327,7 @@ class _EventStartsWith(Struct, frozen=True):
     wanted: bool
 
     def sql(self, draft: Draft) -> str:
-        return _unless(self.wanted, _starts_with("emissions.event", self.prefixes, draft))
+        return _unless(self.wanted, starts_with("emissions.event", self.prefixes, draft))
 
     def holds(self, seen: Glimpse) -> bool:
         return seen.event.startswith(tuple(self.prefixes)) is self.wanted

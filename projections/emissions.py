@@ -1,6 +1,7 @@
 """Read model: the feed of emissions and the index of the resources that they name.
 
-Tables: migrations/0004.emissions.sql. Derived: it follows the log from its checkpoint.
+Tables: migrations/0004.emissions.sql; totals of them: `projections/emission_totals.py`. Derived: it
+follows the log from its checkpoint.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,9 +23,10 @@ from projections.emission_filters import (
     Glimpse,
     where,
 )
+from projections.emission_totals import EMISSION_TOTALS, TOTALS_OF_EMISSIONS
 from projections.projection import Model, Projection, Rows, rows_of
 
-EMISSIONS = rows_of(
+EMISSIONS: Model[Row] = Model(
     Table(
         "emissions",
         {
@@ -39,7 +41,10 @@ EMISSIONS = rows_of(
             "document": "text",
         },
         key=("position",),
-    )
+    ),
+    render=lambda row: row,
+    parse=lambda row: row,
+    totals=TOTALS_OF_EMISSIONS,
 )
 EMISSION_RESOURCES = rows_of(
     Table(
@@ -133,6 +138,8 @@ def apply(rows: Rows, recorded: Recorded[Any]) -> None:
     occurred = to_microseconds(utc(shown.occurred))
     resource = shown.resource
     resource_id = resource[RESOURCE_ID]
+    # Positions are new each time: that there is no such row yet is known without asking.
+    rows.hold(EMISSIONS, (position,), None)
     rows.put(
         EMISSIONS,
         (position,),
@@ -170,9 +177,9 @@ def reads(recorded: Recorded[Any]) -> Iterable[tuple[Model[Any], tuple[Value, ..
 
 projection = Projection(
     name="emissions",
-    version=1,
+    version=2,
     mode="derived",
-    models=(EMISSIONS, EMISSION_RESOURCES),
+    models=(EMISSIONS, EMISSION_RESOURCES, EMISSION_TOTALS),
     handles=frozenset({*EMITTING, FeedTrimmed}),
     apply=apply,
     reads=reads,

@@ -67,6 +67,7 @@ READ_MODEL_MIGRATIONS = (
     "0004.emissions",
     "0005.run-totals",
     "0010.dashboard",
+    "0011.emission-totals",
 )
 """Migrations that make nothing but read models."""
 

@@ -161,7 +161,7 @@ async def test_a_newer_schema_stops_an_older_release_until_it_is_undone(
         folded = Checkpoint("later", 3, 1)
         await older.database.transact(lambda tx: checkpoints.save(tx, folded))
         read_models = {"9000.later": ["later"], "0002.read-models": ["others"]}
-        assert migrate.downgrade(target, "0010", read_models) == ["9000.later"]
+        assert migrate.downgrade(target, "0011", read_models) == ["9000.later"]
     assert await checkpoints.load(older.database, "later") == Checkpoint("later", 0, 1)
     await older.releases.look(older.database, (await log.head(older.database)).generation)
     await older.submit(adding("n:1", 1, 1))
