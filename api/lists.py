@@ -9,7 +9,7 @@ from api.errors import HttpError
 from api.http import Answer, Call
 from eventstore.database import Row
 from orchestration.refusals import Invalid
-from projections import paging, queries
+from projections import paging, queries, runs_of_flows
 from projections.filters import EntityTable, Filters
 from projections.paging import Offset, PageNumber
 from projections.run_documents import SHOWN, shown
@@ -54,15 +54,14 @@ async def documents(
         return []
     database = call.server.database
     runs = table in RUNS
-    query = queries.page(
-        table,
-        SHOWN if runs else "document",
-        filters,
-        sort,
-        database.dialect,
-        limit=limit,
-        offset=offset,
-        wide=True,
+    columns, dialect = SHOWN if runs else "document", database.dialect
+    query = None
+    if table == "flow_runs":
+        query = await runs_of_flows.page(
+            database, columns, filters, sort, dialect, limit=limit, offset=offset
+        )
+    query = query or queries.page(
+        table, columns, filters, sort, dialect, limit=limit, offset=offset, wide=True
     )
     rows = await database.fetch(query.sql, *query.params)
     return shown_all(rows, call.server.now()) if runs else [row[0] for row in rows]

@@ -47,6 +47,10 @@ Sort: TypeAlias = (
 )
 
 
+RANKED_BY_START = "COALESCE(flow_runs.start_time, flow_runs.expected_start_time)"
+"""A run that has not started yet is ranked by when it should."""
+
+
 def order_by(table: str, sort: Sort) -> str:
     """What follows ORDER BY in a query of `table`; KeyError for an order that it does not have."""
     return ORDERS[table, sort]
@@ -67,12 +71,7 @@ def _orders(
 
 ORDERS: Mapping[tuple[str, str], str] = {
     **_orders("flows", FlowSort),
-    **_orders(
-        "flow_runs",
-        FlowRunSort,
-        # A run that has not started yet is ranked by when it should.
-        keys={"start_time": "COALESCE(flow_runs.start_time, flow_runs.expected_start_time)"},
-    ),
+    **_orders("flow_runs", FlowRunSort, keys={"start_time": RANKED_BY_START}),
     **_orders("task_runs", TaskRunSort),
     **_orders("deployments", DeploymentSort),
     **_orders("artifacts", ArtifactSort),
