@@ -17,7 +17,6 @@ from orchestration.states import StateType
 PAGE_TASK_RUNS = 50
 """Task runs on a page."""
 SUBFLOWS_MAX = 500
-ARTIFACTS_MAX = 200
 
 TaskOrder: TypeAlias = Literal["START_DESC", "START_ASC", "NAME_ASC", "DURATION_DESC"]
 ORDERS: tuple[TaskOrder, ...] = get_args(TaskOrder)
@@ -224,36 +223,6 @@ async def subflows(reader: Reader, flow_run_id: str) -> Sequence[Subflow]:
             running_since=_time(row[9]) if row[4] == "RUNNING" else None,
         )
         for row in await reader.fetch(_SUBFLOWS, flow_run_id, SUBFLOWS_MAX)
-    ]
-
-
-class ListedArtifact(Struct, frozen=True):
-    """What a run left behind."""
-
-    id: str
-    key: str | None
-    type: str | None
-    created: datetime
-    task_run_id: str | None
-    task_run: str | None
-    """Name of the task run that made it."""
-
-
-_ARTIFACTS = """
-SELECT artifacts.id, artifacts.key, artifacts.type, artifacts.created, task_runs.id, task_runs.name
-FROM artifacts LEFT JOIN task_runs ON task_runs.id = artifacts.task_run_id
-WHERE artifacts.flow_run_id = $1 AND artifacts.type <> 'result'
-ORDER BY artifacts.created, artifacts.id LIMIT $2
-"""
-
-
-async def artifacts(reader: Reader, flow_run_id: str) -> Sequence[ListedArtifact]:
-    """What a flow run and its task runs left behind, oldest first."""
-    return [
-        ListedArtifact(id_, key, kind, from_microseconds(created), task_id, task)
-        for id_, key, kind, created, task_id, task in await reader.fetch(
-            _ARTIFACTS, flow_run_id, ARTIFACTS_MAX
-        )
     ]
 
 

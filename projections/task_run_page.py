@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from eventstore import log
-from eventstore.codec import Codec, from_microseconds
+from eventstore.codec import Codec
 from eventstore.database import Dialect, Reader
 from eventstore.events import Recorded, type_name
 from orchestration.documents import parse
@@ -33,7 +33,6 @@ FACTS_MAX = 2_000
 """Facts of one task run that are read."""
 INPUTS_MAX = 200
 """Runs whose results it was given that are named."""
-ARTIFACTS_MAX = 200
 
 
 class Surroundings(Struct, frozen=True):
@@ -105,27 +104,6 @@ async def inputs(reader: Reader, dialect: Dialect, run: TaskRun) -> Mapping[str,
             bound = msgspec.json.encode(ids[:INPUTS_MAX]).decode()
             names |= {row[0]: row[1] for row in await reader.fetch(sql, bound)}
     return names
-
-
-class ListedArtifact(Struct, frozen=True):
-    """What a task run left behind."""
-
-    id: str
-    key: str | None
-    type: str | None
-    created: datetime
-
-
-_ARTIFACTS = (
-    "SELECT id, key, type, created FROM artifacts WHERE task_run_id = $1 "
-    "AND (type IS NULL OR type <> 'result') ORDER BY created, id LIMIT $2"
-)
-
-
-async def artifacts(reader: Reader, id: str) -> Sequence[ListedArtifact]:
-    """What a task run left behind, oldest first. Stored results are not for people to look at."""
-    rows = await reader.fetch(_ARTIFACTS, id, ARTIFACTS_MAX)
-    return [ListedArtifact(row[0], row[1], row[2], from_microseconds(row[3])) for row in rows]
 
 
 class Losses(Struct, frozen=True):

@@ -114,5 +114,5 @@ page = Page(
     lines=(log_lines.lines("flow-run", "logs", first=True),),
     sources=(*flow_run_timeline.SOURCES, log_lines.source("flow-run")),
     scripts=("flow_run.js", "timeline.js", "log_view.js"),
-    styles=("flow_run.css", "timeline.css", "log_view.css"),
+    styles=("flow_run.css", "timeline.css", "log_view.css", "artifacts.css"),
 )

@@ -10,7 +10,7 @@ from api.ui import log_lines
 from api.ui.page import Concerns, Missing, Visit
 from eventstore.selection import Selection
 from orchestration.states import STATE_TYPES, TERMINAL, StateType
-from projections import flow_run_facts, flow_run_lists, flow_run_page
+from projections import artifact_pages, flow_run_facts, flow_run_lists, flow_run_page
 from projections.flow_run_lists import TaskOrder, TaskPage
 
 TEXT_CHARACTERS_MAX = 200
@@ -99,9 +99,9 @@ async def subflows(visit: Visit) -> Sequence[flow_run_lists.Subflow]:
     return await flow_run_lists.subflows(visit.server.database, visit.id)
 
 
-async def artifacts(visit: Visit) -> Sequence[flow_run_lists.ListedArtifact]:
+async def artifacts(visit: Visit) -> Sequence[artifact_pages.Listed]:
     """What it left behind."""
-    return await flow_run_lists.artifacts(visit.server.database, visit.id)
+    return await artifact_pages.of_flow_run(visit.server.database, visit.id)
 
 
 async def parameters(visit: Visit) -> Parameters:

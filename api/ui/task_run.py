@@ -10,7 +10,7 @@ from api.ui import log_lines, task_run_actions
 from api.ui.page import Concerns, Missing, Page, Region, Visit
 from eventstore.selection import Selection
 from orchestration.states import RUNNING, TERMINAL
-from projections import task_run_page
+from projections import artifact_pages, task_run_page
 from projections.task_run_page import Stay, Surroundings
 
 GONE = "This task run does not exist"
@@ -89,9 +89,9 @@ async def states(visit: Visit) -> Sequence[Stay]:
     return (await task_run_page.stays(visit.server.database, visit.id))[::-1]
 
 
-async def artifacts(visit: Visit) -> Sequence[task_run_page.ListedArtifact]:
+async def artifacts(visit: Visit) -> Sequence[artifact_pages.Listed]:
     """What it left behind."""
-    return await task_run_page.artifacts(visit.server.database, visit.id)
+    return await artifact_pages.of_task_run(visit.server.database, visit.id)
 
 
 async def details(visit: Visit) -> Details:
@@ -149,5 +149,5 @@ page = Page(
     sources=(log_lines.source("task-run"),),
     actions=task_run_actions.ACTIONS,
     scripts=("flow_run.js", "log_view.js"),
-    styles=("flow_run.css", "log_view.css", "task_run.css"),
+    styles=("flow_run.css", "log_view.css", "artifacts.css", "task_run.css"),
 )
