@@ -19,6 +19,7 @@ from orchestration.states import COMPLETED, TERMINAL
 from projections.criteria import Ids, Time
 from projections.filters import Filters, FlowFilter, FlowRunFilter, where
 from projections.run_sums import Bins, summed
+from projections.where import Where
 
 FAILURES_MAX = 20_000
 """Failures of a window that are counted, the newest ones."""
@@ -102,17 +103,24 @@ ORDER BY {_AT} DESC LIMIT {STREAK_MAX}
 
 
 async def failing(
-    reader: Reader, dialect: Dialect, filters: Filters, bins: Bins, *, flows: int = FLOWS_SHOWN
+    reader: Reader,
+    dialect: Dialect,
+    filters: Filters,
+    bins: Bins,
+    *,
+    flow_id: str | None = None,
+    flows: int = FLOWS_SHOWN,
 ) -> Failing:
-    """What failed of the runs that started, or should have, within the intervals."""
+    """What failed of the runs that started, or should have, within the intervals; of one flow, or
+    of `flows` at most."""
     window = (bins.first, bins.until)
-    matching = where("flow_runs", filters, dialect, first=4)
+    matching = _matching(filters, dialect, 4, flow_id)
     sql = _BY_FLOW.format(matching=matching.sql)
     over_time: dict[str, list[int]] = {}
     last: dict[str, int] = {}
-    for flow_id, at, runs, newest in await reader.fetch(sql, *window, bins.width, *matching.params):
-        over_time.setdefault(flow_id, [0] * bins.number)[at] += int(runs)
-        last[flow_id] = max(newest, last.get(flow_id, newest))
+    for whose, at, runs, newest in await reader.fetch(sql, *window, bins.width, *matching.params):
+        over_time.setdefault(whose, [0] * bins.number)[at] += int(runs)
+        last[whose] = max(newest, last.get(whose, newest))
     failed = sum(sum(counts) for counts in over_time.values())
     shown = sorted(over_time, key=lambda id_: (-last[id_], id_))[:flows]
     if not shown:
@@ -120,25 +128,34 @@ async def failing(
     in_ids = dialect.in_list("id", "$1")
     ids = msgspec.json.encode(shown).decode()
     names = {row[0]: row[1] for row in await reader.fetch(_NAMES.format(in_ids=in_ids), ids)}
-    said, asked = await _reasons(reader, dialect, filters, window)
+    said, asked = await _reasons(reader, dialect, filters, window, flow_id)
     found = []
-    for flow_id in shown:
-        in_a_row, since = await streak(reader, flow_id)
+    for whose in shown:
+        in_a_row, since = await streak(reader, whose)
         found.append(
             FailingFlow(
-                flow_id=flow_id,
-                flow_name=names.get(flow_id, flow_id),
-                failed=sum(over_time[flow_id]),
-                runs=await _runs_of(reader, dialect, filters, bins, flow_id),
-                last=from_microseconds(last[flow_id]),
-                over_time=over_time[flow_id],
-                reasons=said.get(flow_id, [])[:REASONS_SHOWN],
+                flow_id=whose,
+                flow_name=names.get(whose, whose),
+                failed=sum(over_time[whose]),
+                runs=await _runs_of(reader, dialect, filters, bins, whose),
+                last=from_microseconds(last[whose]),
+                over_time=over_time[whose],
+                reasons=said.get(whose, [])[:REASONS_SHOWN],
                 in_a_row=in_a_row,
                 since=since,
             )
         )
     found.sort(key=lambda flow: flow.in_a_row == 0)
     return Failing(found, len(over_time), failed, asked, failed >= FAILURES_MAX)
+
+
+def _matching(filters: Filters, dialect: Dialect, first: int, flow_id: str | None) -> Where:
+    found = where("flow_runs", filters, dialect, first)
+    if flow_id is None:
+        return found
+    # Among what failed, which is little: so nothing that the index on a flow's runs could answer.
+    own = f"flow_runs.flow_id || '' = ${first + len(found.params)}"
+    return Where(f"{found.sql} AND {own}", (*found.params, flow_id))
 
 
 async def _runs_of(
@@ -167,10 +184,14 @@ _failed = msgspec.json.Decoder(_Failed)
 
 
 async def _reasons(
-    reader: Reader, dialect: Dialect, filters: Filters, window: tuple[int, int]
+    reader: Reader,
+    dialect: Dialect,
+    filters: Filters,
+    window: tuple[int, int],
+    flow_id: str | None,
 ) -> tuple[dict[str, list[Reason]], int]:
     """Reasons by flow, the newest first; and how many failures were asked."""
-    matching = where("flow_runs", filters, dialect, first=3)
+    matching = _matching(filters, dialect, 3, flow_id)
     rows = await reader.fetch(_NEWEST.format(matching=matching.sql), *window, *matching.params)
     newest: dict[tuple[str, str], Reason] = {}
     counts: dict[tuple[str, str], int] = {}

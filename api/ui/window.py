@@ -72,7 +72,11 @@ def asked(query: Query, now: datetime, usual: str = USUAL) -> Window:
         first = max(first, until - SPAN_MAX)
         width = next(one for one in WIDTHS if (until - first) / one <= INTERVALS_MAX - 2)
         return Window("", _bins(first, until, width))
-    name = query.one("range") if query.one("range") in RANGES else usual
+    return last(query.one("range") if query.one("range") in RANGES else usual, now)
+
+
+def last(name: str, now: datetime) -> Window:
+    """One of `RANGES`, as of now."""
     span, width = RANGES[name]
     return Window(name, _bins(now - span, now, width))
 
