@@ -113,6 +113,11 @@ async def test_failures_are_counted_by_flow_and_grouped_by_what_they_said(
         for run in runs:
             by_flow[run["flow_id"]].append(run)
         found = await failures.failing(database, database.dialect, filters, bins, flows=1_000)
+        if which == "flow":
+            alone = await failures.failing(
+                database, database.dialect, NO_FILTERS, bins, flow_id=FLOW, flows=1
+            )
+            assert alone == found
         assert found.failed == len(runs)
         assert {flow.flow_id: flow.failed for flow in found.flows} == {
             flow_id: len(failed) for flow_id, failed in by_flow.items()
@@ -207,7 +212,10 @@ def test_messages_are_alike_that_differ_in_numbers_ids_and_times() -> None:
     assert failures.likeness("no space left") != failures.likeness("no file left")
 
 
-@pytest.mark.parametrize("matching", ["TRUE", "flow_runs.parent_task_run_id IS NULL"])
+@pytest.mark.parametrize(
+    "matching",
+    ["TRUE", "flow_runs.parent_task_run_id IS NULL", "TRUE AND flow_runs.flow_id || '' = 'flow'"],
+)
 def test_failures_are_counted_from_their_own_index_alone(
     sqlite_template: Path, matching: str
 ) -> None:
