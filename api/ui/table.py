@@ -1,6 +1,6 @@
 """The table of pages, in the order of the sidebar. A new page is a module and a line here."""
 
-from api.ui import artifacts, dashboard, flow_run, runs, search, task_run
+from api.ui import artifacts, dashboard, flow, flow_run, flows, runs, search, task_run
 from api.ui.page import Page
 
 PAGES: tuple[Page, ...] = (
@@ -8,6 +8,8 @@ PAGES: tuple[Page, ...] = (
     runs.page,
     flow_run.page,
     task_run.page,
+    flows.page,
+    flow.page,
     artifacts.page,
     artifacts.key_page,
     artifacts.one_page,
