@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from api.ui import assets, shown
+from api.ui import assets, linked, shown
 from api.ui.page import Page, Query, Region, Visit
 from api.version import product_version
 from orchestration.states import STATE_TYPES
@@ -34,6 +34,10 @@ def environment() -> Environment:
     )
     made.globals.update(
         counted=shown.counted,
+        event_path=linked.event_path,
+        page_of=linked.page_of,
+        kind_of=linked.kind_of,
+        stream_at=linked.stream_at,
         assets_version=assets.version(),
         product_version=product_version(),
         state_types=STATE_TYPES,

@@ -1,6 +1,20 @@
 """The table of pages, in the order of the sidebar. A new page is a module and a line here."""
 
-from api.ui import artifacts, dashboard, flow, flow_run, flows, runs, search, task_run
+from api.ui import (
+    artifacts,
+    dashboard,
+    event,
+    events,
+    flow,
+    flow_run,
+    flows,
+    log,
+    log_entry,
+    runs,
+    search,
+    settings,
+    task_run,
+)
 from api.ui.page import Page
 
 PAGES: tuple[Page, ...] = (
@@ -13,6 +27,11 @@ PAGES: tuple[Page, ...] = (
     artifacts.page,
     artifacts.key_page,
     artifacts.one_page,
+    events.page,
+    event.page,
+    log.page,
+    log_entry.page,
+    settings.page,
     search.page,
 )
 

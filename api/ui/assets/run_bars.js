@@ -1,10 +1,11 @@
-// <run-bars>: bars of runs over time (templates/charts.html). Says what is in a bar, leads to its
-// runs, or to those of one state in it; several bars that are chosen narrow the window of the page.
+// <run-bars>: bars of runs, or of something else, over time (templates/charts.html). Says what is in a
+// bar, leads there, or to the runs of one state in it; several bars that are chosen narrow the window
+// of the page.
 
 const DRAG_PIXELS = 5;
 const NAMES = { LATE: "Late" };
 
-const name = (kind) => NAMES[kind] ?? kind[0] + kind.slice(1).toLowerCase();
+const name = (kind) => NAMES[kind] ?? kind.slice(0, 1) + kind.slice(1).toLowerCase();
 
 customElements.define("run-bars", class extends HTMLElement {
   #cursor = null; // Number of the bar that is told about.
@@ -25,6 +26,8 @@ customElements.define("run-bars", class extends HTMLElement {
     this.addEventListener("blur", () => this.#clear());
     this.addEventListener("pluperfect:patched", () => this.#tell());
   }
+
+  get #noun() { return this.dataset.noun ?? "runs"; }
 
   get #bars() { return [...this.querySelectorAll("a")]; }
 
@@ -89,12 +92,17 @@ customElements.define("run-bars", class extends HTMLElement {
 
   #address(bar) { return new URL(bar.getAttribute("href"), location.href); }
 
+  #parameter(bar, ...names) {
+    const query = this.#address(bar).searchParams;
+    return names.map((one) => query.get(one)).find((value) => value !== null);
+  }
+
   #chosen() {
     const ends = [this.#anchor ?? this.#cursor, this.#cursor].sort((a, b) => a - b), bars = this.#bars;
     return {
       first: ends[0], last: ends[1], bars: bars.slice(ends[0], ends[1] + 1),
-      since: this.#address(bars[ends[0]]).searchParams.get("since"),
-      until: this.#address(bars[ends[1]]).searchParams.get("until"),
+      since: this.#parameter(bars[ends[0]], "since", "from"),
+      until: this.#parameter(bars[ends[1]], "until", "to"),
     };
   }
 
@@ -126,17 +134,17 @@ customElements.define("run-bars", class extends HTMLElement {
     chosen.style.width = `${(100 * (last + 1 - first)) / all}%`;
     const counts = new Map();
     for (const part of bars.flatMap((bar) => [...bar.querySelectorAll("[data-runs]")])) {
-      const kind = part.dataset.state;
+      const kind = part.dataset.state ?? "";
       counts.set(kind, (counts.get(kind) ?? 0) + Number(part.dataset.runs));
     }
     const lines = [...counts].reverse().map(([kind, runs]) => [kind, runs.toLocaleString()]);
     const when = document.createElement("b");
     when.textContent = `${moment(since)} – ${moment(until)}`;
-    tip.replaceChildren(when, ...(lines.length ? lines.map(([kind, runs]) => line(kind, runs)) : ["No runs"]));
+    tip.replaceChildren(when, ...(lines.length ? lines.map(([kind, runs]) => line(kind, runs, this.#noun)) : [`No ${this.#noun}`]));
     const middle = (first + last + 1) / 2 / all;
     tip.style.left = `clamp(0px, calc(${100 * middle}% - ${tip.offsetWidth / 2}px), calc(100% - ${tip.offsetWidth}px))`;
     if (this.matches(":focus-visible")) {
-      said.textContent = `${when.textContent}: ${lines.map(([kind, runs]) => `${runs} ${name(kind)}`).join(", ") || "no runs"}`;
+      said.textContent = `${when.textContent}: ${lines.map(([kind, runs]) => `${runs} ${name(kind) || this.#noun}`).join(", ") || `no ${this.#noun}`}`;
     }
   }
 });
@@ -144,7 +152,8 @@ customElements.define("run-bars", class extends HTMLElement {
 const short = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 const moment = (text) => short.format(new Date(text));
 
-function line(kind, runs) {
+function line(kind, runs, noun) {
+  if (!kind) return `${runs} ${noun}`;
   const row = document.createElement("span"), icon = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
   use.setAttribute("href", `${new URL("icons.svg", import.meta.url).pathname}#state-${kind}`);
