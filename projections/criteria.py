@@ -165,7 +165,7 @@ def _has_all(column: str, tags: Sequence[str], draft: Draft) -> str | None:
     if not all(map(storable, tags)):
         return FALSE
     held = draft.dialect.contains_all(column, draft.bind(_json(tags)))
-    return all_of([_mentions(column, tags, draft, all_of), held])
+    return _looked_at_twice(_mentions(column, tags, draft, all_of), held)
 
 
 def _has_any(column: str, tags: Sequence[str], draft: Draft) -> str:
@@ -173,7 +173,13 @@ def _has_any(column: str, tags: Sequence[str], draft: Draft) -> str:
     if not texts:
         return FALSE
     held = draft.dialect.contains_any(column, draft.bind(_json(texts)))
-    return all_of([_mentions(column, texts, draft, any_of), held])
+    return _looked_at_twice(_mentions(column, texts, draft, any_of), held)
+
+
+def _looked_at_twice(first: str, closely: str) -> str:
+    """Both conditions. Of a CASE Postgres assumes that every other row matches; of conditions on
+    JSON, that none does: it would read and sort the whole table for a page (52 ms instead of 5)."""
+    return closely if first == TRUE else f"CASE WHEN {first} THEN {closely} ELSE {FALSE} END"
 
 
 def _mentions(
