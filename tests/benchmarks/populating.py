@@ -237,6 +237,21 @@ async def _begin(database: Database) -> None:
         await server.store.close()
 
 
+async def some_ids(path: Path) -> dict[str, str]:
+    """A flow and a flow run of a database that was made here: `flow` and `run`."""
+    database = SqliteDatabase(path, rebuild.TIMEOUT_SECONDS)
+    try:
+        ((flow,),) = await database.fetch("SELECT id FROM flows WHERE name = $1", FLOWS[0])
+        ((run,),) = await database.fetch(
+            "SELECT id FROM flow_runs WHERE flow_id = $1 AND state_type = 'COMPLETED' "
+            "ORDER BY expected_start_time DESC LIMIT 1",
+            flow,
+        )
+    finally:
+        await database.close()
+    return {"flow": flow, "run": run}
+
+
 def main(arguments: Sequence[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.populating")

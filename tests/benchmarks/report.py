@@ -16,6 +16,7 @@ from tests.benchmarks.rows import ROWS
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 MILLI = 1000.0
 MIB = 1024 * 1024
+KB = 1_000
 MB = 1_000_000
 
 
@@ -72,6 +73,23 @@ class Rebuild(Struct, frozen=True):
     date: str
 
 
+class PageLoad(Struct, frozen=True):
+    """One page of one server, opened several times by `tests.benchmarks.pages`. Seconds, bytes."""
+
+    first_bytes: Sequence[float]
+    """From the request to the first byte of the page, a visit each."""
+    usable: Sequence[float]
+    """Until its scripts have run and its data is on the screen."""
+    cpu: float
+    """Processor time of the server per visit."""
+    transferred: int
+    """On the first visit, everything that the page asks for."""
+    again: int
+    """On the next one."""
+    holds: str
+    """What is in the server's database."""
+
+
 class FanOut(Struct, frozen=True):
     """One server with one number of workers under the loads of `tests.benchmarks.fan_out`."""
 
@@ -109,6 +127,8 @@ class Results(Struct):
     fan_outs: dict[str, FanOut] = {}
     """By server and number of workers: `Prefect/4`."""
     fan_out_load: FanOutLoad | None = None
+    pages: dict[str, PageLoad] = {}
+    """By server and page: `Prefect/dashboard`."""
     runs: int = 0
     versions: str = ""
     date: str = ""
@@ -236,6 +256,8 @@ def render(results: Results) -> str:
         text += ["", "## Rebuilds", "", *_rebuilds(list(results.rebuilds.values()))]
     if results.fan_outs and results.fan_out_load is not None:
         text += ["", *_fan_outs(results.fan_outs, results.fan_out_load)]
+    if results.pages:
+        text += ["", *_pages(results.pages)]
     return "\n".join(text) + "\n"
 
 
@@ -339,6 +361,54 @@ def _rebuild(one: Rebuild) -> str:
         f"{max(one.memory) / MB:.0f}",
         " ".join(f"{most / MB:.0f}" for most in one.memory),
     )
+    return f"| {' | '.join(cells)} |"
+
+
+_PAGES = """\
+## Pages in the browser
+
+Opened in headless Chromium by `python -m tests.benchmarks.pages`, on SQLite, the server's caches
+warm and the browser's empty. Median of {visits} visits, the quickest in brackets: until the first
+byte of the page, and until its scripts have run and its data is on the screen. kB that were
+transferred on the first visit and on the next. Either server runs beside the browser on the same
+processors; the processor time of the server per visit depends less on what else they do.
+
+{holds}
+"""
+_PAGES_HEAD = (
+    "| page | server | first byte, ms | usable, ms | CPU ms of the server | kB | kB, next visit |",
+    "|---|---|---:|---:|---:|---:|---:|",
+)
+
+
+def with_pages(page: str, found: Mapping[str, PageLoad]) -> str:
+    """A page with its section on pages in the browser replaced, or added at the end."""
+    title = _PAGES.partition("\n")[0]
+    before, _, rest = page.partition(f"\n{title}\n")
+    _, sign, after = rest.partition("\n## ")
+    return "\n".join((before.rstrip("\n"), "", *_pages(found))) + (
+        f"\n{sign}{after}" if sign else "\n"
+    )
+
+
+def _pages(found: Mapping[str, PageLoad]) -> list[str]:
+    holds = {name.partition("/")[0]: one.holds for name, one in found.items()}
+    introduction = _PAGES.format(
+        visits=max(len(one.usable) for one in found.values()),
+        holds="\n".join(f"- {name}: {held}." for name, held in sorted(holds.items())),
+    )
+    names = sorted(found, key=lambda name: name.partition("/")[::-1])
+    return [introduction, *_PAGES_HEAD, *(_page(name, found[name]) for name in names)]
+
+
+def _page(name: str, one: PageLoad) -> str:
+    server, _, page = name.partition("/")
+    times = [
+        f"{milliseconds(statistics.median(many))} ({milliseconds(min(many))})"
+        for many in (one.first_bytes, one.usable)
+    ]
+    sizes = [f"{size / KB:,.0f}" for size in (one.transferred, one.again)]
+    cells = (page, server, *times, milliseconds(one.cpu), *sizes)
     return f"| {' | '.join(cells)} |"
 
 

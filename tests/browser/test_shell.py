@@ -101,7 +101,7 @@ def test_pages_without_runs_are_whole_as_well(
 def test_a_link_that_leads_nowhere_leads_back(server_url: str, visit: Visit) -> None:
     page = visit(server_url, "nothing/is/here", live=False, expected="status of 404")
     page.get_by_role("link", name="Front page").last.click()
-    expect(page.get_by_text("No runs yet")).to_be_visible()
+    expect(page.get_by_text("Nothing has run yet")).to_be_visible()
 
 
 def test_everything_works_below_a_path(start_server: StartServer, visit: Visit) -> None:
