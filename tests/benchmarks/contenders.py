@@ -80,6 +80,8 @@ def prefect(
         variables = {
             "PREFECT_HOME": str(home),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # Its pages ask port 4200 otherwise, whichever it listens on.
+            "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
             "DO_NOT_TRACK": "1",
         }
         if url:
