@@ -79,7 +79,7 @@ _KEYS = (
     f"SELECT {_COLUMNS.format(t='latest', id='latest_id')} FROM artifact_collections AS latest "
     f"{_JOINS.format(t='latest')} "
     "WHERE latest.key IN (SELECT key FROM artifact_collections WHERE {matching} "
-    "ORDER BY {order} LIMIT {limit}) ORDER BY {order}"
+    "ORDER BY {order} LIMIT {limit}) ORDER BY {latest_order}"
 )
 
 
@@ -112,15 +112,15 @@ async def keys(
             at, key = draft.bind(rank), draft.bind(name)
             conditions.append(f"(updated {sign} {at} OR (updated = {at} AND key {sign} {key}))")
     where = draft.where(all_of(conditions))
-    sql = _KEYS.format(matching=where.sql, order=order, limit=PAGE_KEYS + 1)
-    # Both tables that are joined have columns of these names.
-    sql = sql.replace(f") ORDER BY {order}", f") ORDER BY {_of('latest', order)}")
+    sql = _KEYS.format(
+        matching=where.sql,
+        order=order,
+        limit=PAGE_KEYS + 1,
+        # Tables that are joined have columns of these names as well.
+        latest_order=", ".join(f"latest.{part}" for part in order.split(", ")),
+    )
     rows = await reader.fetch(sql, *where.params)
     return _page(rows, PAGE_KEYS, cursor, back, lambda row: f"{row[4]}~{row[1]}")
-
-
-def _of(table: str, order: str) -> str:
-    return ", ".join(f"{table}.{part}" for part in order.split(", "))
 
 
 def _matching(draft: Draft, text: str, types: Sequence[str]) -> list[str]:

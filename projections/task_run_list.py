@@ -27,11 +27,11 @@ from projections.filters import (
     TaskRunFilter,
     where,
 )
-from projections.where import TRUE
+from projections.where import FALSE, TRUE
 
 PAGE_TASK_RUNS = 50
 """Task runs on a page."""
-LOOKED_THROUGH_MAX = 50_000
+LOOKED_THROUGH_MAX = 25_000
 """Task runs among which one page looks for those that match."""
 COUNTED_MAX = 10_000
 """Beyond this number it is said that there are more."""
@@ -115,10 +115,14 @@ LEFT JOIN flow_runs ON flow_runs.id = task_runs.flow_run_id
 LEFT JOIN flows ON flows.id = flow_runs.flow_id
 WHERE task_runs.id IN ({found}) ORDER BY {order}
 """
-_EDGE = (
-    "SELECT task_runs.expected_start_time, task_runs.id FROM task_runs WHERE {inside} "
-    "ORDER BY {order} LIMIT 1 OFFSET {offset}"
+_EDGE = """
+WITH looked_at AS (
+  SELECT task_runs.expected_start_time, task_runs.id FROM task_runs
+  WHERE {inside} ORDER BY {order} LIMIT {bound}
 )
+SELECT expected_start_time, id, (SELECT count(*) FROM looked_at) FROM looked_at
+ORDER BY expected_start_time {back}, id {back} LIMIT 1
+"""
 
 
 class _Found(Struct, frozen=True):
@@ -129,6 +133,7 @@ class _Found(Struct, frozen=True):
     outside: str
     bounded: bool
     order: str
+    upward: bool
     params: Sequence[Value]
     indexed: int
     """How many of them are the first part's."""
@@ -147,8 +152,13 @@ class _Found(Struct, frozen=True):
 
     @property
     def edge(self) -> str:
-        """Finds the last row that is looked at."""
-        return _EDGE.format(inside=self.inside, order=self.order, offset=LOOKED_THROUGH_MAX - 1)
+        """Finds the last row that is looked at, and how many are."""
+        return _EDGE.format(
+            inside=self.inside,
+            order=self.order,
+            bound=LOOKED_THROUGH_MAX,
+            back="DESC" if self.upward else "ASC",
+        )
 
 
 def _filters(wanted: Wanted) -> tuple[TaskRunFilter, Filters]:
@@ -200,8 +210,9 @@ def _found(dialect: Dialect, wanted: Wanted, upward: bool, cursor: str | None) -
     return _Found(
         inside=" AND ".join(conditions),
         outside=rest.sql,
-        bounded=outside != Filters() and wanted.flow_runs is None,
+        bounded=rest.sql not in (TRUE, FALSE) and wanted.flow_runs is None,
         order=f"{_RANK} {way}, task_runs.id {way}",
+        upward=upward,
         params=(*params, *rest.params),
         indexed=len(params),
     )
@@ -229,7 +240,8 @@ async def page(
     edge = None
     if found.bounded and not more:
         edges = await reader.fetch(found.edge, *found.params[: found.indexed])
-        edge = f"{edges[0][0]}~{edges[0][1]}" if edges else None
+        if edges and edges[0][2] >= LOOKED_THROUGH_MAX:
+            edge = f"{edges[0][0]}~{edges[0][1]}"
     if back:
         rows.reverse()
     runs = [_listed(row) for row in rows]
@@ -243,7 +255,7 @@ async def page(
 
 
 def _listed(row: Row) -> ListedTaskRun:
-    kind, started, expected = row[6], row[9], row[10]
+    kind, started, expected, since = row[6], row[9], row[10], row[12]
     return ListedTaskRun(
         id=row[0],
         name=row[1],
@@ -257,7 +269,7 @@ def _listed(row: Row) -> ListedTaskRun:
         start=from_microseconds(expected if started is None else started),
         started=started is not None,
         run_time=row[11],
-        running_since=from_microseconds(row[12]) if kind == "RUNNING" else None,
+        running_since=None if kind != "RUNNING" or since is None else from_microseconds(since),
         run_count=row[13],
         cursor=f"{expected}~{row[0]}",
     )
