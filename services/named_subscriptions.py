@@ -114,6 +114,7 @@ class NamedSubscriptions:
 
     async def get(self, name: str) -> Named:
         """One subscription. Raises NotFound."""
+        _possible(name)
         found = await named.load(self._store.database, name)
         if found is None:
             raise NotFound(KIND, name)
@@ -128,6 +129,7 @@ class NamedSubscriptions:
 
     async def delete(self, name: str) -> None:
         """Forget one. Its consumer is told. Raises NotFound."""
+        _possible(name)
         there = False
 
         async def work(tx: Transaction) -> None:
@@ -186,6 +188,7 @@ class NamedSubscriptions:
         return Consumer(self._store, self, it, clock)
 
     async def _change(self, name: str, change: Callable[[Named], Named]) -> Named:
+        _possible(name)
         after: Named | None = None
 
         async def work(tx: Transaction) -> None:
@@ -203,6 +206,12 @@ class NamedSubscriptions:
     async def _write(self, work: Effect) -> None:
         # With the commands of others in one transaction. Repeated, each of these does no harm.
         await self._store.submit(Command(Decision(effects=(work,))))
+
+
+def _possible(name: str) -> None:
+    """Raises NotFound for what cannot be a name, and so is none: Postgres has no word for some."""
+    if not NAME.fullmatch(name):
+        raise NotFound(KIND, name)
 
 
 class Consumer:

@@ -6,7 +6,8 @@ programs and a sentence for people: `{"reason": …, "detail": …}`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -36,6 +37,7 @@ from services.named_subscriptions import Consumer, NamedSubscriptions, Supersede
 from services.subscriptions import Place, begin
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 CHUNK_BYTES_MAX = 64 * 1024
 """A stretch of events is sent in pieces of about this size, so no reader has more in the making."""
@@ -141,7 +143,7 @@ def _problem(error: Exception) -> tuple[int, Problem] | None:
             return 410, Problem("replaced", str(error))
         case InvalidToken():
             return 400, Problem("invalid-token", str(error))
-        case Invalid() | msgspec.ValidationError():
+        case Invalid() | msgspec.DecodeError():  # Also what is JSON, but of another shape.
             return 400, Problem("invalid", str(error))
         case NotFound():
             return 404, Problem("not-found", str(error))
@@ -289,8 +291,8 @@ async def poll_events(call: Call) -> Answer:
 
 async def _poll(call: Call) -> Answer:
     asked, more = _parameters(call, "wait", "limit")
-    limit = int(_number(more, "limit", POLL_EVENTS, 1, POLL_EVENTS_MAX))
-    seconds = _number(more, "wait", POLL_SECONDS, 0, POLL_SECONDS_MAX)
+    limit = _number(more, "limit", int, POLL_EVENTS, 1, POLL_EVENTS_MAX)
+    seconds = _number(more, "wait", float, POLL_SECONDS, 0, POLL_SECONDS_MAX)
     server = call.server
     place = await _begun(asked, server)
     if isinstance(place, Consumer):
@@ -304,14 +306,17 @@ async def _poll(call: Call) -> Answer:
     return Answer(200, b'{"events":[%b],"token":"%b"}' % (events, token))
 
 
-def _number(given: dict[str, str], name: str, default: float, least: float, most: float) -> float:
-    try:
-        value = float(given.get(name, default))
-    except ValueError:
-        value = -1
-    if not least <= value <= most:
-        raise Invalid(f"{name!r} has to be a number from {least:g} to {most:g}")
-    return value
+def _number(
+    given: dict[str, str], name: str, kind: Callable[[str], N], default: N, least: N, most: N
+) -> N:
+    if name not in given:
+        return default
+    with suppress(ValueError):
+        value = kind(given[name])
+        if least <= value <= most:
+            return value
+    what = "a whole number" if kind is int else "a number"
+    raise Invalid(f"{name!r} has to be {what} from {least:g} to {most:g}")
 
 
 async def _unless(ending: Awaitable[None], work: Awaitable[T]) -> T | None:
@@ -343,7 +348,7 @@ async def _talk(server: Server, socket: Socket) -> None:
             await first_to_end(telling, _hear(socket, place))
         else:
             await until_gone(socket, telling)
-    except (EventStoreError, Refusal, msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (EventStoreError, Refusal, msgspec.DecodeError) as error:
         raise _closed(error) from error
 
 

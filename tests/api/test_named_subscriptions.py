@@ -207,6 +207,7 @@ async def test_a_consumer_has_only_so_many_unacknowledged_events(server_url: str
     ("asked", "code"),
     [
         ({"name": "nobody"}, 4404),
+        ({"name": "no\0body"}, 4404),
         ({"name": "mine", "from": "now"}, 4400),
         ({"name": "mine", "filter": {"type": ["x"]}}, 4400),
     ],
@@ -220,11 +221,30 @@ async def test_nonsense_about_a_name_closes_the_websocket(
         assert (await closed(socket))[0] == code
 
 
+@pytest.mark.parametrize("way", ["poll", "stream"])
+async def test_what_cannot_be_a_name_is_not_found_like_one_that_nobody_gave(
+    server_url: str, way: str
+) -> None:
+    async with talk_to(server_url) as client:
+        for name in ("no%00body", "%FF", "x" * 101, "%C3%A9"):
+            answer = await expect(client, "GET", f"/subscriptions/{way}?name={name}", 404)
+            assert answer["reason"] == "not-found"
+
+
 async def test_an_acknowledgement_that_is_none_closes_the_websocket(server_url: str) -> None:
     async with talk_to(server_url) as client:
         await create(client)
-    for nonsense in ({"type": "acknowledge", "token": "x"}, {"type": "hello"}, 5):
+    for nonsense in (
+        '{"type":"acknowledge","token":"x"}',
+        '{"type":"hello"}',
+        "5",
+        "no JSON",
+        '{"type":"acknowledge","token":"\\ud800"}',
+        "[" * 5_000,
+        '{"type":"acknowledge","token":' + "[" * 5_000,
+        b"\xff\xfe",
+    ):
         async with subscribed(server_url, name="mine") as socket:
             await frames(socket, 1)
-            await socket.send(json.encode(nonsense).decode())
+            await socket.send(nonsense)
             assert (await closed(socket))[0] == 4400

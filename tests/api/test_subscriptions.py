@@ -226,6 +226,8 @@ async def test_a_new_event_reaches_those_who_wait_and_those_who_do_not_want_it_n
         ({"wait": "61"}, "invalid"),
         ({"wait": "nan"}, "invalid"),
         ({"limit": "0"}, "invalid"),
+        ({"limit": "1.5"}, "invalid"),
+        ({"limit": "9" * 5_000}, "invalid"),
     ],
 )
 async def test_nonsense_is_refused_with_a_reason(
