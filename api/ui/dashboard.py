@@ -65,6 +65,8 @@ class History(Struct, frozen=True):
     tiles: Sequence[str]
     empty: bool
     """There are no flow runs at all."""
+    scanned: int
+    """So many runs are looked at for what totals do not know."""
     api_url: str
 
     @property
@@ -158,6 +160,7 @@ async def history(visit: Visit) -> History:
         kinds=[kind for kind in KINDS if kind in there],
         tiles=[kind for kind in KINDS if kind in there or kind in ALWAYS_SHOWN],
         empty=not there and not await overview.any_runs(database),
+        scanned=overview.SCANNED_MAX,
         api_url=visit.api_url,
     )
 
