@@ -10,12 +10,16 @@ column says how many of it are whose.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
-from eventstore.database import Dialect, Reader, Row
+from eventstore.codec import to_microseconds
+from eventstore.database import Dialect, Reader, Row, Value
+from eventstore.events import type_name
+from orchestration.emissions import EmissionReceived
 from orchestration.states import STATE_TYPES
 from projections.run_graph import PARENTS
 
@@ -104,17 +108,18 @@ SELECT task_runs.id, task_runs.name, task_runs.state_type, task_runs.state_name,
 FROM task_runs
 LEFT JOIN flow_runs AS sub ON sub.parent_task_run_id = task_runs.id
 LEFT JOIN flows ON flows.id = sub.flow_id
-WHERE task_runs.flow_run_id = $1{and_}
-ORDER BY COALESCE(sub.start_time, task_runs.start_time, sub.expected_start_time,
-                  task_runs.expected_start_time), task_runs.id
+WHERE task_runs.flow_run_id = $1{and_}{order}
 LIMIT $2
 """
+# Only where some have to be left out: SQLite would carry the documents through its sort.
+_FIRST = """
+ORDER BY COALESCE(sub.start_time, task_runs.start_time, sub.expected_start_time,
+                  task_runs.expected_start_time), task_runs.id"""
 _TASK_STATES = """
 SELECT task_run_states.task_run_id, task_run_states.timestamp, task_run_states.type,
   task_run_states.name
 FROM task_runs JOIN task_run_states ON task_run_states.task_run_id = task_runs.id
 WHERE task_runs.flow_run_id = $1{and_}
-ORDER BY task_run_states.task_run_id, task_run_states.timestamp, task_run_states.id
 """
 
 
@@ -132,7 +137,10 @@ async def timeline(
     if task_run_ids is not None:
         named = (msgspec.json.encode(task_run_ids).decode(),)
         and_ = " AND " + dialect.in_list("task_runs.id", "$3")
-    tasks = await reader.fetch(_TASKS.format(and_=and_), flow_run_id, TASKS_MAX + 1, *named)
+    limits: tuple[Value, ...] = (flow_run_id, TASKS_MAX + 1, *named)
+    tasks = await reader.fetch(_TASKS.format(and_=and_, order=""), *limits)
+    if len(tasks) > TASKS_MAX:
+        tasks = await reader.fetch(_TASKS.format(and_=and_, order=_FIRST), *limits)
     if named:
         and_ = " AND " + dialect.in_list("task_runs.id", "$2")
     states = await reader.fetch(_TASK_STATES.format(and_=and_), flow_run_id, *named)
@@ -190,7 +198,7 @@ def _columns(
     tasks: Sequence[Row], states: Sequence[Row], origin: int, names: _Names
 ) -> TaskColumns:
     by_task: dict[str, list[Row]] = {}
-    for row in states:
+    for row in sorted(states, key=_at):
         by_task.setdefault(row[0], []).append(row)
     made = TaskColumns([], [], [], [], [], [], [], [], [], [], [], [], [], [], [])
     stands_for = {row[7]: row[0] for row in tasks if row[7] is not None}
@@ -218,6 +226,10 @@ def _columns(
     return made
 
 
+def _at(state: Row) -> int:
+    return int(state[1])
+
+
 def _upstream(document: str, stands_for: dict[str, str]) -> list[str]:
     if '"task_inputs":{}' in document:
         return []
@@ -234,20 +246,25 @@ def _after(origin: int, at: int | None) -> int | None:
     return None if at is None else at - origin
 
 
-class Marks(Struct):
-    """What is marked on a timeline: rows of `[at, task run or None, id, what, kind]`; `at` is in
-    microseconds since 1970."""
+Mark: TypeAlias = tuple[int, str | None, str, str | None, str | None]
+"""`(at, task run, id, what, kind)`; `at` is in microseconds since 1970. The kind of an emission is
+the resource that it is about."""
 
-    artifacts: list[tuple[int, str | None, str, str | None, str | None]]
-    emissions: list[tuple[int, str | None, str, str, str]]
+
+class Marks(Struct):
+    """What is marked on a timeline."""
+
+    artifacts: Sequence[Mark]
+    emissions: Sequence[Mark]
 
 
 _ARTIFACTS = """
 SELECT created, task_run_id, id, key, type FROM artifacts
 WHERE flow_run_id = $1 AND type <> 'result' ORDER BY created, id LIMIT $2
 """
-# What the server and its clients emit by themselves begins with `prefect.`, and says what the
-# timeline shows already.
+_EMITTED = type_name(EmissionReceived)
+_OWN = "prefect."
+"""What the server and its clients emit by themselves begins so; the timeline shows that already."""
 _EMISSIONS = """
 SELECT emissions.occurred, emissions.id, emissions.event, emissions.resource_id
 FROM (
@@ -266,10 +283,36 @@ async def marks(reader: Reader, flow_run_id: str) -> bytes:
     )
     return _encode(
         Marks(
-            [tuple(row) for row in artifacts],
+            [(at, task, id_, key, kind) for at, task, id_, key, kind in artifacts],
             [(at, None, id_, event, resource) for at, id_, event, resource in emissions],
         )
     )
+
+
+class _Emission(Struct, frozen=True):
+    id: str
+    occurred: datetime
+    event: str
+    resource: dict[str, str]
+
+
+class _Received(Struct, frozen=True):
+    emission: _Emission
+
+
+_received = msgspec.json.Decoder(_Received)
+
+
+def emitted(rows: Sequence[Row], flow_run_id: str) -> Sequence[Mark]:
+    """What clients emitted about a flow run, among rows of the log."""
+    found: list[Mark] = []
+    for row in rows:
+        if row[3] == _EMITTED and flow_run_id in row[10]:
+            told = _received.decode(row[10]).emission
+            if not told.event.startswith(_OWN):
+                about = told.resource.get("prefect.resource.id")
+                found.append((to_microseconds(told.occurred), None, told.id, told.event, about))
+    return found
 
 
 class FactColumns(Struct):
@@ -292,7 +335,7 @@ _TASK_FACTS = """
 SELECT task_runs.id, events.position, events.recorded_at, events.event_id
 FROM task_runs JOIN events ON events.stream = 'task-run:' || task_runs.id
 WHERE task_runs.flow_run_id = $1 AND events.type IN ('task-run.reported', 'task-run.state-set')
-ORDER BY events.position LIMIT $2
+LIMIT $2
 """
 _RUN_FACTS = """
 SELECT NULL, position, recorded_at, event_id FROM events
@@ -303,7 +346,6 @@ SELECT task_run_states.task_run_id, task_run_states.timestamp, task_run_states.t
   task_run_states.name, task_run_states.id
 FROM task_runs JOIN task_run_states ON task_run_states.task_run_id = task_runs.id
 WHERE task_runs.flow_run_id = $1
-ORDER BY task_run_states.task_run_id, task_run_states.timestamp, task_run_states.id
 """
 FACTS_MAX = 150_000
 
@@ -353,11 +395,11 @@ def _of_tasks(events: Sequence[Row], states: Sequence[Row]) -> list[tuple[int, i
     by_id: dict[str, Row] = {row[4]: row for row in states}
     reported = {event[3] for event in events if event[3] in by_id}
     others: dict[str, list[Row]] = {}
-    for row in reversed(states):
+    for row in sorted(states, key=_at, reverse=True):
         if row[4] not in reported:
             others.setdefault(row[0], []).append(row)
     found: list[Any] = []
-    for task, position, recorded, event_id in events:
+    for task, position, recorded, event_id in sorted(events, key=_at):
         state = by_id.get(event_id)
         if state is None:
             left = others.get(task)

@@ -3,7 +3,8 @@
     GET …/timeline   the run's task runs over time, in columns (projections/run_timeline.py)
     GET …/marks      its artifacts and what it emitted
     GET …/facts      what was recorded at which position: for looking at the past
-    feed             {"runs": [columns of what changed], "marks": [ids of runs]} or {"anew": true}
+    feed             {"runs": [columns of what changed], "artifacts": there are more of them,
+                      "emissions": {id of a run: rows of marks}}, or {"anew": true}
 
 A subflow that is opened within the timeline is `?open=ID` of the address: the feed follows it too.
 """
@@ -48,7 +49,6 @@ async def news(visit: Visit, rows: Sequence[Row] | None) -> Any:
     touched = {
         row[1].partition(":")[2] for row in rows if category(row[1]) in ("task-run", "flow-run")
     }
-    marked = any(category(row[1]) not in ("task-run", "flow-run") for row in rows)
     found = []
     for id_ in opened(visit):
         picture = await run_timeline.timeline(
@@ -56,7 +56,11 @@ async def news(visit: Visit, rows: Sequence[Row] | None) -> Any:
         )
         if picture is not None:
             found.append(Raw(picture))
-    return {"runs": found, "marks": marked}
+    return {
+        "runs": found,
+        "artifacts": any(category(row[1]) == "artifact" for row in rows),
+        "emissions": {id_: run_timeline.emitted(rows, id_) for id_ in opened(visit)},
+    }
 
 
 async def _timeline(visit: Visit) -> bytes:

@@ -72,7 +72,7 @@ function close() {
 }
 
 /** Follow what the document shows now; called anew after a navigation within it. */
-function follow() {
+export function follow() {
   const main = document.getElementById("main");
   if (main.dataset.position === undefined) return;
   const base = new URL(document.documentElement.dataset.root, location.href);
