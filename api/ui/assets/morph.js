@@ -30,3 +30,8 @@ export function morph(element, html) {
   tell(element);
   element.dispatchEvent(new CustomEvent("pluperfect:patched", { bubbles: true }));
 }
+
+// A click into the page gives <main> the focus, and what has the focus is left as it is.
+document.addEventListener("htmx:beforeSwap", () => {
+  if (document.activeElement?.id === "main") document.activeElement.blur();
+});
