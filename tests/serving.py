@@ -37,9 +37,9 @@ COMMAND = (sys.executable, "-m", "api.cli")
 
 
 PORTS = range(10_100, 30_000)
-"""Where servers of tests listen: above 10080, which browsers refuse to visit, and below what systems
-hand out to outgoing connections, which could take a port between the moment that it is found free
-and the one that its server listens."""
+"""Where servers of tests listen: above 10080, which browsers refuse to visit, and below what
+systems hand out to outgoing connections, which could take a port between the moment that it is
+found free and the one that its server listens."""
 PORTS_PER_PROCESS = 2_000
 """Each test process of a session has ports of its own, so that no two find the same one free."""
 

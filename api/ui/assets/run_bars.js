@@ -137,7 +137,9 @@ customElements.define("run-bars", class extends HTMLElement {
       const kind = part.dataset.state ?? "";
       counts.set(kind, (counts.get(kind) ?? 0) + Number(part.dataset.runs));
     }
-    const lines = [...counts].reverse().map(([kind, runs]) => [kind, runs.toLocaleString()]);
+    // As they lie on each other.
+    const kinds = this.dataset.kinds.split(" ").reverse().filter((kind) => counts.has(kind));
+    const lines = kinds.map((kind) => [kind, counts.get(kind).toLocaleString()]);
     const when = document.createElement("b");
     when.textContent = `${moment(since)} – ${moment(until)}`;
     tip.replaceChildren(when, ...(lines.length ? lines.map(([kind, runs]) => line(kind, runs, this.#noun)) : [`No ${this.#noun}`]));
