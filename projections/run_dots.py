@@ -13,9 +13,9 @@ from eventstore.database import Dialect, Reader, Row, Value
 from projections import queries
 from projections.filters import Filters, where
 
-STRETCHES = 100
+STRETCHES = 250
 """Stretches of time of which a sample has some runs each."""
-DOTS_OF_STRETCH = 10
+DOTS_OF_STRETCH = 4
 DOTS_MAX = STRETCHES * DOTS_OF_STRETCH
 """Flow runs in one picture."""
 CHANGED_MAX = 200
@@ -103,7 +103,7 @@ def sample(
     """The query of a sample of the runs that started between two times in microseconds."""
     matching = where("flow_runs", filters, dialect)
     width = max(1, -(-(last + 1 - first) // STRETCHES))
-    # The bounds are numbers of ours: a hundred more placeholders would be too many for an engine.
+    # The bounds are numbers of ours: hundreds of placeholders more would be too many for an engine.
     found = " UNION ALL ".join(
         _STRETCH.format(since=since, until=since + width, matching=matching.sql)
         for since in range(first, last + 1, width)

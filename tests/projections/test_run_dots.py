@@ -63,9 +63,13 @@ async def test_a_sample_has_runs_of_every_stretch_of_time(
     known = {run.id: run.start_time for run in runs if run.start_time}
     assert {dot.id for dot in found.dots} <= set(known)
     assert (found.since, found.until) == (NOON, NOON + timedelta(seconds=1099))
-    width = 1100 / run_dots.STRETCHES
-    stretches = {int((dot.start / 1000 - NOON.timestamp()) / width) for dot in found.dots}
-    holding = {int((start - NOON).total_seconds() / width) for start in known.values()}
+    width = -(-(1_099_000_000 + 1) // run_dots.STRETCHES)  # Microseconds.
+
+    def stretch(start: datetime) -> int:
+        return int((start - NOON) / timedelta(microseconds=1)) // width
+
+    stretches = {stretch(known[dot.id]) for dot in found.dots}
+    holding = {stretch(start) for start in known.values()}
     assert stretches == holding
     assert found.dots == sorted(found.dots, key=lambda dot: (dot.start, dot.id))
     assert found.dots[0].run_time == 1.235

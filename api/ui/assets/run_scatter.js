@@ -88,13 +88,12 @@ customElements.define("run-scatter", class extends HTMLElement {
   /** What has changed of some runs, over the page's live stream. */
   receive(news) {
     if (news.again || this.asked === null) { this.asked = null; this.load(); return; }
-    for (const id of news.ids) {
-      // Of a sample only those that are in it, and what is new, which is the newest of its stretch.
-      if (this.dots.delete(id)) this.total -= 1;
-    }
+    const known = news.ids.filter((id) => this.dots.delete(id));
+    this.total -= known.length;
     for (const dot of news.dots) {
       this.dots.set(dot[0], dot);
-      this.total += 1;
+      // Of a sample, a run that was not in it is new only if it has started since.
+      if (known.includes(dot[0]) || !this.sampled || dot[2] > this.until) this.total += 1;
       this.since = Math.min(this.since ?? dot[2], dot[2]);
       this.until = Math.max(this.until ?? dot[2], dot[2]);
     }
