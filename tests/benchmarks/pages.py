@@ -49,7 +49,8 @@ THEIRS: Mapping[str, tuple[str, str]] = {
 }
 
 _SEEN = """
-() => new Promise(resolve => {{
+() => new Promise((resolve, reject) => {{
+  setTimeout(() => reject(new Error("the page never showed its data")), {most});
   const test = () => document.readyState !== "loading" && ({seen});
   const look = () => test()
     ? requestAnimationFrame(() => resolve(performance.now()))
@@ -74,6 +75,7 @@ class _Visited:
 
 def _visit(browser: Browser, address: str, seen: str) -> _Visited:
     """Open a page with nothing in the browser's cache, and once more."""
+    wait = _SEEN.format(seen=seen, most=SEEN_SECONDS_MAX * 1000)
     context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
     page = context.new_page()
     page.set_default_timeout(SEEN_SECONDS_MAX * 1000)
@@ -83,14 +85,14 @@ def _visit(browser: Browser, address: str, seen: str) -> _Visited:
     session.on("Network.loadingFinished", lambda told: sizes.append(told["encodedDataLength"]))
     try:
         page.goto(address, wait_until="commit")
-        shown = page.evaluate(_SEEN.format(seen=seen))
+        shown = page.evaluate(wait)
         usable = max(shown, page.evaluate(_LOADED))
         first_byte = page.evaluate(_FIRST_BYTE)
         page.wait_for_timeout(500)  # What a page fetches after it can be used is transferred, too.
         transferred = int(sum(sizes))
         sizes.clear()
         page.goto(address, wait_until="commit")
-        page.evaluate(_SEEN.format(seen=seen))
+        page.evaluate(wait)
         page.wait_for_timeout(500)
         return _Visited(first_byte / 1000, usable / 1000, transferred, int(sum(sizes)))
     finally:

