@@ -135,10 +135,31 @@ def test_any_address_is_answered(root: str, query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["", "page=/runs", "page=/nowhere&position=1", "page=/runs&position=-1"]
+    "query",
+    [
+        "",
+        "page=/runs",
+        "page=/nowhere&position=1",
+        "page=/runs&position=-1",
+        "page=/runs&position=1.",
+        "page=/runs&position=1.2.3",
+    ],
 )
 def test_a_stream_is_given_only_for_a_page_and_a_position(root: str, query: str) -> None:
     assert httpx.get(f"{root}live?{query}").status_code == 400
+
+
+def test_parts_of_a_log_are_given_and_a_place_that_is_none_is_refused(root: str) -> None:
+    runs = Runs(f"{root}api")
+    id_ = runs.run("noisy-otter")
+    line = {"name": "x", "level": 20, "message": "hi", "timestamp": "2026-11-26T06:00:00Z"}
+    runs.post("/logs/", [{**line, "flow_run_id": id_, "task_run_id": None}])
+    part = httpx.get(f"{root}runs/flow-run/{id_}/lines").json()
+    assert [one[-1] for one in part["lines"]] == ["hi"]
+    assert (part["tasks"], part["more"]) == ({}, False)
+    end = httpx.get(f"{root}runs/flow-run/{id_}/lines?from=end").json()
+    assert end == part
+    assert httpx.get(f"{root}runs/flow-run/{id_}/lines?after=nowhere").status_code == 422
 
 
 def test_a_page_from_before_a_restart_is_brought_up_to_date_at_once(

@@ -4,6 +4,7 @@
 import { duration, exactly } from "./times.js";
 
 const HEIGHT = 152, LEFT = 44, RIGHT = 8, TOP = 8, BOTTOM = 20; // Pixels.
+const DOTS_MAX = 2000; // With more, which came while the page was open, a sample is read again.
 const NEAR = 10; // So near to a dot means that dot.
 const DRAGGED = 6; // Less is a click.
 const LEAST = 0.1; // Seconds: what is quicker lies on the line at the bottom.
@@ -97,6 +98,7 @@ customElements.define("run-scatter", class extends HTMLElement {
       this.since = Math.min(this.since ?? dot[2], dot[2]);
       this.until = Math.max(this.until ?? dot[2], dot[2]);
     }
+    if (this.dots.size > DOTS_MAX) { this.asked = null; this.load(); return; }
     this.tell();
     this.draw();
   }
