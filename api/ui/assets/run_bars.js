@@ -137,8 +137,8 @@ customElements.define("run-bars", class extends HTMLElement {
       const kind = part.dataset.state ?? "";
       counts.set(kind, (counts.get(kind) ?? 0) + Number(part.dataset.runs));
     }
-    // As they lie on each other.
-    const kinds = this.dataset.kinds.split(" ").reverse().filter((kind) => counts.has(kind));
+    // As they lie on each other; bars of one kind name none.
+    const kinds = (this.dataset.kinds ?? "").split(" ").reverse().filter((kind) => counts.has(kind));
     const lines = kinds.map((kind) => [kind, counts.get(kind).toLocaleString()]);
     const when = document.createElement("b");
     when.textContent = `${moment(since)} – ${moment(until)}`;
