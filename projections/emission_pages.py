@@ -34,9 +34,9 @@ from projections.where import Draft, all_of
 
 PAGE_EMISSIONS = 50
 """Emissions on a page."""
-SEARCHED_MAX = 20_000
+SEARCHED_MAX = 10_000
 """Emissions that are looked at for one page, or for one picture of the density."""
-SEARCHED_DEEP_MAX = 200_000
+SEARCHED_DEEP_MAX = 100_000
 """The same for a page where somebody asked to have more searched."""
 NAMES_MAX = 12
 """Names of emissions that are looked up one by one; of more, the feed is read."""

@@ -22,7 +22,7 @@ PAGE_EVENTS = 50
 """Events on a page."""
 SEARCHED_MAX = 20_000
 """Events that are looked at for one page."""
-SEARCHED_DEEP_MAX = 400_000
+SEARCHED_DEEP_MAX = 200_000
 """The same where somebody asked to have more searched."""
 NEIGHBOURS = 500
 """Positions to each side in which others of the same request are looked for."""

@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from api.ui import rendering, window
-from api.ui.linked import PAGES
+from api.ui.linked import PAGES, thing
 from api.ui.page import Feed, Nav, Page, Region, Visit
 from api.ui.window import Window
 from eventstore.database import Row
@@ -29,6 +29,9 @@ FRESH_SECONDS = 0.25
 """How long a page waits for the feed to have taken in what is recorded already."""
 TOLD_MAX = 50
 """New events that are sent as rows at a time; of more only how many."""
+LOOKED_AT_MAX = 1_000
+"""Events of the log that are looked at for one message; of a longer burst a page is told as of what
+it missed."""
 FEED = "emissions"
 KINDS = (
     *PAGES,
@@ -95,6 +98,8 @@ class Over(Struct, frozen=True):
 
     asked: Asked
     counts: Density
+    looked_at: int
+    """How many emissions at most, where they have to be looked through."""
 
 
 def _ids(resource: str) -> list[str]:
@@ -152,16 +157,18 @@ async def over_time(visit: Visit) -> Over:
     counts = await emission_pages.density(
         database, database.dialect, wanted.wanted, wanted.window.bins
     )
-    return Over(wanted, counts)
+    return Over(wanted, counts, emission_pages.SEARCHED_MAX)
 
 
 TYPES = tuple(type_name(event) for event in EMITTING)
 
 
 def concerns(visit: Visit) -> Selection:
-    """What gives rise to emissions; of one resource, what names it."""
+    """What gives rise to emissions; of a resource with an id, what names that id. Other resources,
+    such as tags, may be called otherwise in the log."""
     resource = asked(visit).resource
-    return Selection(type=TYPES, resource=(resource,) if resource else ())
+    has_id = thing(resource) is not None or len(_ids(resource)) > 1
+    return Selection(type=TYPES, resource=(resource,) if has_id else ())
 
 
 def dense(visit: Visit) -> Selection:
@@ -173,7 +180,7 @@ def dense(visit: Visit) -> Selection:
 async def news(visit: Visit, rows: Sequence[Row] | None) -> Any:
     """Rows for new emissions that the address means, newest first."""
     wanted = asked(visit)
-    if rows is None:
+    if rows is None or len(rows) > LOOKED_AT_MAX:
         return {"missed": True}
     # A window that ends now goes on with the clock: what is new is always in it.
     holds = predicate(wanted.wanted.filter(windowless=bool(wanted.window.range)))

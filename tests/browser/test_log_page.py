@@ -1,0 +1,173 @@
+"""The log: filters, places, live tail, one event with all that stands around it."""
+
+import re
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from projections.log_pages import PAGE_EVENTS
+from tests.browser.conftest import (
+    LARGE,
+    SMALL,
+    Scheme,
+    Visit,
+    assert_accessible,
+    assert_fits,
+)
+from tests.browser.making_runs import Runs
+from tests.browser.test_event_feed import emit
+
+ROW = ".log-rows tbody tr"
+
+
+def _types(page: Page) -> set[str]:
+    return set(page.locator(f"{ROW} .main-cell").all_text_contents())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [SMALL, LARGE])
+def test_the_log_is_accessible_and_nothing_is_cut_off(
+    server_url: str, runs: Runs, visit: Visit, width: int, scheme: Scheme
+) -> None:
+    runs.of_every_state()
+    page = visit(server_url, "log?go=5", width=width, scheme=scheme)
+    expect(page.locator(f"{ROW}[aria-current]")).to_have_count(1)
+    assert_fits(page)
+    assert_accessible(page)
+    page.get_by_text("More", exact=True).click()
+    assert_fits(page)
+    assert_accessible(page)
+    page.goto(server_url.removesuffix("api") + "log/5")
+    expect(page.get_by_role("heading", name="Envelope")).to_be_visible()
+    assert_fits(page)
+    assert_accessible(page)
+
+
+def test_an_empty_log_says_what_to_type_next(server_url: str, runs: Runs, visit: Visit) -> None:
+    page = visit(server_url, "log")
+    expect(page.get_by_role("heading", name="Nothing is recorded yet")).to_be_visible()
+    assert_accessible(page)
+    runs.flow("etl")
+    expect(page.locator(ROW)).to_have_count(1)
+    expect(page.get_by_role("heading", name="Nothing is recorded yet")).to_be_hidden()
+
+
+def test_filters_are_in_the_address_and_can_be_lifted(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    run = runs.run("brave-otter", "FAILED")
+    emit(server_url, 3)
+    page = visit(server_url, "log")
+    page.get_by_label("Types, by comma").fill("flow.*, emission.received")
+    expect(page).to_have_url(re.compile("type=flow"))
+    assert _types(page) == {"flow.created", "emission.received"}
+    page.get_by_role("link", name=re.compile("Remove the filter type")).click()
+    page.get_by_label("Stream", exact=True).fill(f"flow-run:{run}")
+    expect(page).to_have_url(re.compile("stream=flow-run"))
+    expect(page.locator(ROW)).to_have_count(4)
+    page.reload()
+    assert _types(page) == {"flow-run.created", "flow-run.state-set"}
+    page.get_by_role("link", name="Clear all").click()
+    page.get_by_text("More", exact=True).click()
+    page.get_by_label("Mentions the id").fill(run)
+    expect(page).to_have_url(re.compile(f"resource={run}"))
+    expect(page.locator(ROW)).to_have_count(4)
+    page.get_by_label("Mentions the id").fill("")
+    page.get_by_role("checkbox", name="emissions").check()
+    expect(page).to_have_url(re.compile("category=emissions"))
+    expect(page.locator(ROW)).to_have_count(3)
+    page.goto(server_url.removesuffix("api") + "log?actor=nobody")
+    expect(page.get_by_role("heading", name="No event is like that")).to_be_visible()
+
+
+def test_what_a_request_brought_about_is_found_by_its_correlation(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    runs.run("brave-otter", "RUNNING")
+    page = visit(server_url, "log?type=flow-run.created")
+    page.locator(f"{ROW} a[title^='All of correlation']").click()
+    expect(page).to_have_url(re.compile("correlation="))
+    # The run was created and given its first state by one request.
+    assert _types(page) == {"flow-run.created", "flow-run.state-set"}
+
+
+def test_the_tail_is_live_and_can_be_held_still(server_url: str, runs: Runs, visit: Visit) -> None:
+    runs.flow("etl")
+    page = visit(server_url, "log?type=flow.*")
+    page.evaluate("window.same = true")
+    runs.flow("billing")
+    emit(server_url)
+    expect(page.locator(ROW)).to_have_count(2)
+    expect(page.locator(ROW).first).to_contain_text("billing")
+    page.get_by_label("Hold still").check()
+    expect(page).to_have_url(re.compile("follow=no"))
+    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+    runs.flow("train")
+    expect(page.get_by_role("button", name="1 new event")).to_be_visible()
+    expect(page.locator(ROW)).to_have_count(2)
+    page.get_by_label("Hold still").uncheck()
+    expect(page.locator(ROW)).to_have_count(3)
+    expect(page.get_by_role("button", name="1 new event")).to_be_hidden()
+    runs.flow("report")
+    expect(page.locator(ROW)).to_have_count(4)
+    assert page.evaluate("window.same") is True
+
+
+def test_one_goes_to_a_position_or_a_time_and_from_there_in_both_directions(
+    server_url: str, visit: Visit
+) -> None:
+    emit(server_url, 3 * PAGE_EVENTS)
+    page = visit(server_url, "log")
+    go = page.get_by_label("Go to a position, or a time")
+    go.fill("70")
+    expect(page).to_have_url(re.compile("go=70"))
+    expect(page.locator(f"{ROW}[aria-current] .position")).to_have_text("70")
+    expect(page.locator(f"{ROW}[aria-current]")).to_be_in_viewport()
+    page.get_by_role("link", name="Newer page").click()
+    newest = page.locator(f"{ROW} .position").all_text_contents()
+    assert newest[-1] == "80"
+    page.get_by_role("link", name="Next page").click()
+    assert page.locator(f"{ROW} .position").first.text_content() == "79"
+    go = page.get_by_label("Go to a position, or a time")
+    go.fill("2020-01-01")
+    expect(page.locator(f"{ROW}[aria-current] .position")).to_have_text("1")
+    go.fill("yesterday, perhaps")
+    expect(page.get_by_role("alert")).to_contain_text("neither a position nor a time")
+
+
+def test_an_event_is_shown_with_its_envelope_its_data_and_its_place_in_the_chain(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    run = runs.run("brave-otter", "FAILED")
+    page = visit(server_url, f"log?stream=flow-run:{run}")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="flow-run.state-set")).to_be_visible()
+    envelope = page.get_by_label("Envelope")
+    expect(envelope).to_contain_text("4 of 4")
+    expect(envelope).to_contain_text("follows from the one before")
+    expect(page.locator(".code pre")).to_contain_text('"FAILED"')
+    envelope.get_by_role("link", name="before").click()
+    expect(envelope).to_contain_text("3 of 4")
+    page.get_by_role("link", name="Older").click()
+    envelope.get_by_role("link", name=re.compile("^flow run ")).click()
+    expect(page).to_have_url(re.compile(f"runs/flow-run/{run}"))
+
+
+def test_there_is_nothing_beyond_the_end_of_the_log(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    runs.flow("etl")
+    for path in ("log/2", "log/0", "log/abc"):
+        page = visit(server_url, path, live=False, expected="404")
+        expect(page.get_by_role("heading", name="it ends at position 1")).to_be_visible()
+
+
+def test_what_was_deleted_leads_to_its_stream(server_url: str, runs: Runs, visit: Visit) -> None:
+    run = runs.run("brave-otter", "FAILED")
+    assert httpx.delete(f"{server_url}/flow_runs/{run}").status_code == 204
+    page = visit(server_url, f"runs/flow-run/{run}", live=False, expected="404")
+    assert_accessible(page)
+    page.get_by_role("link", name="Show its stream in the log").click()
+    expect(page.locator(ROW).first).to_contain_text("flow-run.deleted")
