@@ -88,7 +88,7 @@ _FAILED = f"state_type IN ('CRASHED', 'FAILED') AND {_AT} >= $1 AND {_AT} < $2"
 _BY_FLOW = f"""
 SELECT flow_id, (at - $1) / $3, count(*), max(at) FROM (
   SELECT flow_id, {_AT} AS at FROM flow_runs WHERE {_FAILED} AND {{matching}}
-  ORDER BY {_AT} DESC LIMIT {FAILURES_MAX}
+  ORDER BY {_AT} DESC LIMIT {{most}}
 ) AS failed GROUP BY 1, 2
 """
 _NEWEST = f"""
@@ -115,7 +115,7 @@ async def failing(
     of `flows` at most."""
     window = (bins.first, bins.until)
     matching = _matching(filters, dialect, 4, flow_id)
-    sql = _BY_FLOW.format(matching=matching.sql)
+    sql = _BY_FLOW.format(matching=matching.sql, most=FAILURES_MAX)
     over_time: dict[str, list[int]] = {}
     last: dict[str, int] = {}
     for whose, at, runs, newest in await reader.fetch(sql, *window, bins.width, *matching.params):

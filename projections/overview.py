@@ -109,13 +109,13 @@ _SCANNED = (
 _SCAN = f"""
 SELECT ({_AT} - $1) / $2, flow_runs.state_type, flow_runs.state_name, count(*) FROM (
   SELECT {_SCANNED} FROM flow_runs WHERE {_AT} >= $1 AND {_AT} < $3
-  ORDER BY {_AT} DESC LIMIT {SCANNED_MAX}
+  ORDER BY {_AT} DESC LIMIT {{most}}
 ) AS flow_runs
 WHERE flow_runs.state_type IS NOT NULL AND {{matching}} GROUP BY 1, 2, 3
 """
 _OLDEST_SCANNED = f"""
 SELECT {_AT} FROM flow_runs WHERE {_AT} >= $1 AND {_AT} < $2
-ORDER BY {_AT} DESC LIMIT 1 OFFSET {SCANNED_MAX - 1}
+ORDER BY {_AT} DESC LIMIT 1 OFFSET $3
 """
 
 
@@ -128,9 +128,9 @@ async def counts(reader: Reader, dialect: Dialect, filters: Filters, bins: Bins)
     if rows is None:
         matching = where("flow_runs", filters, dialect, first=4)
         window = (bins.first, bins.width, bins.until)
-        sql = _SCAN.format(matching=matching.sql)
+        sql = _SCAN.format(matching=matching.sql, most=SCANNED_MAX)
         rows = await reader.fetch(sql, *window, *matching.params)
-        oldest = await reader.fetch(_OLDEST_SCANNED, bins.first, bins.until)
+        oldest = await reader.fetch(_OLDEST_SCANNED, bins.first, bins.until, SCANNED_MAX - 1)
         since = from_microseconds(oldest[0][0]) if oldest else None
     intervals: list[dict[str, int]] = [{} for _ in range(bins.number)]
     for at, kind, name, runs in rows:

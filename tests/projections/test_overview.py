@@ -139,6 +139,28 @@ async def test_failures_are_counted_by_flow_and_grouped_by_what_they_said(
                 assert flow.runs == len(mine)
 
 
+async def test_of_a_window_with_too_many_runs_the_newest_are_looked_at_and_it_is_said_which(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await worlds.fill(database, WORLD)
+    bins = BINS[0]
+    runs = sorted(_within(lambda run: True, bins), key=_at, reverse=True)
+    times = Counter(_at(run) for run in runs)
+    # Where runs of one moment are cut, which of them are looked at is nobody's promise.
+    most = next(n for n in range(100, len(runs)) if times[_at(runs[n - 1])] == 1)
+    monkeypatch.setattr(overview, "SCANNED_MAX", most)
+    found = await overview.counts(database, database.dialect, FILTERS["tagged"][0], bins)
+    assert found.runs == sum(
+        TAG in run["tags"] and run["state_type"] is not None for run in runs[:most]
+    )
+    assert found.scanned_since is not None
+    assert round(found.scanned_since.timestamp() * 1e6) == _at(runs[most - 1])
+
+    monkeypatch.setattr(failures, "FAILURES_MAX", 7)
+    failing = await failures.failing(database, database.dialect, NO_FILTERS, bins)
+    assert failing.failed == 7 and failing.cut
+
+
 async def test_a_flow_fails_since_its_last_run_that_completed(database: Database) -> None:
     await worlds.fill(database, WORLD)
     seen = set()
@@ -219,7 +241,7 @@ def test_messages_are_alike_that_differ_in_numbers_ids_and_times() -> None:
 def test_failures_are_counted_from_their_own_index_alone(
     sqlite_template: Path, matching: str
 ) -> None:
-    steps = plan(sqlite_template, failures._BY_FLOW.format(matching=matching), (1, 2, 3))
+    steps = plan(sqlite_template, failures._BY_FLOW.format(matching=matching, most=9), (1, 2, 3))
     assert "USING COVERING INDEX flow_runs_failed (<expr>>? AND <expr><?)" in steps
     newest = plan(sqlite_template, failures._NEWEST.format(matching=matching), (1, 2))
     assert "USING INDEX flow_runs_failed (<expr>>? AND <expr><?)" in newest
