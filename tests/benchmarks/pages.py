@@ -9,6 +9,7 @@ take hours.
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +110,9 @@ def measure(
 ) -> dict[str, PageLoad]:
     """Every page of a running server."""
     found: dict[str, PageLoad] = {}
+    # Whatever else runs there: figures of a busy machine are figures of a busy machine.
+    busy = os.getloadavg()[0]
+    holds = f"{holds}; load average {busy:.1f} on {os.cpu_count()} processors"
     root = f"http://127.0.0.1:{running.port}/"
     for name, (path, seen) in pages.items():
         address = root + path.format(**ids)
