@@ -66,13 +66,14 @@ class Window(Struct, frozen=True):
 
 
 def asked(query: Query, now: datetime, usual: str = USUAL) -> Window:
-    """The window of an address. What means nothing is left out."""
+    """The window of an address; `range` is heard first. What means nothing is left out."""
     first, until = _moment(query.one("from")), _moment(query.one("to"))
-    if first is not None and until is not None and first < until:
+    named = query.one("range") in RANGES
+    if not named and first is not None and until is not None and first < until:
         first = max(first, until - SPAN_MAX)
         width = next(one for one in WIDTHS if (until - first) / one <= INTERVALS_MAX - 2)
         return Window("", _bins(first, until, width))
-    return last(query.one("range") if query.one("range") in RANGES else usual, now)
+    return last(query.one("range") if named else usual, now)
 
 
 def last(name: str, now: datetime) -> Window:

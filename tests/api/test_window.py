@@ -51,6 +51,10 @@ def test_a_window_of_ones_own_has_few_intervals_of_whole_minutes(minutes: int) -
     assert found.at(0) == found.first and found.at(found.bins.number) == found.until
 
 
+def test_a_range_is_heard_before_a_window_of_ones_own() -> None:
+    assert asked("from=2026-11-01&to=2026-11-02&range=1h") == asked("range=1h")
+
+
 def test_a_window_that_is_too_long_is_cut_at_its_end() -> None:
     found = asked("from=1980-01-01&to=2026-11-26")
     assert found.until >= datetime(2026, 11, 26, tzinfo=UTC)

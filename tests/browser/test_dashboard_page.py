@@ -149,7 +149,16 @@ def test_a_range_is_brushed_with_the_mouse_and_given_back(
     assert timedelta(hours=5) < until - first < timedelta(hours=8)
     assert "range" not in query
     expect(page.get_by_role("heading", name="0 flow runs")).to_be_visible()
-    page.get_by_role("link", name=re.compile("^Remove the filter")).click()
+    page.get_by_label("Hide subflows").check()
+    expect(page).to_have_url(re.compile("subflows=no"))
+    assert {name: _query(page)[name] for name in ("from", "to")} == {
+        name: query[name] for name in ("from", "to")
+    }
+    page.get_by_role("link", name=re.compile("^Remove the filter 2")).click()
+    expect(page.get_by_role("heading", name="1 flow run")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", name="0 flow runs")).to_be_visible()
+    page.get_by_text("7d", exact=True).click()
     expect(page.get_by_role("heading", name="1 flow run")).to_be_visible()
 
 
