@@ -43,7 +43,7 @@ THEIRS: Mapping[str, tuple[str, str]] = {
         "dashboard",
         "/[1-9][\\d,]* total/.test(document.body.innerText.replace(/\\s+/g, ' '))",
     ),
-    "runs": ("runs", "/[1-9][\\d,]* flow runs?/i.test(document.body.innerText)"),
+    "runs": ("runs", "/[1-9][\\d,]* runs?\\b/i.test(document.body.innerText)"),
     "flows": ("flows", "/benchmark-\\d/.test(document.body.innerText)"),
     "flow": ("flows/flow/{flow}", "/[1-9][\\d,]* flow runs?/i.test(document.body.innerText)"),
     "flow run": ("runs/flow-run/{run}", "/x[\\s\\S]*1|Logs/.test(document.body.innerText)"),
