@@ -74,10 +74,11 @@ class Connections:
                     if not self._ending:
                         self._ended.set()
             return
+        websocket = _Websocket(receive, send)
         if self._leaving.is_set():
-            await send({"type": "websocket.close", "code": GOING_AWAY, "reason": GOING_AWAY_REASON})
+            await websocket.leave()
             return
-        websocket = self._websockets[task] = _Websocket(receive, send)
+        self._websockets[task] = websocket
         try:
             await self._app(scope, websocket.receive, websocket.send)
         finally:
@@ -86,8 +87,8 @@ class Connections:
     async def leave(self) -> None:
         """Tell endless answers and every websocket, both sides of it, that this is the end.
 
-        Returns when they have ended, as other requests may by then, or after a moment. No new
-        websocket is accepted.
+        Returns when they have ended, as other requests may by then, or after a moment. A new
+        websocket is told the same at once.
         """
         self._leaving.set()
         await asyncio.gather(self._close_websockets(), self._let_requests_end())
@@ -128,6 +129,7 @@ class _Websocket:
         self._send = send
         # Granian's own future, not a task around it: one allocation per message is enough.
         self._receiving: asyncio.Future[Any] | None = None
+        self._accepted = False
         self._left = False
         self._told = asyncio.Event()
 
@@ -155,6 +157,8 @@ class _Websocket:
         if self._left:
             await self._told.wait()
             raise WebSocketDisconnect(detail=GOING_AWAY_REASON, code=GOING_AWAY)
+        if message["type"] == "websocket.accept":
+            self._accepted = True
         await self._send(message)
 
     async def leave(self) -> None:
@@ -164,6 +168,10 @@ class _Websocket:
             if self._receiving is not None:
                 # Granian closes only once nobody reads any more.
                 self._receiving.cancel()
+            if not self._accepted:
+                # Closed before, it would be a 403 for the client: Prefect's gives up then, while a
+                # connection that is closed it makes anew.
+                await self._send({"type": "websocket.accept"})  # type: ignore[typeddict-item]
             await self._send(
                 {"type": "websocket.close", "code": GOING_AWAY, "reason": GOING_AWAY_REASON}
             )
