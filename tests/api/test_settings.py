@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from psycopg.conninfo import conninfo_to_dict
 
 from api.database_url import (
@@ -21,7 +22,7 @@ from api.database_url import (
 )
 from api.setting import Misconfigured, mask_url, parse_duration, show_duration
 from api.settings import BY_NAME, SETTINGS, Configuration, Settings, database_location, load
-from api.settings_view import settings_document
+from api.settings_view import in_force, settings_document
 
 
 def configured(home: Path, **environ: str) -> Configuration:
@@ -224,6 +225,34 @@ def test_secrets_are_neither_in_repr_nor_in_the_document(tmp_path: Path) -> None
     location = database_location(settings)
     for text in (repr(settings), str(settings_document(settings)), repr(location), str(location)):
         assert "hidden" not in text
+
+
+def test_people_are_told_where_each_setting_comes_from_and_no_secret(tmp_path: Path) -> None:
+    write_profiles(
+        tmp_path,
+        'active = "mine"\n[profiles.mine]\nPLUPERFECT_API_PORT = "5000"\n'
+        'PLUPERFECT_API_AUTH_STRING = "admin:hidden"\n',
+    )
+    environ = {
+        "PLUPERFECT_HOME": str(tmp_path),
+        "PREFECT_SERVER_API_HOST": "10.0.0.1",
+        "PLUPERFECT_DATABASE_URL": "postgresql://u:hidden@h/db",
+        "PLUPERFECT_API_WORKERS": "3",
+    }
+    settings = replace(load(environ).settings, api_workers=2)
+    rows = {row.name: row for row in in_force(settings, environ)}
+    assert len(rows) == len(SETTINGS)
+    expected = {
+        "PLUPERFECT_API_HOST": ("10.0.0.1", "PREFECT_SERVER_API_HOST"),
+        "PLUPERFECT_API_PORT": ("5000", "profile mine"),
+        # The command that started the server said otherwise than the environment.
+        "PLUPERFECT_API_WORKERS": ("2", "command line"),
+        "PLUPERFECT_API_DEFAULT_LIMIT": ("200", "default"),
+        "PLUPERFECT_DATABASE_PASSWORD": ("no password", "default"),
+    }
+    assert {name: (rows[name].value, rows[name].source) for name in expected} == expected
+    assert rows["PLUPERFECT_API_AUTH_STRING"].source == "profile mine"
+    assert "hidden" not in str(rows)
 
 
 def test_the_document_has_the_shape_of_prefects(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.browser.conftest import (
 )
 from tests.browser.making_runs import Runs
 from tests.browser.test_event_feed import emit
+from tests.conftest import StartServer
 
 ROW = ".log-rows tbody tr"
 
@@ -114,6 +115,34 @@ def test_the_tail_is_live_and_can_be_held_still(server_url: str, runs: Runs, vis
     assert page.evaluate("window.same") is True
 
 
+def test_more_than_is_sent_is_fetched_in_place(server_url: str, visit: Visit) -> None:
+    page = visit(server_url, "log")
+    page.evaluate("window.same = true")
+    emit(server_url, 3 * PAGE_EVENTS)
+    expect(page.locator(f"{ROW} .position").first).to_have_text("150")
+    emit(server_url)
+    expect(page.locator(f"{ROW} .position").first).to_have_text("151")
+    positions = [int(text) for text in page.locator(f"{ROW} .position").all_text_contents()]
+    assert positions == list(range(151, 151 - len(positions), -1))
+    assert len(positions) >= PAGE_EVENTS
+    assert page.evaluate("window.same") is True
+
+
+def test_the_tail_goes_on_after_the_server_was_started_anew(
+    start_server: StartServer, visit: Visit
+) -> None:
+    server = start_server()
+    emit(server.url, 3)
+    page = visit(server.url, "log", expected="ERR_")
+    server.stop()
+    expect(page.locator("#connection")).to_contain_text("connection lost")
+    start_server(port=server.port)
+    emit(server.url, 2)
+    expect(page.locator(f"{ROW} .position").first).to_have_text("5", timeout=20_000)
+    positions = page.locator(f"{ROW} .position").all_text_contents()
+    assert positions == ["5", "4", "3", "2", "1"]
+
+
 def test_one_goes_to_a_position_or_a_time_and_from_there_in_both_directions(
     server_url: str, visit: Visit
 ) -> None:
@@ -162,6 +191,24 @@ def test_there_is_nothing_beyond_the_end_of_the_log(
     for path in ("log/2", "log/0", "log/abc"):
         page = visit(server_url, path, live=False, expected="404")
         expect(page.get_by_role("heading", name="it ends at position 1")).to_be_visible()
+
+
+def test_every_entity_leads_to_its_stream(server_url: str, runs: Runs, visit: Visit) -> None:
+    flow, run = runs.flow("etl"), runs.run("brave-otter", "RUNNING", flow="etl")
+    task_run = runs.task_run(run, "load")
+    body = {"flow_run_id": run, "key": "report", "type": "markdown", "data": "# done"}
+    artifact = runs.post("/artifacts/", body)["id"]
+    for path, stream in (
+        (f"flows/flow/{flow}", f"flow:{flow}"),
+        (f"runs/flow-run/{run}", f"flow-run:{run}"),
+        (f"runs/task-run/{task_run}", f"task-run:{task_run}"),
+        (f"artifacts/artifact/{artifact}", f"artifact:{artifact}"),
+    ):
+        page = visit(server_url, path)
+        page.get_by_role("link", name="Its stream in the log").click()
+        expect(page.get_by_label("Stream", exact=True)).to_have_value(stream)
+        expect(page.locator(ROW).last).to_contain_text(".created")
+        page.context.close()
 
 
 def test_what_was_deleted_leads_to_its_stream(server_url: str, runs: Runs, visit: Visit) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +13,16 @@ from api.server import Server
 from api.settings import Settings
 from eventstore.codec import to_microseconds
 from eventstore.migrate import Target
+from eventstore.sqlite import SqliteDialect
 from projections import emission_pages
 from projections.emission_filters import predicate
-from projections.emission_pages import FeedPage, Part, Wanted, density, page, place
+from projections.emission_pages import FeedPage, Part, Wanted, _Search, density, page, place
 from projections.emissions import Place, glimpse
 from projections.run_sums import Bins
 from projections.run_totals import HOUR
 from services.shell import Origin
 from tests.emitting import NOON, at, emission, wire
+from tests.projections.plans import plan
 from tests.services.serving_here import serving
 
 ORIGIN = Origin("tester")
@@ -180,3 +183,29 @@ def test_a_place_is_read_back_and_anything_else_is_none() -> None:
     assert place("1772366400000000.12") == Place(1772366400000000, 12)
     for text in ("", "1", "a.b", "1.2.3", "1.-2", "9" * 30 + ".1", "１.２"):
         assert place(text) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names", "index"),
+    [
+        (EVERYTHING, None, "emissions_by_occurred (occurred>? AND occurred<?)"),
+        (
+            replace(EVERYTHING, prefixes=["order."]),
+            ["order.paid", "order.refunded"],
+            "emissions_by_event (event=? AND occurred>? AND occurred<?)",
+        ),
+        (
+            replace(EVERYTHING, resources=["thing.1"]),
+            None,
+            "emission_resources_by_resource (resource_id=? AND occurred>? AND occurred<?)",
+        ),
+    ],
+)
+def test_each_kind_of_question_has_its_index(
+    sqlite_template: Path, wanted: Wanted, names: Sequence[str] | None, index: str
+) -> None:
+    search = _Search(wanted, SqliteDialect(), names, 51)
+    sql = search.found(Place(wanted.first + HOUR, 7))
+    steps = plan(sqlite_template, sql, tuple(search.params))
+    assert index in steps
+    assert "SCAN emission" not in steps

@@ -10,6 +10,7 @@ import { tell } from "./times.js";
 const TOP_PIXELS = 48; // Further down, somebody reads.
 const ROWS_MAX = 500; // Of those that came; the oldest rows then leave at the bottom.
 const FRESH_MILLISECONDS = 1500;
+const REFRESH_MILLISECONDS = 2000; // The whole list is fetched anew no more often than this.
 
 const places = (row) => row.dataset.place.split(".").map(Number);
 const later = (one, other) => {
@@ -22,6 +23,7 @@ customElements.define("live-rows", class extends HTMLElement {
   #waiting = [];
   #more = 0; // New ones of which no row was sent.
   #reload = false;
+  #refreshed = -REFRESH_MILLISECONDS;
   #scrolled = () => { if (this.#reading() === false) this.#show(); };
 
   connectedCallback() {
@@ -56,13 +58,22 @@ customElements.define("live-rows", class extends HTMLElement {
   }
 
   #asked() {
-    if (this.#reload || !("first" in this.dataset)) { location.assign(this.dataset.newest); return; }
+    if (!("first" in this.dataset)) { location.assign(this.dataset.newest); return; }
     scrollTo({ top: 0 });
+    this.#refreshed = -REFRESH_MILLISECONDS;
     this.#show();
   }
 
+  /** More came than was sent: the list as it is now, in place. */
+  #refresh() {
+    const now = performance.now();
+    if (now - this.#refreshed < REFRESH_MILLISECONDS) { this.#sign(); return; }
+    this.#refreshed = now;
+    htmx.ajax("GET", this.dataset.newest, { target: "#main", select: "#main", swap: "morph:outerHTML" });
+  }
+
   #show() {
-    if (this.#reload && this.#waiting.length === 0) { this.#sign(); return; }
+    if (this.#reload) { this.#refresh(); return; }
     const body = this.querySelector("tbody");
     for (const row of this.#waiting.splice(0).reverse()) {
       const before = [...body.rows].find((one) => later(row, one));
