@@ -72,8 +72,8 @@ def _matches(run: TaskRun, wanted: Wanted) -> bool:
         and set(wanted.tags) <= set(run.tags)
         and (wanted.since is None or at >= wanted.since)
         and (wanted.until is None or at <= wanted.until)
-        and (wanted.flows is None or flow in map(str, wanted.flows))
-        and (wanted.flow_runs is None or run.flow_run_id in map(str, wanted.flow_runs))
+        and (wanted.flows is None or flow in [str(one) for one in wanted.flows])
+        and (wanted.flow_runs is None or run.flow_run_id in [str(one) for one in wanted.flow_runs])
     )
 
 
