@@ -22,8 +22,8 @@ CHOICES_MAX = 20
 TOLD_MAX = 50
 """New events that are sent as rows at a time; of more only how many."""
 POSITION_DIGITS_MAX = 18
-CATEGORIES = ("flow", "flow-run", "task-run", "artifact", "emissions", "feed")
-"""Kinds of streams, as they are offered."""
+STREAM_OF_ALL = {"emission": "emissions"}
+"""Kinds whose events have one stream together, by the beginning of their types."""
 
 
 class Asked(Struct, frozen=True):
@@ -49,6 +49,7 @@ class Listed(Struct, frozen=True):
     page: LogPage
     head: int
     types: Sequence[str]
+    categories: Sequence[str]
     at: int | None
     """The event that was looked for."""
     unknown: bool
@@ -117,11 +118,13 @@ async def listed(visit: Visit) -> Listed:
         deep=query.one("search") == "deep",
     )
     types = server.store.codec.types
+    kinds = {name.partition(".")[0] for name in types}
     return Listed(
         asked=wanted,
         page=page,
         head=head,
-        types=sorted({*types, *(f"{name.partition('.')[0]}.*" for name in types)}),
+        types=sorted({*types, *(f"{kind}.*" for kind in kinds)}),
+        categories=sorted(STREAM_OF_ALL.get(kind, kind) for kind in kinds),
         at=at,
         unknown=bool(wanted.go) and at is None,
         newest=page.before is None,
