@@ -157,7 +157,7 @@ async def set_state(
     async def decide_state(run: FlowRun | None, fresh: bool) -> Decided[OrchestrationResult]:
         run = existing(run, id_)
         event_ids = None if transition_id is None else (natural_id(id_, transition_id),)
-        return await _judged(shell, run, state, policy_for(force), now, fresh, event_ids)
+        return await judged(shell, run, state, policy_for(force), now, fresh, event_ids)
 
     try:
         return await shell.execute_with_facts(FLOW_RUNS, CATEGORY, id_, decide_state, origin)
@@ -182,14 +182,14 @@ async def mark_late(
             return Decided((), None)
         details = StateDetails(scheduled_time=due)
         late = new_state(SCHEDULED, new_id(), now, name=LATE, details=details)
-        judged = await _judged(shell, run, late, MARK_LATE, now, fresh, None)
-        return Decided(judged.events, None, more=judged.more)
+        decided = await judged(shell, run, late, MARK_LATE, now, fresh, None)
+        return Decided(decided.events, None, more=decided.more)
 
     done = await shell.execute_with_facts(FLOW_RUNS, CATEGORY, id_, decide_late, origin)
     return done.written is not None
 
 
-async def _judged(
+async def judged(
     shell: Shell,
     run: FlowRun,
     state: State,

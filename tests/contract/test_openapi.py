@@ -33,8 +33,6 @@ LATER = (
     "/variables",
     "/work_pools",
     "/work_queues",
-    "/flow_runs/{}/input",
-    "/flow_runs/{}/resume",
     "/admin/storage",
 )
 """Where operations may still be missing. This list only ever shrinks."""

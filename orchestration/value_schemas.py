@@ -1,0 +1,186 @@
+"""Values that people fill in, and the JSON schemas that they have to keep to.
+
+In what a person sent, an object with a `__prefect_kind` stands for a value that is still to be
+made: of JSON text, of a template, of a variable. `filled_in` makes them, `complaint` checks the
+result. Templates come from whoever may call the API, so they can do little: see `_ALLOWED`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from jinja2 import TemplateError, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jsonschema import Draft202012Validator, SchemaError
+from jsonschema.exceptions import ValidationError, best_match
+from msgspec import UNSET
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+KIND = "__prefect_kind"
+TEMPLATE_CHARACTERS_MAX = 10_000
+"""Longer templates are not rendered."""
+COMPLAINT_CHARACTERS_MAX = 1_000
+"""A complaint shows the value that it is about, which may be large."""
+
+_TEMPLATES = ImmutableSandboxedEnvironment()
+_ALLOWED = (
+    nodes.Template,
+    nodes.Output,
+    nodes.TemplateData,
+    nodes.Name,
+    nodes.Const,
+    nodes.Getattr,
+    nodes.Getitem,
+    nodes.CondExpr,
+    nodes.Compare,
+    nodes.Operand,
+    nodes.Not,
+    nodes.And,
+    nodes.Or,
+    nodes.If,
+    nodes.Concat,
+    nodes.Filter,
+)
+"""What a template may consist of: no loops, no calls, no arithmetic, which could take for ever."""
+_FILTERS = frozenset({"default", "d", "lower", "title", "tojson", "trim", "upper"})
+_NO_FETCHING: Registry[Any] = Registry()
+"""Schemas refer to their own parts alone; nothing is loaded from anywhere."""
+
+
+class CannotFillIn(Exception):
+    """A value that is still to be made cannot be made. The message says why."""
+
+
+def filled_in(value: Any, variables: Mapping[str, Any]) -> Any:
+    """The value with every `__prefect_kind` in it made. Raises CannotFillIn."""
+    made = _made(value, variables)
+    return {} if made is UNSET else made
+
+
+def _made(value: Any, variables: Mapping[str, Any]) -> Any:
+    """UNSET for one that its parent is to leave out: a form field that was left empty."""
+    if isinstance(value, list):
+        made = (_made(one, variables) for one in value)
+        return [one for one in made if one is not UNSET]
+    if not isinstance(value, dict):
+        return value
+    if KIND not in value:
+        pairs = ((key, _made(one, variables)) for key, one in value.items())
+        return {key: one for key, one in pairs if one is not UNSET}
+    match value[KIND]:
+        case "none":
+            if "value" not in value:
+                raise CannotFillIn("Missing 'value' key in __prefect object")
+            return _made(value["value"], variables)
+        case "json":
+            return _parsed(_made(value["value"], variables)) if "value" in value else UNSET
+        case "jinja":
+            if "template" not in value:
+                raise CannotFillIn("Missing 'template' key in __prefect object")
+            return _rendered(_made(value["template"], variables))
+        case "workspace_variable":
+            if "variable_name" not in value:
+                return UNSET
+            name = _made(value["variable_name"], variables)
+            if not isinstance(name, str) or name not in variables:
+                raise CannotFillIn(f"Variable '{name}' not found in workspace.")
+            return variables[name]
+        case _:
+            return value.get("value")
+
+
+def _parsed(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise CannotFillIn(f"Invalid JSON: {error}") from None
+    except RecursionError:
+        raise CannotFillIn("Invalid JSON: it is nested too deeply") from None
+
+
+def _rendered(template: Any) -> str:
+    if not isinstance(template, str):
+        raise CannotFillIn("Invalid jinja: a template is text")
+    if len(template) > TEMPLATE_CHARACTERS_MAX:
+        most = TEMPLATE_CHARACTERS_MAX
+        raise CannotFillIn(f"Invalid jinja: a template has at most {most} characters")
+    try:
+        parsed = _TEMPLATES.parse(template)
+        for node in parsed.find_all(nodes.Node):
+            if not isinstance(node, _ALLOWED) or (
+                isinstance(node, nodes.Filter) and node.name not in _FILTERS
+            ):
+                what = getattr(node, "name", type(node).__name__)
+                raise CannotFillIn(f"Invalid jinja: {what} is not allowed here")
+        return _TEMPLATES.from_string(template).render()
+    except TemplateError as error:
+        raise CannotFillIn(f"Invalid jinja: {error}") from None
+    except RecursionError:
+        raise CannotFillIn("Invalid jinja: it is nested too deeply") from None
+
+
+def complaint(value: Any, schema: Any) -> str | None:
+    """What is wrong with the value by this JSON schema (draft 2020-12); None if nothing is."""
+    try:
+        meant = _as_pydantic_meant(schema)
+        Draft202012Validator.check_schema(meant)
+        checker = Draft202012Validator(meant, registry=_NO_FETCHING)
+        error = best_match(checker.iter_errors(value))
+    except SchemaError as refused:
+        return _cut(f"Invalid schema: {refused.message}")
+    except RecursionError:
+        return "Invalid schema: Unable to validate schema with circular references."
+    except Unresolvable as refused:
+        return _cut(f"Validation failed. Failure reason: {refused}")
+    return None if error is None else _worded(error)
+
+
+def _worded(error: ValidationError) -> str:
+    where = error.json_path
+    place = "" if where == "$" else f" for field {where.replace('$.', '')!r}"
+    return _cut(f"Validation failed{place}. Failure reason: {error.message}")
+
+
+def _cut(text: str) -> str:
+    most = COMPLAINT_CHARACTERS_MAX
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def _as_pydantic_meant(schema: Any) -> Any:
+    """The schema with what pydantic 1 leaves out: optional fields may be null, lists be tuples."""
+    if not isinstance(schema, dict):
+        return schema
+    changed = {**schema, **_with_properties(schema)}
+    definitions = schema.get("definitions")
+    if isinstance(definitions, dict):
+        changed["definitions"] = {
+            name: {**one, **_with_properties(one)} if isinstance(one, dict) else one
+            for name, one in definitions.items()
+        }
+    return changed
+
+
+def _with_properties(schema: Mapping[str, Any]) -> dict[str, Any]:
+    properties = schema.get("properties")
+    if not isinstance(properties, dict):
+        return {}
+    required = schema.get("required", ())
+    return {
+        "properties": {
+            name: _loosened(one, required=name in required) if isinstance(one, dict) else one
+            for name, one in properties.items()
+        }
+    }
+
+
+def _loosened(schema: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    changed = {**schema, **_with_properties(schema)}
+    if not required and changed.get("type", "null") != "null" and "default" not in changed:
+        changed["anyOf"] = [{"type": changed.pop("type")}, {"type": "null"}]
+    items = changed.get("items")
+    if isinstance(items, list) and items and not changed.get("prefixItems"):
+        changed["prefixItems"] = changed.pop("items")
+    return changed

@@ -1,0 +1,107 @@
+"""What people fill in is made and checked, as Prefect's forms have it."""
+
+from typing import Any
+
+import pytest
+
+from orchestration.value_schemas import (
+    COMPLAINT_CHARACTERS_MAX,
+    TEMPLATE_CHARACTERS_MAX,
+    CannotFillIn,
+    complaint,
+    filled_in,
+)
+
+VARIABLES = {"region": "eu", "sizes": [1, 2]}
+
+
+def kind(name: str, **fields: Any) -> dict[str, Any]:
+    return {"__prefect_kind": name, **fields}
+
+
+@pytest.mark.parametrize(
+    ("value", "made"),
+    [
+        ({"a": 1, "b": [True, None]}, {"a": 1, "b": [True, None]}),
+        ({"a": kind("json", value="[1, 2]")}, {"a": [1, 2]}),
+        ({"a": kind("json", value=[1])}, {"a": [1]}),
+        ({"a": kind("json"), "b": [kind("json"), 1]}, {"b": [1]}),
+        (kind("json"), {}),
+        ({"a": kind("none", value={"b": kind("json", value="1")})}, {"a": {"b": 1}}),
+        ({"a": kind("jinja", template="x{{ 'y' | upper }}")}, {"a": "xY"}),
+        ({"a": kind("json", value=kind("jinja", template="[{{ '7' }}]"))}, {"a": [7]}),
+        ({"a": kind("workspace_variable", variable_name="region")}, {"a": "eu"}),
+        ({"a": kind("workspace_variable")}, {}),
+        ({"a": kind("unheard-of", value=4)}, {"a": 4}),
+    ],
+)
+def test_values_are_made(value: Any, made: Any) -> None:
+    assert filled_in(value, VARIABLES) == made
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (kind("json", value="{"), "Invalid JSON"),
+        (kind("none"), "Missing 'value'"),
+        (kind("jinja"), "Missing 'template'"),
+        (kind("jinja", template="{{"), "Invalid jinja"),
+        (kind("jinja", template="{% for i in range(9999) %}x{% endfor %}"), "For is not allowed"),
+        (kind("jinja", template="{{ 'x' * 99999999 }}"), "Mul is not allowed"),
+        (kind("jinja", template="{{ 'x'.format(1) }}"), "Call is not allowed"),
+        (kind("jinja", template="{{ 'x' | center(99999999) }}"), "center is not allowed"),
+        (kind("jinja", template="{% include 'x' %}"), "Include is not allowed"),
+        (kind("jinja", template="x" * (TEMPLATE_CHARACTERS_MAX + 1)), "at most"),
+        (kind("jinja", template=5), "template is text"),
+        (kind("workspace_variable", variable_name="no"), "Variable 'no' not found"),
+    ],
+)
+def test_what_cannot_be_made_is_said(value: Any, why: str) -> None:
+    with pytest.raises(CannotFillIn, match=why):
+        filled_in({"a": [value]}, VARIABLES)
+
+
+OBJECT = {
+    "type": "object",
+    "properties": {
+        "n": {"type": "integer"},
+        "optional": {"type": "string"},
+        "pair": {"type": "array", "items": [{"type": "integer"}, {"type": "string"}]},
+        "part": {"$ref": "#/definitions/Part"},
+    },
+    "required": ["n"],
+    "definitions": {"Part": {"type": "object", "properties": {"m": {"type": "string"}}}},
+}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"n": 1},
+        {"n": 1, "optional": None, "pair": None},
+        {"n": 1, "pair": [1, "a"], "part": {"m": None}, "more": 1},
+    ],
+)
+def test_what_keeps_to_the_schema_is_fine(value: Any) -> None:
+    assert complaint(value, OBJECT) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "schema", "words"),
+    [
+        ({}, OBJECT, "Validation failed. Failure reason: 'n' is a required property"),
+        ({"n": "x"}, OBJECT, "Validation failed for field 'n'. Failure reason: 'x' is not"),
+        ({"n": 1, "pair": ["a"]}, OBJECT, "for field 'pair[0]'"),
+        ({"n": 1, "part": {"m": 3}}, OBJECT, "for field 'part.m'"),
+        ({}, {"type": "no such type"}, "Invalid schema: "),
+        ({}, {"$ref": "#"}, "circular references"),
+        ({}, {"$ref": "https://example.invalid/schema.json"}, "Failure reason: "),
+    ],
+)
+def test_what_does_not_is_complained_about(value: Any, schema: Any, words: str) -> None:
+    assert words in (complaint(value, schema) or "")
+
+
+def test_a_complaint_about_something_large_is_short() -> None:
+    said = complaint({"n": "x" * 100_000}, OBJECT)
+    assert said is not None and len(said) == COMPLAINT_CHARACTERS_MAX + 1
