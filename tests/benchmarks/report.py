@@ -372,6 +372,7 @@ warm and the browser's empty. Median of {visits} visits, the quickest in bracket
 byte of the page, and until its scripts have run and its data is on the screen. kB that were
 transferred on the first visit and on the next. Either server runs beside the browser on the same
 processors; the processor time of the server per visit depends less on what else they do.
+Prefect's first byte is that of a page without data, which its scripts then ask for.
 
 {holds}
 """
