@@ -205,8 +205,9 @@ async for received in subscribe("http://127.0.0.1:4200/api", type=["flow-run.*"]
 pluperfect log tail --follow --url http://127.0.0.1:4200/api --type 'flow-run.*'
 ```
 
-Both connect again and go on by themselves. [mirror_runs.py](examples/mirror_runs.py) shows how to
-take every event into a table of your own exactly once.
+Both connect again and go on by themselves; `SSL_CERT_FILE` names certificates of your own that they
+trust. [mirror_runs.py](examples/mirror_runs.py) shows how to take every event into a table of your
+own exactly once.
 
 ## What you want
 

@@ -11,6 +11,7 @@ after a restart as well, and so takes in every event exactly once. Needs nothing
 """
 
 import asyncio
+import logging
 import random
 import ssl
 from base64 import b64encode
@@ -23,6 +24,8 @@ import msgspec
 from msgspec import Struct
 
 from eventstore.public import SCHEMA, PublicEvent
+
+logger = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 45.0
 """Servers say something every 15 s; after this long the connection is taken for lost."""
@@ -78,7 +81,7 @@ async def subscribe(
     """Matching events after the token `after`, or since `start`: `beginning`, `now` or a time.
 
     `url` is that of the API; `auth` is `user:password`. Raises SubscriptionEnded. A server that
-    cannot be reached is tried again, for ever.
+    cannot be reached is tried again, for ever, with one warning in the log.
     """
     selection = {
         "category": category,
@@ -104,7 +107,7 @@ async def follow(
     address = urlsplit(f"{url.rstrip('/')}/subscriptions/stream")
     if address.scheme not in ("http", "https") or not address.hostname:
         raise ValueError(f"{url!r} is not the address of an API: http://HOST:PORT/api")
-    failures = 0
+    failures, warned = 0, False
     while True:
         where = {"from": start} if after is None else {"after": after}
         query = urlencode({**selection, **where}, doseq=True)
@@ -113,10 +116,19 @@ async def follow(
                 async for message in _messages(reader, writer, address, query, auth):
                     item = _item(message)
                     if item is not None:
-                        after, failures = item.token, 0
+                        after, failures, warned = item.token, 0, False
                         yield item
-        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, _Lost):
-            pass
+        except ssl.SSLCertVerificationError as error:
+            raise SubscriptionEnded(
+                0,
+                "untrusted",
+                f"{error.verify_message}; SSL_CERT_FILE names the certificates that are trusted",
+            ) from error
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, _Lost) as error:
+            if not warned:
+                why = str(error) or type(error).__name__
+                logger.warning("%s does not answer (%s); trying again", url, why)
+                warned = True
         pause = min(PAUSE_SECONDS * 2 ** min(failures, 10), PAUSE_SECONDS_MAX)
         failures += 1
         # Not all clients of a server that comes back at once.

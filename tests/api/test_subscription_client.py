@@ -13,8 +13,16 @@ from msgspec import json
 from eventstore import client as subscriptions
 from eventstore.client import Bookmark, SubscriptionEnded, follow, subscribe
 from tests.api.talk import make_flow, make_flow_run, talk_to
+from tests.certificates import self_signed
 from tests.conftest import StartServer
-from tests.serving import COMMAND, RunningServer, environment, free_port, inherited_environment
+from tests.serving import (
+    COMMAND,
+    REPOSITORY,
+    RunningServer,
+    environment,
+    free_port,
+    inherited_environment,
+)
 
 SOON = 30.0
 T = TypeVar("T")
@@ -53,6 +61,26 @@ async def test_a_client_is_told_what_it_cannot_have(start_server: StartServer) -
     assert (ended.value.status, ended.value.reason) == (400, "invalid-token")
     with pytest.raises(ValueError, match="not the address of an API"):
         await some(subscribe("somewhere"), 1)
+
+
+async def test_a_client_trusts_the_certificates_it_is_told_to_and_does_not_ask_others_for_ever(
+    start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = self_signed(tmp_path, "server")
+    server = start_server(
+        settings={
+            "PLUPERFECT_API_SSL_CERTFILE": str(files.certificate),
+            "PLUPERFECT_API_SSL_KEYFILE": str(files.key),
+        }
+    )
+    with pytest.raises(SubscriptionEnded, match="SSL_CERT_FILE") as ended:
+        await some(subscribe(server.url), 1)
+    assert ended.value.reason == "untrusted"
+    monkeypatch.setenv("SSL_CERT_FILE", str(files.certificate))
+    async with talk_to(server.url) as client:
+        await make_flow(client)
+    (received,) = await some(subscribe(server.url, start="beginning"), 1)
+    assert received.event.type == "flow.created"
 
 
 async def test_a_client_waits_for_its_server_and_misses_nothing_of_what_it_did_meanwhile(
@@ -96,6 +124,26 @@ async def test_the_tail_of_a_server_is_shown_until_it_is_interrupted(
         finally:
             tail.kill()
             tail.communicate()
+
+
+def test_a_tail_says_that_there_is_no_server_and_waits_for_it(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}/api"
+    command = (*COMMAND, "log", "tail", "--follow", "--url", url)
+    settings = inherited_environment() | {
+        "PLUPERFECT_HOME": str(tmp_path),
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    tail = subprocess.Popen(command, env=settings, stderr=subprocess.PIPE)
+    try:
+        assert tail.stderr is not None
+        said = tail.stderr.readline().decode()
+        assert f"{url} does not answer" in said
+        assert "trying again" in said
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(SOON) == 0
+    finally:
+        tail.kill()
+        tail.communicate()
 
 
 def _tail(server: RunningServer, home: Path, *options: str) -> "subprocess.Popen[bytes]":
