@@ -100,6 +100,9 @@ _RUN_STATES = (
     "SELECT timestamp, type, name FROM flow_run_states "
     "WHERE flow_run_id = $1 ORDER BY timestamp, id"
 )
+_OF_RUN = "task_runs.flow_run_id = $1"
+# Task runs that are named are found by their ids: no index answers this.
+_AMONG_THEM = "task_runs.flow_run_id || '' = $1"
 _TASKS = """
 SELECT task_runs.id, task_runs.name, task_runs.state_type, task_runs.state_name,
   COALESCE(sub.start_time, task_runs.start_time), COALESCE(sub.end_time, task_runs.end_time),
@@ -108,7 +111,7 @@ SELECT task_runs.id, task_runs.name, task_runs.state_type, task_runs.state_name,
 FROM task_runs
 LEFT JOIN flow_runs AS sub ON sub.parent_task_run_id = task_runs.id
 LEFT JOIN flows ON flows.id = sub.flow_id
-WHERE task_runs.flow_run_id = $1{and_}{order}
+WHERE {which}{order}
 LIMIT $2
 """
 # Only where some have to be left out: SQLite would carry the documents through its sort.
@@ -119,7 +122,7 @@ _TASK_STATES = """
 SELECT task_run_states.task_run_id, task_run_states.timestamp, task_run_states.type,
   task_run_states.name
 FROM task_runs JOIN task_run_states ON task_run_states.task_run_id = task_runs.id
-WHERE task_runs.flow_run_id = $1{and_}
+WHERE {which}
 """
 
 
@@ -132,18 +135,17 @@ async def timeline(
     if not runs:
         return None
     run_states = await reader.fetch(_RUN_STATES, flow_run_id)
-    and_ = ""
     named: tuple[str, ...] = ()
+    which_tasks = which_states = _OF_RUN
     if task_run_ids is not None:
         named = (msgspec.json.encode(task_run_ids).decode(),)
-        and_ = " AND " + dialect.in_list("task_runs.id", "$3")
+        which_tasks = f"{_AMONG_THEM} AND {dialect.in_list('task_runs.id', '$3')}"
+        which_states = f"{_AMONG_THEM} AND {dialect.in_list('task_runs.id', '$2')}"
     limits: tuple[Value, ...] = (flow_run_id, TASKS_MAX + 1, *named)
-    tasks = await reader.fetch(_TASKS.format(and_=and_, order=""), *limits)
+    tasks = await reader.fetch(_TASKS.format(which=which_tasks, order=""), *limits)
     if len(tasks) > TASKS_MAX:
-        tasks = await reader.fetch(_TASKS.format(and_=and_, order=_FIRST), *limits)
-    if named:
-        and_ = " AND " + dialect.in_list("task_runs.id", "$2")
-    states = await reader.fetch(_TASK_STATES.format(and_=and_), flow_run_id, *named)
+        tasks = await reader.fetch(_TASKS.format(which=which_tasks, order=_FIRST), *limits)
+    states = await reader.fetch(_TASK_STATES.format(which=which_states), flow_run_id, *named)
     if len(tasks) + len(states) < THREAD_ROWS_MIN:
         return _picture(flow_run_id, runs[0], run_states, tasks, states)
     return await asyncio.to_thread(_picture, flow_run_id, runs[0], run_states, tasks, states)

@@ -12,6 +12,7 @@ import pytest
 
 from eventstore.codec import to_microseconds
 from eventstore.database import Database
+from eventstore.sqlite import SqliteDialect
 from orchestration.artifacts import ArtifactCreate
 from orchestration.flow_runs import FlowRunCreate
 from orchestration.flows import FlowCreate
@@ -191,8 +192,8 @@ ID = "0199abcd-0000-7000-8000-000000000001"
 @pytest.mark.parametrize(
     ("sql", "params"),
     [
-        (run_timeline._TASKS.format(and_="", order=""), (ID, 10)),
-        (run_timeline._TASK_STATES.format(and_=""), (ID,)),
+        (run_timeline._TASKS.format(which=run_timeline._OF_RUN, order=""), (ID, 10)),
+        (run_timeline._TASK_STATES.format(which=run_timeline._OF_RUN), (ID,)),
         (run_timeline._STATES_BY_ID, (ID,)),
         (run_timeline._TASK_FACTS, (ID, 10)),
         (run_timeline._RUN_FACTS, (ID, 10)),
@@ -205,3 +206,9 @@ def test_nothing_is_scanned(sqlite_template: Path, sql: str, params: tuple[Any, 
     assert "USING" in steps
     scans = [step for step in steps.splitlines() if step.startswith("SCAN") and "named" not in step]
     assert scans == [], steps
+
+
+def test_task_runs_that_are_named_are_found_by_their_ids(sqlite_template: Path) -> None:
+    which = f"{run_timeline._AMONG_THEM} AND {SqliteDialect().in_list('task_runs.id', '$2')}"
+    sql = run_timeline._TASK_STATES.format(which=which)
+    assert "sqlite_autoindex_task_runs_1 (id=?)" in plan(sqlite_template, sql, (ID, "[]"))
