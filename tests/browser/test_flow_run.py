@@ -100,7 +100,7 @@ def test_a_run_that_is_late_says_what_to_start(server_url: str, runs: Runs, visi
 def test_a_state_appears_without_a_reload(server_url: str, runs: Runs, visit: Visit) -> None:
     id_ = runs.run("otter")
     page = visit(server_url, f"runs/flow-run/{id_}?tab=task-runs")
-    expect(page.get_by_text("No task runs yet")).to_be_visible()
+    expect(page.get_by_role("heading", name="No task runs yet")).to_be_visible()
     runs.task_run(id_, "load")
     expect(page.get_by_role("row").filter(has_text="load-0")).to_be_visible()
     expect(page.locator(".task-states")).to_contain_text("1 completed")

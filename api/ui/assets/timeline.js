@@ -70,8 +70,7 @@ class RunTimeline extends HTMLElement {
     this.slider.addEventListener("focus", prepare);
     this.slider.addEventListener("input", async () => {
       const value = Number(this.slider.value);
-      await this.#prepare();
-      this.#show(value >= this.#past.length ? null : value);
+      if (await this.#prepare()) this.#show(value >= this.#past.length ? null : value);
     });
     this.back.addEventListener("click", () => this.#show(null));
   }
@@ -154,6 +153,7 @@ class RunTimeline extends HTMLElement {
     this.#rows = rows(run, this.#runs, this.#open);
     this.edges = [...this.#runs.values()].reduce((sum, one) => sum + one.edges, 0);
     this.#say();
+    this.strip.parentElement.hidden = !run.tasks.size;
     if (this.#chosen) this.#tell();
     this.#draw();
   }
@@ -418,19 +418,24 @@ class RunTimeline extends HTMLElement {
   }
 
   // --- The past
+  /** Whether what was recorded is known; it is asked for with the first need. */
   async #prepare() {
-    if (this.#past) return;
+    if (this.#past) return true;
+    if (!this.#run || document.getElementById("connection").dataset.is === "gone") return false;
     this.preparing ??= this.#get(this.id_, "facts").then((data) => {
       this.#past = new Past(data);
       this.slider.max = this.#past.length;
       if (this.#fact === null) this.slider.value = this.#past.length;
+    }, () => {
+      this.then.textContent = "The history could not be read. Try again in a moment.";
     }).finally(() => { this.preparing = null; });
     await this.preparing;
+    return this.#past !== null;
   }
 
   /** Show the run as it was at a position of the log. */
   async goTo(position) {
-    await this.#prepare();
+    if (!(await this.#prepare())) return;
     const number = this.#past.upTo(position);
     this.#show(number >= this.#past.length ? null : number);
   }

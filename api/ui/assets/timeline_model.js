@@ -3,8 +3,11 @@
 // Times are milliseconds since 1970. A task run has `now`, what it is, and while somebody looks at
 // the past `then`, what it was: {type, label, start, end, states}.
 
-export const KINDS = ["SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "CRASHED", "PAUSED", "CANCELLING"];
+export const KINDS = ["SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "CRASHED", "PAUSED", "CANCELLING", "LATE"];
 export const SCHEDULED = 0, PENDING = 1, RUNNING = 2, COMPLETED = 3, FAILED = 4, CANCELLED = 5, CRASHED = 6, PAUSED = 7;
+const LATE = 9;
+/** Late is a state of its own to the eye. */
+export const kind = (type, label) => (type === SCHEDULED && label === "Late" ? LATE : type);
 export const ended = (type) => type >= COMPLETED && type <= CRASHED;
 
 const nothing = () => ({ type: -1, label: "", start: null, end: null, states: [] });
@@ -59,8 +62,11 @@ export class Run {
     this.name = data.name;
     this.cut ||= data.cut;
     this.now = {
-      type: data.type, label: names[data.label], start: at(data.start), end: at(data.end),
-      states: data.state_at.map((time, i) => ({ at: at(time), type: data.state_type[i], label: names[data.state_label[i]] })),
+      type: kind(data.type, names[data.label]), label: names[data.label], start: at(data.start), end: at(data.end),
+      states: data.state_at.map((time, i) => {
+        const label = names[data.state_label[i]];
+        return { at: at(time), type: kind(data.state_type[i], label), label };
+      }),
     };
     const placed = [];
     let state = 0, upstream = 0;

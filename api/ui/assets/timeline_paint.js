@@ -5,7 +5,7 @@ import { CRASHED, FAILED, KINDS, RUNNING, SCHEDULED, ended, firstUntil } from ".
 
 export const AXIS = 24;
 const NAMES_FROM = 14; // Rows as high as this have names.
-const NAME_PIXELS_MIN = 26, HATCH_PIXELS_MIN = 3, BAR_PIXELS_MIN = 1.5, ARROWS_MAX = 400, ARROWS_ALWAYS_MAX = 60;
+const NAME_PIXELS_MIN = 26, HATCH_PIXELS_MIN = 3, WHOLE_PIXELS_MIN = 6, BAR_PIXELS_MIN = 1.5, ARROWS_MAX = 400, ARROWS_ALWAYS_MAX = 60;
 const CHARACTER = 6.4; // Pixels, about; measuring each name would take longer than drawing it.
 const FAINT = 0.22;
 const FAINTLY = 100; // Added to a type: the same, but not among what the choice is about.
@@ -115,8 +115,13 @@ export function paint(context, scene) {
       if (right <= covered && what.type !== FAILED && what.type !== CRASHED) continue;
       covered = Math.max(covered, Math.floor(right));
       work.bars++;
-      waits(task, what, begin, n, row, y, tall, x);
       const faint = scene.related && !scene.related.has(task);
+      // Of the many that are a few pixels wide nothing but their colour can be seen.
+      if (dense && right - left < WHOLE_PIXELS_MIN) {
+        put(solid, what.type === SCHEDULED ? FAILED : faint ? what.type + FAINTLY : what.type, left, y, Math.max(BAR_PIXELS_MIN, right - left - 1), tall);
+        continue;
+      }
+      waits(task, what, begin, n, row, y, tall, x);
       const widest = segments(task, what, begin, end, y, tall, dense, faint);
       if (!dense) {
         const next = row.tasks[n + 1];
@@ -379,7 +384,10 @@ export function overview(context, run, width, height, from, until, moment, colou
     if (tall) context.fillRect(i * 2, height - tall, 2, tall);
   }
   context.fillStyle = colours.states[FAILED];
-  for (let i = 0; i < columns; i++) if (failed[i]) context.fillRect(i * 2, height - 4, 2, 4);
+  for (let i = 0; i < columns; i++) {
+    const tall = failed[i] && Math.max(2, Math.ceil((failed[i] / most) * (height - 4)));
+    if (tall) context.fillRect(i * 2, height - tall, 2, tall);
+  }
 }
 
 /** The most that ran at a time. */

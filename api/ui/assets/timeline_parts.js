@@ -16,7 +16,7 @@ function icon(name) {
 }
 
 export function badge(type, label) {
-  const kind = KINDS[type] === "SCHEDULED" && label === "Late" ? "LATE" : KINDS[type] ?? "NONE";
+  const kind = KINDS[type] ?? "NONE";
   return `<span class="state" data-state="${kind}">${icon(`state-${kind}`)}<span>${escaped(label || "No state")}</span></span>`;
 }
 

@@ -1,7 +1,7 @@
 // A run as it was at a position of the log. What was recorded is fetched once; going from position to
 // position is then a matter of this browser alone.
 
-import { RUNNING, ended } from "./timeline_model.js";
+import { RUNNING, ended, kind } from "./timeline_model.js";
 
 export class Past {
   /** `data` are columns (FactColumns in projections/run_timeline.py). */
@@ -12,7 +12,7 @@ export class Past {
       position,
       recorded: (origin + data.recorded[i]) / 1000,
       task: data.task[i] < 0 ? null : tasks[data.task[i]],
-      state: { at: (origin + data.at[i]) / 1000, type: data.type[i], label: names[data.label[i]] },
+      state: { at: (origin + data.at[i]) / 1000, type: kind(data.type[i], names[data.label[i]]), label: names[data.label[i]] },
     }));
   }
 
