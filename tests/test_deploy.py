@@ -4,12 +4,14 @@ without an engine for containers."""
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import yaml
 
 from api.database_url import PostgresLocation
@@ -182,6 +184,25 @@ def test_nginx_hands_on_to_the_servers_of_compose_at_their_ports() -> None:
     assert found == {name: exposed for name in services if name.startswith("server-")}
     (port,) = re.findall(r"listen (\d+);", text)
     assert [published.partition(":")[2] for published in services["nginx"]["ports"]] == [port]
+
+
+@pytest.mark.parametrize(
+    "checking",
+    [
+        ("hadolint", "Dockerfile"),
+        ("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"),
+        ("kubernetes-validate", "--strict", "kubernetes/pluperfect.yaml"),
+    ],
+    ids=lambda checking: checking[0],
+)
+def test_what_containers_are_made_of_passes_its_linter(checking: tuple[str, ...]) -> None:
+    program = Path(sys.executable).with_name(checking[0])
+
+    checked = subprocess.run(
+        [program, *checking[1:]], cwd=DEPLOY, capture_output=True, text=True, timeout=60
+    )
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_the_configuration_of_nginx_is_accepted_by_it(tmp_path: Path) -> None:
