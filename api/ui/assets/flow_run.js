@@ -22,3 +22,15 @@ new MutationObserver(() => {
   document.querySelector(".run-title .actions")?.remove();
   scrollTo({ top: 0 });
 }).observe(sign, { attributes: true, attributeFilter: ["data-is"] });
+
+// On a narrow screen the tabs scroll sideways: the one that is shown is in sight.
+function seeTab() {
+  const tab = document.querySelector(".run-strip [aria-current]"), strip = tab?.parentElement;
+  if (!tab) return;
+  const box = tab.getBoundingClientRect(), around = strip.getBoundingClientRect();
+  if (box.right > around.right) strip.scrollLeft += box.right - around.right;
+  else if (box.left < around.left) strip.scrollLeft -= around.left - box.left;
+}
+
+document.addEventListener("htmx:afterSettle", seeTab);
+seeTab();
