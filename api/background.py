@@ -6,8 +6,10 @@ from msgspec import Struct
 
 from api.settings import Settings
 from projections.runner import Runner
+from services.cancellation import CancelledRuns, CancellingRuns
 from services.feed_retention import FeedRetention
 from services.late_runs import LateRuns
+from services.pauses import PauseTimeouts
 from services.service import Service
 from services.shell import Clock, Shell
 
@@ -27,6 +29,28 @@ SERVICES = (
         "marks flow runs Late that have not started in time",
         lambda settings: settings.services_late_runs_enabled,
         lambda shell, _, clock, settings: LateRuns(shell, clock, settings.services_late_runs_after),
+    ),
+    Offered(
+        PauseTimeouts.name,
+        "fails flow runs that nobody resumed before their pause timed out",
+        lambda settings: settings.services_pause_expirations_enabled,
+        lambda shell, _, clock, settings: PauseTimeouts(shell, clock),
+    ),
+    Offered(
+        CancelledRuns.name,
+        "cancels the task runs and subflow runs of cancelled flow runs",
+        lambda settings: settings.services_cancellation_cleanup_enabled,
+        lambda shell, _, clock, settings: CancelledRuns(
+            shell, clock, settings.services_cancellation_cleanup_after
+        ),
+    ),
+    Offered(
+        CancellingRuns.name,
+        "ends the cancelling of flow runs whose end nobody reports",
+        lambda settings: settings.services_cancellation_cleanup_enabled,
+        lambda shell, _, clock, settings: CancellingRuns(
+            shell, clock, settings.services_cancelling_timeout
+        ),
     ),
     Offered(
         FeedRetention.name,

@@ -111,6 +111,51 @@ class Settings(Struct, frozen=True, kw_only=True):
             least=0,
         ),
     ] = 5.0
+    services_pause_expirations_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Fail flow runs that nobody resumed before their pause timed out.",
+            at="server.services.pause_expirations.enabled",
+            legacy=("PREFECT_API_SERVICES_PAUSE_EXPIRATIONS_ENABLED",),
+        ),
+    ] = True
+    services_pause_expirations_loop_seconds: Annotated[
+        float,
+        Setting(
+            doc="Taken so that an environment carries over: pauses end when it is time.",
+            at="server.services.pause_expirations.loop_seconds",
+            legacy=("PREFECT_API_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS",),
+            unit="seconds",
+            least=0,
+        ),
+    ] = 5.0
+    services_cancellation_cleanup_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Cancel what belongs to cancelled flow runs, and end cancelling that takes too "
+            "long.",
+            at="server.services.cancellation_cleanup.enabled",
+            legacy=("PREFECT_API_SERVICES_CANCELLATION_CLEANUP_ENABLED",),
+        ),
+    ] = True
+    services_cancellation_cleanup_after: Annotated[
+        timedelta,
+        Setting(
+            doc="How long after a flow run was cancelled its task runs and subflow runs are "
+            "cancelled that have not ended: their ends may still be on the way.",
+            at="server.services.cancellation_cleanup.loop_seconds",
+            legacy=("PREFECT_API_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS",),
+            least=0,
+        ),
+    ] = timedelta(seconds=20)
+    services_cancelling_timeout: Annotated[
+        timedelta,
+        Setting(
+            doc="How long a flow run may be Cancelling before it is Cancelled all the same.",
+            at="server.services.cancellation_cleanup.cancelling_timeout_seconds",
+            above=0,
+        ),
+    ] = timedelta(seconds=300)
     ui_enabled: Annotated[
         bool,
         Setting(

@@ -17,7 +17,7 @@ from orchestration.flow_runs import FlowRunCreate, FlowRunStateSet, FlowRunUpdat
 from orchestration.flows import FlowCreate
 from orchestration.states import LATE, ProposedDetails, ProposedState, StateType
 from projections import flow_runs as rows
-from services import flow_runs, flows, late_runs
+from services import flow_runs, flows, run_timers
 from services.late_runs import LateRuns
 from services.shell import Origin
 from tests.services.serving_here import serving
@@ -166,8 +166,8 @@ async def test_what_became_due_while_nobody_ran_is_marked_by_the_next(target: Ta
 async def test_more_runs_than_fit_into_memory_are_all_marked_once(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(late_runs, "TIMERS_MAX", 20)
-    monkeypatch.setattr(late_runs, "BATCH_RUNS_MAX", 7)
+    monkeypatch.setattr(run_timers, "TIMERS_MAX", 20)
+    monkeypatch.setattr(run_timers, "BATCH_RUNS_MAX", 7)
     async with serving(target, IDLE) as idle:
         flow_id = await new_flow(idle)
         ids = [
@@ -207,7 +207,7 @@ async def test_it_can_be_switched_off(target: Target) -> None:
     async with serving(target, Settings(services_late_runs_enabled=False)) as off:
         waits = await new_run(off, scheduled(off, LONG_AGO))
         assert await rows.scheduled_first(off.database, 9)
-        assert off.services.held == frozenset()
+        assert LateRuns.name not in off.services._services
     async with serving(target, SETTINGS) as on:
         await marked(on, waits)
         assert await states(on, waits) == ["Scheduled", LATE]

@@ -1,0 +1,66 @@
+"""Queries: flow runs that a service sees to when it is time, and what is left of cancelled ones."""
+
+from eventstore.database import Reader, Row
+from orchestration.documents import parse
+from orchestration.flow_runs import FlowRun
+
+PAGE = 500
+"""Rows that are read at once."""
+_ACTIVE = "state_type IN ('CANCELLING', 'PAUSED', 'PENDING', 'RUNNING', 'SCHEDULED')"
+"""The condition of the index `flow_runs_by_state`, word for word."""
+_ENDED = "('CANCELLED', 'COMPLETED', 'CRASHED', 'FAILED')"
+
+PAUSED = (
+    "SELECT id, document FROM flow_runs "
+    f"WHERE state_type = 'PAUSED' AND {_ACTIVE} AND id > $1 ORDER BY id LIMIT $2"
+)
+
+
+async def paused(reader: Reader, after: str) -> list[FlowRun]:
+    """Up to `PAGE` paused runs, those with the next ids."""
+    return [parse(FlowRun, row[1]) for row in await reader.fetch(PAUSED, after, PAGE)]
+
+
+CANCELLING_FIRST = (
+    "SELECT id, state_timestamp FROM flow_runs "
+    f"WHERE state_type = 'CANCELLING' AND {_ACTIVE} ORDER BY state_timestamp LIMIT $1"
+)
+
+
+async def cancelling_first(reader: Reader, limit: int) -> list[Row]:
+    """Ids of runs that are being cancelled and since when, in microseconds, longest first."""
+    return await reader.fetch(CANCELLING_FIRST, limit)
+
+
+CANCELLED_SINCE = (
+    "SELECT id, end_time FROM flow_runs WHERE end_time >= $1 AND state_type = 'CANCELLED' "
+    "ORDER BY end_time LIMIT $2"
+)
+
+
+async def cancelled_since(reader: Reader, since: int, limit: int) -> list[Row]:
+    """Ids of runs that were cancelled at or after `since` and when, in microseconds, in order."""
+    return await reader.fetch(CANCELLED_SINCE, since, limit)
+
+
+OPEN_TASK_RUNS = (
+    "SELECT id FROM task_runs WHERE flow_run_id = $1 AND id > $2 "
+    f"AND (state_type IS NULL OR state_type NOT IN {_ENDED}) ORDER BY id LIMIT $3"
+)
+
+
+async def open_task_runs(reader: Reader, flow_run_id: str, after: str) -> list[str]:
+    """Ids of up to `PAGE` task runs of a flow run that have not ended, the next ones."""
+    return [row[0] for row in await reader.fetch(OPEN_TASK_RUNS, flow_run_id, after, PAGE)]
+
+
+OPEN_SUBFLOW_RUNS = (
+    "SELECT id FROM flow_runs WHERE parent_task_run_id IN "
+    "(SELECT id FROM task_runs WHERE flow_run_id = $1) AND id > $2 "
+    f"AND (state_type IS NULL OR state_type NOT IN {_ENDED}) ORDER BY id LIMIT $3"
+)
+
+
+async def open_subflow_runs(reader: Reader, flow_run_id: str, after: str) -> list[str]:
+    """Ids of up to `PAGE` subflow runs of a flow run that have not ended, the next ones."""
+    return [row[0] for row in await reader.fetch(OPEN_SUBFLOW_RUNS, flow_run_id, after, PAGE)]

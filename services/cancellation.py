@@ -1,0 +1,150 @@
+"""Cancellation: what belongs to a cancelled flow run is cancelled with it, and no run is being
+cancelled for ever.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from eventstore.codec import to_microseconds
+from eventstore.ids import new_id
+from orchestration import task_rules, task_runs
+from orchestration.flow_rules import CORE
+from orchestration.flow_runs import FlowRun, FlowRunStateSet, existing
+from orchestration.states import (
+    CANCELLED,
+    CANCELLING,
+    TERMINAL,
+    State,
+    StateType,
+    new_state,
+)
+from orchestration.task_runs import SetTaskRunState, TaskRun
+from orchestration.transition import TaskFacts
+from projections import waiting_runs
+from projections.flow_runs import FLOW_RUNS
+from projections.task_runs import TASK_RUNS
+from services import flow_runs
+from services.run_timers import RunTimers
+from services.shell import Clock, Decided, Origin, Shell
+from services.task_runs import CATEGORY
+
+LOOK_BACK = timedelta(days=1)
+"""How old a cancellation may be that nobody has seen to, because no service ran."""
+_WHY = "The flow run around it was cancelled."
+
+
+class CancelledRuns(RunTimers):
+    """Cancels the task runs and subflow runs of cancelled flow runs.
+
+    Not at once: what a client reports of its task runs' ends may still be on its way.
+    """
+
+    name = "cancelled-runs"
+
+    def __init__(self, shell: Shell, clock: Clock, after: timedelta) -> None:
+        super().__init__(shell, clock)
+        self._after = after
+        self._since: int | None = None
+        """Before this time, in microseconds, there is no cancelled run that was not loaded."""
+
+    async def nearest(self, most: int) -> Iterable[tuple[str, int]]:
+        """The runs that were cancelled, in the order in which they were."""
+        since = self._since or to_microseconds(self._clock() - LOOK_BACK)
+        rows = await waiting_runs.cancelled_since(self._shell.store.database, since, most)
+        # With as many rows as asked for there may be more; otherwise begin anew, should another
+        # process have had a term between.
+        self._since = rows[-1][1] if len(rows) == most else None
+        after = self._after // timedelta(microseconds=1)
+        return [(row[0], row[1] + after) for row in rows]
+
+    def due(self, event: FlowRunStateSet) -> datetime | None:
+        """Some time after it was cancelled."""
+        state = event.state
+        return state.timestamp + self._after if state.type == CANCELLED else None
+
+    async def see_to(self, id_: str, now: datetime, origin: Origin) -> None:
+        """Cancel what belongs to it, if it is cancelled."""
+        database = self._shell.store.database
+        _, run = await self._shell.load(FLOW_RUNS, f"{flow_runs.CATEGORY}:{id_}", id_)
+        if run is None or run.state_type != CANCELLED:
+            return
+        after = ""
+        # Subflows first: each takes the task run that it belongs to with it.
+        while subflows := await waiting_runs.open_subflow_runs(database, id_, after):
+            for one in subflows:
+                await self._cancel_subflow(one, now, origin)
+            after = subflows[-1]
+        after = ""
+        while tasks := await waiting_runs.open_task_runs(database, id_, after):
+            for one in tasks:
+                await self._cancel_task(one, now, origin)
+            after = tasks[-1]
+
+    async def _cancel_subflow(self, id_: str, now: datetime, origin: Origin) -> None:
+        async def decide(run: FlowRun | None, fresh: bool) -> Decided[None]:
+            if run is None or run.state_type in TERMINAL:
+                return Decided((), None)
+            # Where a deployment started it, somebody has to end what runs for it.
+            kind: StateType = CANCELLED if run.deployment_id is None else CANCELLING
+            if run.state_type == kind:
+                return Decided((), None)
+            wanted = new_state(kind, new_id(), now, message=_WHY)
+            return await _judged(self._shell, run, wanted, now, fresh)
+
+        await self._shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin)
+
+    async def _cancel_task(self, id_: str, now: datetime, origin: Origin) -> None:
+        async def decide(run: TaskRun | None) -> Decided[None]:
+            if run is None or run.state_type in TERMINAL:
+                return Decided((), None)
+            command = SetTaskRunState(
+                id=id_,
+                proposed=new_state(CANCELLED, new_id(), now, message=_WHY),
+                rules=task_rules.MINIMAL,
+                facts=TaskFacts(now=now),
+            )
+            return Decided(task_runs.decide(command, run), None)
+
+        await self._shell.execute(TASK_RUNS, CATEGORY, id_, decide, origin)
+
+
+class CancellingRuns(RunTimers):
+    """Makes flow runs Cancelled that are being cancelled for too long: nobody says it any more."""
+
+    name = "cancelling-runs"
+
+    def __init__(self, shell: Shell, clock: Clock, after: timedelta) -> None:
+        super().__init__(shell, clock)
+        self._after = after
+
+    async def nearest(self, most: int) -> Iterable[tuple[str, int]]:
+        """The runs that are being cancelled."""
+        rows = await waiting_runs.cancelling_first(self._shell.store.database, most)
+        after = self._after // timedelta(microseconds=1)
+        return [(row[0], row[1] + after) for row in rows]
+
+    def due(self, event: FlowRunStateSet) -> datetime | None:
+        """Some time after that began."""
+        state = event.state
+        return state.timestamp + self._after if state.type == CANCELLING else None
+
+    async def see_to(self, id_: str, now: datetime, origin: Origin) -> None:
+        """Cancel it, if it still is being cancelled."""
+
+        async def decide(run: FlowRun | None, fresh: bool) -> Decided[None]:
+            run = existing(run, id_)
+            state = run.state
+            if state is None or state.type != CANCELLING or state.timestamp + self._after > now:
+                return Decided((), None)
+            message = "The run was being cancelled for too long; nobody reported its end."
+            wanted = new_state(CANCELLED, new_id(), now, message=message)
+            return await _judged(self._shell, run, wanted, now, fresh)
+
+        await self._shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin)
+
+
+async def _judged(
+    shell: Shell, run: FlowRun, wanted: State, now: datetime, fresh: bool
+) -> Decided[None]:
+    decided = await flow_runs.judged(shell, run, wanted, CORE, now, fresh, None)
+    return Decided(decided.events, None, more=decided.more)
