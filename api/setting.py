@@ -32,12 +32,12 @@ class Setting(Struct, frozen=True, kw_only=True):
     """Its place in the answer of `/admin/settings`.
 
     A place of Prefect's, such as `server.api.port`, also makes the setting answer to Prefect's name
-    `PREFECT_SERVER_API_PORT`; a place under `pluperfect.` is ours alone.
+    `PREFECT_SERVER_API_PORT`; a place under `pluperfect.` is ours alone, whatever it answers to.
     """
     name: str = ""
     """Its name, where that is not `PLUPERFECT_` and the field's name."""
     legacy: tuple[str, ...] = ()
-    """Older names that the Prefect server still reads."""
+    """Other names that the Prefect server, or `prefect_redis` in it, reads."""
     unit: str = ""
     least: float = -math.inf
     above: float = -math.inf
@@ -184,9 +184,9 @@ def declare(field: msgspec.structs.FieldInfo) -> Declared:
     if optional:
         plain = next(part for part in get_args(plain) if part is not type(None))
     name = setting.name or f"PLUPERFECT_{field.name.upper()}"
-    prefect: tuple[str, ...] = ()
+    prefect = setting.legacy
     if not setting.at.startswith("pluperfect."):
-        prefect = (f"PREFECT_{setting.at.replace('.', '_').upper()}", *setting.legacy)
+        prefect = (f"PREFECT_{setting.at.replace('.', '_').upper()}", *prefect)
     ours = (name, *(f"PLU{theirs.replace('PREFECT', 'PERFECT', 1)}" for theirs in prefect))
     return Declared(
         field=field.name,

@@ -21,7 +21,15 @@ from api.database_url import (
     tls_context,
 )
 from api.setting import Misconfigured, mask_url, parse_duration, show_duration
-from api.settings import BY_NAME, SETTINGS, Configuration, Settings, database_location, load
+from api.settings import (
+    BY_NAME,
+    SETTINGS,
+    Configuration,
+    Settings,
+    database_location,
+    load,
+    redis_url,
+)
 from api.settings_view import in_force, settings_document
 
 
@@ -462,3 +470,48 @@ def test_reading_settings_loads_nothing_slow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, None),
+        ({"PREFECT_MESSAGING_BROKER": "prefect.server.utilities.messaging.memory"}, None),
+        ({"PREFECT_MESSAGING_BROKER": "prefect_redis.messaging"}, "redis://localhost:6379/0"),
+        (
+            {"PREFECT_SERVER_EVENTS_MESSAGING_BROKER": "prefect_redis.messaging"},
+            "redis://localhost:6379/0",
+        ),
+        (
+            {
+                "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
+                "PREFECT_REDIS_MESSAGING_HOST": "redis.example",
+                "PREFECT_REDIS_MESSAGING_PORT": "6380",
+                "PREFECT_REDIS_MESSAGING_DB": "2",
+                "PREFECT_REDIS_MESSAGING_USERNAME": "me",
+                "PREFECT_REDIS_MESSAGING_PASSWORD": "a/b",
+                "PREFECT_REDIS_MESSAGING_SSL": "true",
+            },
+            "rediss://me:a%2Fb@redis.example:6380/2",
+        ),
+        (
+            {
+                "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
+                "PREFECT_REDIS_MESSAGING_HOST": "redis.example",
+                "PREFECT_REDIS_MESSAGING_USERNAME": "",
+                "PREFECT_REDIS_MESSAGING_PASSWORD": "",
+                "PREFECT_REDIS_MESSAGING_SSL": "false",
+            },
+            "redis://redis.example:6379/0",
+        ),
+        ({"PREFECT_REDIS_MESSAGING_URL": "redis://one:1/3"}, "redis://one:1/3"),
+        (
+            {"PLUPERFECT_REDIS_URL": "redis://own:1", "PREFECT_REDIS_MESSAGING_HOST": "other"},
+            "redis://own:1",
+        ),
+    ],
+)
+def test_redis_is_where_a_prefect_server_would_look_for_it(
+    tmp_path: Path, environ: dict[str, str], url: str | None
+) -> None:
+    assert redis_url(configured(tmp_path, **environ).settings) == url
