@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
 from eventstore.codec import EVENTS
 from eventstore.database import Database
@@ -92,6 +92,7 @@ class RedisNotifier:
         self._look = False
         self._connected = False
         self._warned = False
+        self._warned_of_password = False
         self._closing = False
         """Asked beside cancellation, since the client turns a cancellation into its own errors."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -248,13 +249,16 @@ class RedisNotifier:
     def _is_there(self) -> None:
         if self._warned:
             logger.warning("Redis is back: other processes are heard through it again")
-        self._connected, self._warned = True, False
+        self._connected, self._warned, self._warned_of_password = True, False, False
         # Something may have been told before we listened.
         self._look = True
         self._news.set()
 
     def _is_away(self, error: BaseException) -> None:
-        if not self._warned:
+        # One that comes back with another password stays away for another reason than it went.
+        wants_password = isinstance(error, AuthenticationError)
+        if not self._warned or (wants_password and not self._warned_of_password):
+            self._warned_of_password = wants_password
             logger.warning(
                 "Redis is away (%s). Nothing is lost: until it is back, events of other processes "
                 "are found by asking the database, a few hundredths of a second later",

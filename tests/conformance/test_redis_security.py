@@ -174,6 +174,26 @@ async def test_tls_by_the_settings_that_a_prefect_server_has(
     await tls.close()
 
 
+async def test_redis_that_comes_back_with_another_password_is_said_to_want_it_once(
+    running_redis: RunningRedis, processes: Processes, caplog: pytest.LogCaptureFixture
+) -> None:
+    running_redis.start()
+    _, notifier = await processes.another(running_redis.url)
+    await until(lambda: notifier.connected)
+    with caplog.at_level(logging.WARNING, "eventstore.redis"):
+        running_redis.kill()
+        await until(lambda: len(caplog.messages) == 1)
+        running_redis.start("--requirepass", PASSWORD)
+        await until(lambda: len(caplog.messages) == 2)
+        assert "uthentication" in caplog.messages[1]
+        assert AWAY in caplog.messages[1]
+        running_redis.kill()
+        running_redis.start()
+        await until(lambda: notifier.connected)
+    assert "Redis is back" in caplog.messages[2]
+    assert len(caplog.messages) == 3
+
+
 async def test_a_client_certificate_that_is_wanted(
     running_redis: RunningRedis,
     processes: Processes,
