@@ -15,6 +15,7 @@ from projections.projection import Projection
 from projections.runner import Runner
 from services.emissions import Intake, LiveFeed
 from services.log_tail import LogTail
+from services.pulses import Pulses
 from services.refolding import Refolding
 from services.service import Services
 from services.shell import Shell
@@ -51,6 +52,7 @@ class Server:
         self.refolding = Refolding(self.store, open_patient, codec, (*inline, *derived))
         self.shell = Shell(self.store, projector)
         self.log_tail = LogTail(self.store)
+        self.pulses = Pulses(database)
         self.runner = Runner(self.store, derived)
         self.intake = Intake(
             self.shell,
@@ -71,6 +73,8 @@ class Server:
         if not self.settings.database_read_only:
             await self.refolding.open()
         await self.store.open()
+        if not self.settings.database_read_only:
+            self.pulses.open()
         if self.settings.services_enabled and not self.settings.database_read_only:
             self.refolding.then(self._begin)
 
@@ -83,6 +87,7 @@ class Server:
         await self.refolding.close()
         await self.services.close()
         await self.runner.close()
+        await self.pulses.close()
         await self.store.close()
         await self.database.close()
 
