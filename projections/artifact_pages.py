@@ -15,8 +15,8 @@ from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
 from orchestration.artifacts import Artifact
 from orchestration.documents import parse
-from orchestration.refusals import Invalid
 from projections.criteria import like
+from projections.keyset import Asked, Cut, Place, place
 from projections.run_pages import Named
 from projections.where import Draft, all_of
 
@@ -49,7 +49,6 @@ class Listed(Struct, frozen=True):
     updated: datetime
     flow_run: Named | None
     task_run: Named | None
-    cursor: str
 
 
 class Page(Struct, frozen=True):
@@ -97,30 +96,25 @@ async def keys(
 
     Raises Invalid for what is no cursor.
     """
-    back = before is not None
-    cursor = before if back else after
+    asked = Asked(by_name, after, before)
     draft = Draft(dialect)
-    conditions = _matching(draft, text, types)
-    upward = by_name is not back
-    sign, way = (">", "ASC") if upward else ("<", "DESC")
-    order = f"key {way}" if by_name else f"updated {way}, key {way}"
-    if cursor is not None:
-        rank, name = _read(cursor)
-        if by_name:
-            conditions.append(f"key {sign} {draft.bind(name)}")
-        else:
-            at, key = draft.bind(rank), draft.bind(name)
-            conditions.append(f"(updated {sign} {at} OR (updated = {at} AND key {sign} {key}))")
-    where = draft.where(all_of(conditions))
+    where = draft.where(all_of(_matching(draft, text, types)))
+    params: list[Value] = list(where.params)
+    ranks = ("key",) if by_name else ("updated", "key")
+    if by_name and asked.cursor is not None:
+        params.append(place(asked.cursor, int).id)
+        beyond = [f"key {asked.sign} ${len(params)}"]  # There is one row of a key.
+    else:
+        beyond = asked.beyond("updated", "key", int, params)
     sql = _KEYS.format(
-        matching=where.sql,
-        order=order,
+        matching=all_of([where.sql, *beyond]),
+        order=asked.order(*ranks),
         limit=PAGE_KEYS + 1,
         # Tables that are joined have columns of these names as well.
-        latest_order=", ".join(f"latest.{part}" for part in order.split(", ")),
+        latest_order=asked.order(*(f"latest.{rank}" for rank in ranks)),
     )
-    rows = await reader.fetch(sql, *where.params)
-    return _page(rows, PAGE_KEYS, cursor, back, lambda row: f"{row[4]}~{row[1]}")
+    rows = await reader.fetch(sql, *params)
+    return _page(asked.cut(rows, PAGE_KEYS, lambda row: Place(row[4], row[1])))
 
 
 def _matching(draft: Draft, text: str, types: Sequence[str]) -> list[str]:
@@ -152,8 +146,7 @@ async def types(reader: Reader) -> Sequence[str]:
 
 _VERSIONS = (
     f"SELECT {_COLUMNS.format(t='artifacts', id='id')} FROM artifacts "
-    f"{_JOINS.format(t='artifacts')} WHERE artifacts.key = $1{{beyond}} "
-    "ORDER BY artifacts.created {way}, artifacts.id {way} LIMIT $2"
+    f"{_JOINS.format(t='artifacts')} WHERE {{matching}} ORDER BY {{order}} LIMIT $2"
 )
 
 
@@ -161,16 +154,15 @@ async def versions(
     reader: Reader, key: str, *, after: str | None = None, before: str | None = None
 ) -> Page:
     """The artifacts of a key, newest first. Raises Invalid for what is no cursor."""
-    back = before is not None
-    cursor = before if back else after
-    sign, way = (">", "ASC") if back else ("<", "DESC")
+    asked = Asked(False, after, before)
     params: list[Value] = [key, PAGE_VERSIONS + 1]
-    beyond = ""
-    if cursor is not None:
-        params += _read(cursor)
-        beyond = f" AND (artifacts.created, artifacts.id) {sign} ($3, $4)"
-    rows = await reader.fetch(_VERSIONS.format(beyond=beyond, way=way), *params)
-    return _page(rows, PAGE_VERSIONS, cursor, back, lambda row: f"{row[3]}~{row[0]}")
+    beyond = asked.beyond("artifacts.created", "artifacts.id", int, params)
+    sql = _VERSIONS.format(
+        matching=all_of(["artifacts.key = $1", *beyond]),
+        order=asked.order("artifacts.created", "artifacts.id"),
+    )
+    rows = await reader.fetch(sql, *params)
+    return _page(asked.cut(rows, PAGE_VERSIONS, lambda row: Place(row[3], row[0])))
 
 
 _NUMBER = "SELECT count(*) FROM artifacts WHERE key = $1"
@@ -270,30 +262,20 @@ _OF_FLOW_RUN = (
 async def of_flow_run(reader: Reader, id: str) -> Sequence[Listed]:
     """What a flow run and its task runs left behind, oldest first; stored results are left out."""
     rows = await reader.fetch(_OF_FLOW_RUN.format(of="flow_run_id"), id, OF_RUN_MAX)
-    return [_listed(row, "") for row in rows]
+    return [_listed(row) for row in rows]
 
 
 async def of_task_run(reader: Reader, id: str) -> Sequence[Listed]:
     """What a task run left behind, oldest first; stored results are left out."""
     rows = await reader.fetch(_OF_FLOW_RUN.format(of="task_run_id"), id, OF_RUN_MAX)
-    return [_listed(row, "") for row in rows]
+    return [_listed(row) for row in rows]
 
 
-def _page(rows: list[Row], most: int, cursor: str | None, back: bool, name: Any) -> Page:
-    more = len(rows) > most
-    rows = rows[:most]
-    if back:
-        rows.reverse()
-    listed = [_listed(row, name(row)) for row in rows]
-    if not listed:
-        return Page(listed, None, None)
-    first, last = listed[0].cursor, listed[-1].cursor
-    if back:
-        return Page(listed, first if more else None, last)
-    return Page(listed, first if cursor is not None else None, last if more else None)
+def _page(cut: Cut) -> Page:
+    return Page([_listed(row) for row in cut.rows], cut.before, cut.after)
 
 
-def _listed(row: Row, cursor: str) -> Listed:
+def _listed(row: Row) -> Listed:
     id_, key, kind, created, updated, run_id, run, task_id, task, text = row
     peek = _peek.decode(text)
     small = len(bytes(peek.data)) <= PREVIEWED_BYTES_MAX
@@ -308,7 +290,6 @@ def _listed(row: Row, cursor: str) -> Listed:
         updated=from_microseconds(updated),
         flow_run=_named(run_id, run),
         task_run=_named(task_id, task),
-        cursor=cursor,
     )
 
 
@@ -366,14 +347,3 @@ def table(data: Any) -> tuple[list[list[Any]], list[str]]:
     return [[*row, *[None] * (width - len(row))] for row in rows], [
         str(at + 1) for at in range(width)
     ]
-
-
-def _read(cursor: str) -> tuple[int, str]:
-    rank, sign, name = cursor.partition("~")
-    try:
-        number = int(rank)
-    except ValueError:
-        number, sign = 0, ""
-    if not sign or not -(2**63) <= number < 2**63:
-        raise Invalid(f"{cursor[:80]!r} names no place in this list")
-    return number, name

@@ -16,13 +16,14 @@ from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
 from orchestration.documents import parse
 from orchestration.flows import Flow
-from orchestration.refusals import Invalid
 from orchestration.states import COMPLETED, TERMINAL
 from projections import flows
 from projections.criteria import StateTypes, Tags, Text
 from projections.filters import Filters, FlowFilter, FlowRunFilter, State, where
+from projections.keyset import Asked, Place, Rank
 from projections.run_sums import Bins, summed
 from projections.run_totals import BY_START, HOUR, MICROSECONDS_PER_SECOND
+from projections.where import all_of
 
 PAGE_FLOWS = 50
 """Flows on a page."""
@@ -71,8 +72,6 @@ class ListedFlow(Struct, frozen=True):
     newest: Sequence[PastRun]
     """Newest first."""
     rate: Rate
-    cursor: str
-    """Names the place of this flow in the order that was asked for."""
 
     @property
     def durations(self) -> Sequence[float]:
@@ -106,18 +105,18 @@ _LAST_RUN = (
     "COALESCE((SELECT COALESCE(flow_runs.start_time, flow_runs.expected_start_time) FROM flow_runs "
     f"WHERE flow_runs.flow_id = flows.id AND {_RAN} ORDER BY {_AT} DESC LIMIT 1), 0)"
 )
-_RANKS: Mapping[FlowOrder, tuple[str, bool]] = {
-    "NAME_ASC": ("flows.name", True),
-    "NAME_DESC": ("flows.name", False),
-    "LAST_RUN_DESC": (_LAST_RUN, False),
-    "LAST_RUN_ASC": (_LAST_RUN, True),
+_RANKS: Mapping[FlowOrder, tuple[str, bool, type[Rank]]] = {
+    "NAME_ASC": ("flows.name", True, str),
+    "NAME_DESC": ("flows.name", False, str),
+    "LAST_RUN_DESC": (_LAST_RUN, False, int),
+    "LAST_RUN_ASC": (_LAST_RUN, True, int),
 }
 
 _FLOWS = """
 SELECT id, name, tags, place FROM (
   SELECT flows.id, flows.name, flows.tags, {rank} AS place FROM flows WHERE {matching}
 ) AS ranked
-WHERE {conditions} ORDER BY place {direction}, id {direction} LIMIT {limit}
+WHERE {conditions} ORDER BY {order} LIMIT {limit}
 """
 _COUNT = "SELECT count(*) FROM flows WHERE {matching}"
 
@@ -138,73 +137,37 @@ async def page(
     By name they come from an index; by the last run every flow that matches is asked for it.
     Raises Invalid for what is no cursor of this order.
     """
-    rank, up = _RANKS[order]
-    back = before is not None
-    upward = up is not back
+    rank, ascending, kind = _RANKS[order]
+    asked = Asked(ascending, after, before)
     named = FlowFilter(
         name=Text(like_=text) if text else None, tags=Tags(all_=list(tags)) if tags else None
     )
     matching = where("flows", Filters(flows=named), dialect)
     params: list[Value] = list(matching.params)
-
-    def bind(value: Value) -> str:
-        params.append(value)
-        return f"${len(params)}"
-
     ((total,),) = await reader.fetch(_COUNT.format(matching=matching.sql), *params)
-    conditions = "TRUE"
-    cursor = before if back else after
-    if cursor is not None:
-        key, id_ = _read(cursor, order)
-        sign, at = ">" if upward else "<", bind(key)
-        conditions = f"(place {sign} {at} OR (place = {at} AND id {sign} {bind(id_)}))"
     sql = _FLOWS.format(
         rank=rank,
         matching=matching.sql,
-        conditions=conditions,
-        direction="ASC" if upward else "DESC",
+        conditions=all_of(asked.beyond("place", "id", kind, params)),
+        order=asked.order("place", "id"),
         limit=PAGE_FLOWS + 1,
     )
     rows = await reader.fetch(sql, *params)
-    more = len(rows) > PAGE_FLOWS
-    rows = rows[:PAGE_FLOWS]
-    if back:
-        rows.reverse()
-    rates = await success(reader, dialect, [row[0] for row in rows], window)
-    found = [await _listed(reader, row, rates.get(row[0], Rate())) for row in rows]
-    if not found:
-        return FlowPage([], None, None, int(total))
-    first, last = found[0].cursor, found[-1].cursor
-    if back:
-        return FlowPage(found, first if more else None, last, int(total))
-    return FlowPage(
-        found, first if cursor is not None else None, last if more else None, int(total)
-    )
+    found = asked.cut(rows, PAGE_FLOWS, lambda row: Place(row[3], row[0]))
+    rates = await success(reader, dialect, [row[0] for row in found.rows], window)
+    listed = [await _listed(reader, row, rates.get(row[0], Rate())) for row in found.rows]
+    return FlowPage(listed, found.before, found.after, int(total))
 
 
 async def _listed(reader: Reader, row: Row, rate: Rate) -> ListedFlow:
-    id_, name, tags, place = row
+    id_, name, tags, _ = row
     return ListedFlow(
         id=id_,
         name=name,
         tags=msgspec.json.decode(tags, type=list[str]),
         newest=await newest(reader, id_, NEWEST_RUNS),
         rate=rate,
-        cursor=f"{place}~{id_}",
     )
-
-
-def _read(cursor: str, order: FlowOrder) -> tuple[Value, str]:
-    key, sign, id_ = cursor.rpartition("~")
-    if sign and order.startswith("NAME"):
-        return key, id_
-    try:
-        number = int(key)
-    except ValueError:
-        raise Invalid(f"{cursor!r} names no place in this list") from None
-    if not 0 <= number < 2**63:
-        raise Invalid(f"{cursor!r} names no place in this list")
-    return number, id_
 
 
 _NEWEST = f"""

@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
-from orchestration.refusals import Invalid
 from orchestration.states import StateType
+from projections.keyset import Asked, Place, Rank
 
 PAGE_TASK_RUNS = 50
 """Task runs on a page."""
@@ -22,11 +22,11 @@ TaskOrder: TypeAlias = Literal["START_DESC", "START_ASC", "NAME_ASC", "DURATION_
 ORDERS: tuple[TaskOrder, ...] = get_args(TaskOrder)
 
 _STARTED = "COALESCE(task_runs.start_time, task_runs.expected_start_time, 0)"
-_RANKS: dict[TaskOrder, tuple[str, bool]] = {
-    "START_DESC": (_STARTED, False),
-    "START_ASC": (_STARTED, True),
-    "NAME_ASC": ("task_runs.name", True),
-    "DURATION_DESC": ("task_runs.total_run_time", False),
+_RANKS: dict[TaskOrder, tuple[str, bool, type[Rank]]] = {
+    "START_DESC": (_STARTED, False, int),
+    "START_ASC": (_STARTED, True, int),
+    "NAME_ASC": ("task_runs.name", True, str),
+    "DURATION_DESC": ("task_runs.total_run_time", False, float),
 }
 
 
@@ -48,7 +48,6 @@ class ListedTask(Struct, frozen=True):
     tags: Sequence[str]
     message: str | None
     """Of its state."""
-    cursor: str
 
 
 class TaskPage(Struct, frozen=True):
@@ -102,9 +101,8 @@ async def task_runs(
 
     Raises Invalid for what is no cursor of this order.
     """
-    rank, up = _RANKS[order]
-    back = before is not None
-    upward = up is not back
+    rank, ascending, kind = _RANKS[order]
+    asked = Asked(ascending, after, before)
     params: list[Value] = [flow_run_id]
     conditions = [_IS_TASK]
     if states:
@@ -116,35 +114,16 @@ async def task_runs(
         conditions.append(dialect.ilike("task_runs.name", f"${len(params)}"))
     count = f"SELECT count(*) FROM task_runs WHERE {' AND '.join(conditions)}"
     ((total,),) = await reader.fetch(count, *params)
-    cursor = before if back else after
-    if cursor is not None:
-        key, id_ = _read(cursor, order)
-        sign = ">" if upward else "<"
-        at = len(params) + 1
-        conditions.append(
-            f"({rank} {sign} ${at} OR ({rank} = ${at} AND task_runs.id {sign} ${at + 1}))"
-        )
-        params += (key, id_)
-    direction = "ASC" if upward else "DESC"
+    conditions += asked.beyond(rank, "task_runs.id", kind, params)
     sql = _TASKS.format(
         rank=rank,
         matching=" AND ".join(conditions),
-        order=f"{rank} {direction}, task_runs.id {direction}",
+        order=asked.order(rank, "task_runs.id"),
         limit=PAGE_TASK_RUNS + 1,
     )
     rows = await reader.fetch(sql, *params)
-    more = len(rows) > PAGE_TASK_RUNS
-    rows = rows[:PAGE_TASK_RUNS]
-    if back:
-        rows.reverse()
-    tasks = [_listed(row) for row in rows]
-    if not tasks:
-        return TaskPage(tasks, None, None, int(total))
-    first, last = tasks[0].cursor, tasks[-1].cursor
-    if back:
-        return TaskPage(tasks, first if more else None, last, int(total))
-    first_page = cursor is None
-    return TaskPage(tasks, None if first_page else first, last if more else None, int(total))
+    found = asked.cut(rows, PAGE_TASK_RUNS, lambda row: Place(row[12], row[0]))
+    return TaskPage([_listed(row) for row in found.rows], found.before, found.after, int(total))
 
 
 def _listed(row: Row) -> ListedTask:
@@ -162,23 +141,7 @@ def _listed(row: Row) -> ListedTask:
         attempts=row[9],
         tags=msgspec.json.decode(row[10], type=list[str]),
         message=None if state is None else state.message,
-        cursor=f"{row[12]!r}~{row[0]}" if isinstance(row[12], float) else f"{row[12]}~{row[0]}",
     )
-
-
-def _read(cursor: str, order: TaskOrder) -> tuple[Value, str]:
-    key, sign, id_ = cursor.rpartition("~")
-    try:
-        if sign and order == "NAME_ASC":
-            return key, id_
-        if sign and order == "DURATION_DESC":
-            return float(key), id_
-        number = int(key)
-    except ValueError:
-        raise Invalid(f"{cursor!r} names no place in this list") from None
-    if not -(2**63) <= number < 2**63:
-        raise Invalid(f"{cursor!r} names no place in this list")
-    return number, id_
 
 
 class Subflow(Struct, frozen=True):

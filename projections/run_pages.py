@@ -1,8 +1,4 @@
-"""Pages of flow runs for people: keyset pages, which cost the same wherever in the list they are.
-
-A page begins after the last row of the one before, named by its rank and its id, and is found by
-the index that gives the order; nothing is skipped row by row, as an offset would.
-"""
+"""Pages of flow runs for people, each found by the index that gives the order."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,10 +10,10 @@ from msgspec import Struct
 
 from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
-from orchestration.refusals import Invalid
 from projections import dashboard, queries
 from projections.criteria import Text
 from projections.filters import Filters, FlowFilter, where
+from projections.keyset import Asked, Place, Rank
 
 PAGE_RUNS = 50
 """Flow runs on a page."""
@@ -29,11 +25,11 @@ ORDERS: tuple[RunOrder, ...] = get_args(RunOrder)
 
 # A run that has not started is ranked by when it should. One that knows neither comes last.
 _STARTED = "COALESCE(flow_runs.start_time, flow_runs.expected_start_time)"
-_RANKS: Mapping[RunOrder, tuple[str, bool]] = {
-    "START_TIME_DESC": (_STARTED, False),
-    "START_TIME_ASC": (_STARTED, True),
-    "NAME_ASC": ("flow_runs.name", True),
-    "NAME_DESC": ("flow_runs.name", False),
+_RANKS: Mapping[RunOrder, tuple[str, bool, type[Rank]]] = {
+    "START_TIME_DESC": (_STARTED, False, int),
+    "START_TIME_ASC": (_STARTED, True, int),
+    "NAME_ASC": ("flow_runs.name", True, str),
+    "NAME_DESC": ("flow_runs.name", False, str),
 }
 
 
@@ -59,8 +55,6 @@ class ListedRun(Struct, frozen=True):
     """Without the current stretch of a run that is running."""
     running_since: datetime | None
     """When the current stretch began."""
-    cursor: str
-    """Names the place of this run in the order that was asked for."""
 
 
 class RunPage(Struct, frozen=True):
@@ -103,41 +97,24 @@ async def page(
 
     Raises Invalid for what is no cursor of this order.
     """
-    rank, up = _RANKS[order]
-    back = before is not None
-    upward = up is not back
+    rank, ascending, kind = _RANKS[order]
+    asked = Asked(ascending, after, before)
     matching = where("flow_runs", filters, dialect)
     params: list[Value] = list(matching.params)
     conditions = [matching.sql, f"{rank} IS NOT NULL"]
-    cursor = before if back else after
-    if cursor is not None:
-        key, id_ = _read(cursor, order)
-        sign = ">" if upward else "<"
-        at = len(params) + 1
-        # The first comparison alone is a range of the index; the second settles ties.
-        conditions.append(f"{rank} {sign}= ${at}")
-        conditions.append(f"({rank} {sign} ${at} OR flow_runs.id {sign} ${at + 1})")
-        params += (key, id_)
-    direction = "ASC" if upward else "DESC"
+    conditions += asked.beyond(rank, "flow_runs.id", kind, params)
     sql = _ROWS.format(
         rank=rank,
         matching=" AND ".join(conditions),
-        order=f"{rank} {direction}, flow_runs.id {direction}",
+        order=asked.order(rank, "flow_runs.id"),
         limit=PAGE_RUNS + 1,
     )
-    rows = await reader.fetch(sql, *params)
-    more = len(rows) > PAGE_RUNS
-    rows = rows[:PAGE_RUNS]
-    if back:
-        rows.reverse()
-    counts = await dashboard.task_runs_by_flow_run(reader, [row[0] for row in rows], dialect)
-    runs = [_listed(row, counts.get(row[0], 0)) for row in rows]
-    if not runs:
-        return RunPage(runs, None, None)
-    first, last = runs[0].cursor, runs[-1].cursor
-    if back:
-        return RunPage(runs, first if more else None, last)
-    return RunPage(runs, first if cursor is not None else None, last if more else None)
+    found = asked.cut(
+        await reader.fetch(sql, *params), PAGE_RUNS, lambda row: Place(row[14], row[0])
+    )
+    counts = await dashboard.task_runs_by_flow_run(reader, [row[0] for row in found.rows], dialect)
+    runs = [_listed(row, counts.get(row[0], 0)) for row in found.rows]
+    return RunPage(runs, found.before, found.after)
 
 
 def _listed(row: Row, task_runs: int) -> ListedRun:
@@ -158,21 +135,7 @@ def _listed(row: Row, task_runs: int) -> ListedRun:
         ended=_time(row[9]),
         run_time=row[10],
         running_since=_time(row[11]) if kind == "RUNNING" else None,
-        cursor=f"{row[14]}~{row[0]}",
     )
-
-
-def _read(cursor: str, order: RunOrder) -> tuple[Value, str]:
-    key, sign, id_ = cursor.rpartition("~")
-    if sign and order.startswith("NAME"):
-        return key, id_
-    try:
-        number = int(key)
-    except ValueError:
-        raise Invalid(f"{cursor!r} names no place in this list") from None
-    if not -(2**63) <= number < 2**63:
-        raise Invalid(f"{cursor!r} names no place in this list")
-    return number, id_
 
 
 def _time(microseconds: int | None) -> datetime | None:

@@ -1,5 +1,5 @@
-"""Pages of task runs for people, over all flow runs: keyset pages in the order in which they were
-expected to start, which an index gives.
+"""Pages of task runs for people, over all flow runs, in the order in which they were expected to
+start, which an index gives.
 
 There are many more task runs than anything else, and only states and times of them are in an index.
 So for anything else a page looks through a bounded number of them, and says where it stopped.
@@ -15,7 +15,6 @@ from msgspec import Struct
 
 from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
-from orchestration.refusals import Invalid
 from projections import queries
 from projections.criteria import Ids, StateTypes, Tags, Text, Time
 from projections.filters import (
@@ -27,6 +26,7 @@ from projections.filters import (
     TaskRunFilter,
     where,
 )
+from projections.keyset import Asked, Place
 from projections.where import FALSE, TRUE
 
 PAGE_TASK_RUNS = 50
@@ -80,7 +80,6 @@ class ListedTaskRun(Struct, frozen=True):
     """Without the current stretch of a run that is running."""
     running_since: datetime | None
     run_count: int
-    cursor: str
 
 
 class TaskRunPage(Struct, frozen=True):
@@ -132,11 +131,15 @@ class _Found(Struct, frozen=True):
     """Answered by an index."""
     outside: str
     bounded: bool
-    order: str
-    upward: bool
+    asked: Asked
     params: Sequence[Value]
     indexed: int
     """How many of them are the first part's."""
+
+    @property
+    def order(self) -> str:
+        """After ORDER BY."""
+        return self.asked.order(_RANK, "task_runs.id")
 
     @property
     def ids(self) -> str:
@@ -157,7 +160,7 @@ class _Found(Struct, frozen=True):
             inside=self.inside,
             order=self.order,
             bound=LOOKED_THROUGH_MAX,
-            back="DESC" if self.upward else "ASC",
+            back="DESC" if self.asked.upward else "ASC",
         )
 
 
@@ -185,34 +188,24 @@ def _filters(wanted: Wanted) -> tuple[TaskRunFilter, Filters]:
     return inside, Filters(task_runs=outside if outside != TaskRunFilter() else None, flows=flows)
 
 
-def statement(
-    dialect: Dialect, wanted: Wanted, upward: bool, cursor: str | None = None
-) -> tuple[str, Sequence[Value]]:
+def statement(dialect: Dialect, wanted: Wanted, asked: Asked) -> tuple[str, Sequence[Value]]:
     """The query that finds a page's ids."""
-    found = _found(dialect, wanted, upward, cursor)
+    found = _found(dialect, wanted, asked)
     return found.ids, found.params
 
 
-def _found(dialect: Dialect, wanted: Wanted, upward: bool, cursor: str | None) -> _Found:
+def _found(dialect: Dialect, wanted: Wanted, asked: Asked) -> _Found:
     inside, outside = _filters(wanted)
     indexed = where("task_runs", Filters(task_runs=inside), dialect)
     params: list[Value] = list(indexed.params)
     conditions = [indexed.sql, f"{_RANK} IS NOT NULL"]
-    if cursor is not None:
-        rank, id_ = _read(cursor)
-        sign, at = (">" if upward else "<"), len(params) + 1
-        # The first comparison alone is a range of the index; the second settles ties.
-        conditions.append(f"{_RANK} {sign}= ${at}")
-        conditions.append(f"({_RANK} {sign} ${at} OR task_runs.id {sign} ${at + 1})")
-        params += (rank, id_)
+    conditions += asked.beyond(_RANK, "task_runs.id", int, params)
     rest = where("task_runs", outside, dialect, first=len(params) + 1)
-    way = "ASC" if upward else "DESC"
     return _Found(
         inside=" AND ".join(conditions),
         outside=rest.sql,
         bounded=rest.sql not in (TRUE, FALSE) and wanted.flow_runs is None,
-        order=f"{_RANK} {way}, task_runs.id {way}",
-        upward=upward,
+        asked=asked,
         params=(*params, *rest.params),
         indexed=len(params),
     )
@@ -231,27 +224,22 @@ async def page(
 
     Raises Invalid for what is no cursor.
     """
-    back = before is not None
-    cursor = before if back else after
-    found = _found(dialect, wanted, (order == "OLDEST") is not back, cursor)
+    asked = Asked(order == "OLDEST", after, before)
+    found = _found(dialect, wanted, asked)
     rows = await reader.fetch(_ROWS.format(found=found.ids, order=found.order), *found.params)
-    more = len(rows) > PAGE_TASK_RUNS
-    rows = rows[:PAGE_TASK_RUNS]
     edge = None
-    if found.bounded and not more:
+    if found.bounded and len(rows) <= PAGE_TASK_RUNS:
         edges = await reader.fetch(found.edge, *found.params[: found.indexed])
         if edges and edges[0][2] >= LOOKED_THROUGH_MAX:
-            edge = f"{edges[0][0]}~{edges[0][1]}"
-    if back:
-        rows.reverse()
-    runs = [_listed(row) for row in rows]
-    first, last = (runs[0].cursor, runs[-1].cursor) if runs else (None, None)
-    beyond = edge or (last if more else None)
-    until = None if edge is None else from_microseconds(int(edge.partition("~")[0]))
-    if back:
-        beyond = edge or (first if more else None)
-        return TaskRunPage(runs, beyond, last or before, until)
-    return TaskRunPage(runs, first if cursor is not None else None, beyond, until)
+            edge = Place(*edges[0][:2])
+    cut = asked.cut(rows, PAGE_TASK_RUNS, lambda row: Place(row[10], row[0]))
+    runs = [_listed(row) for row in cut.rows]
+    if edge is None:
+        return TaskRunPage(runs, cut.before, cut.after or before, None)
+    until = from_microseconds(int(edge.rank))
+    if asked.backward:
+        return TaskRunPage(runs, edge.cursor, cut.after or before, until)
+    return TaskRunPage(runs, cut.before, edge.cursor, until)
 
 
 def _listed(row: Row) -> ListedTaskRun:
@@ -271,19 +259,7 @@ def _listed(row: Row) -> ListedTaskRun:
         run_time=row[11],
         running_since=None if kind != "RUNNING" or since is None else from_microseconds(since),
         run_count=row[13],
-        cursor=f"{expected}~{row[0]}",
     )
-
-
-def _read(cursor: str) -> tuple[int, str]:
-    rank, sign, id_ = cursor.partition("~")
-    try:
-        number = int(rank)
-    except ValueError:
-        number, sign = 0, ""
-    if not sign or not -(2**63) <= number < 2**63:
-        raise Invalid(f"{cursor[:80]!r} names no place in this list")
-    return number, id_
 
 
 _COUNT = "SELECT count(*) FROM (SELECT 1 FROM task_runs WHERE {inside} LIMIT {most}) AS counted"
@@ -291,7 +267,7 @@ _COUNT = "SELECT count(*) FROM (SELECT 1 FROM task_runs WHERE {inside} LIMIT {mo
 
 async def count(reader: Reader, dialect: Dialect, wanted: Wanted) -> int | None:
     """How many match, COUNTED_MAX + 1 for more than that; None if an index does not tell."""
-    found = _found(dialect, wanted, False, None)
+    found = _found(dialect, wanted, Asked(ascending=False))
     if found.outside != TRUE:
         return None
     sql = _COUNT.format(inside=found.inside, most=COUNTED_MAX + 1)

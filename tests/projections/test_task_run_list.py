@@ -16,6 +16,7 @@ from orchestration.flows import Flow
 from orchestration.refusals import Invalid
 from orchestration.task_runs import TaskRun
 from projections import flow_runs, flows, task_run_list, task_runs
+from projections.keyset import Asked
 from projections.task_run_list import Order, Wanted
 from tests.projections.plans import plan
 
@@ -185,12 +186,12 @@ async def test_what_is_no_cursor_is_refused(database: Database, cursor: str) -> 
 def test_a_page_is_found_in_the_order_of_an_index(
     sqlite_template: Path, wanted: Wanted, cursor: str | None
 ) -> None:
-    sql, params = task_run_list.statement(SqliteDialect(), wanted, False, cursor)
+    sql, params = task_run_list.statement(SqliteDialect(), wanted, Asked(False, cursor))
     steps = plan(sqlite_template, sql, tuple(params))
     assert "USING INDEX task_runs_by_expected_start" in steps
 
 
 def test_the_task_runs_of_named_flow_runs_are_found_by_theirs(sqlite_template: Path) -> None:
     wanted = Wanted(flow_runs=(UUID(RUNS[0].id),), text="load")
-    sql, params = task_run_list.statement(SqliteDialect(), wanted, False)
+    sql, params = task_run_list.statement(SqliteDialect(), wanted, Asked(False))
     assert "task_runs_by_flow_run" in plan(sqlite_template, sql, tuple(params))
