@@ -224,7 +224,8 @@ token: what comes after it. A token belongs to one log and one filter.
 ## What goes wrong
 
 Answers have the status below and `{"reason": …, "detail": …}`. A websocket is closed with 4000
-more, and both in its reason.
+more, and both in its reason. A body that is not of the shape is answered 422, as by the rest of the
+API.
 
 | Status | Reason | |
 |---|---|---|

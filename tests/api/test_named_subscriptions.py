@@ -76,6 +76,7 @@ async def test_a_subscription_is_created_shown_with_its_lag_and_deleted(server_u
         for bad in ({"name": "no/slash"}, {"name": ""}, {"redeliver_seconds": 0}):
             answer = await expect(client, "POST", f"{NAMED}/", 400, {"name": "x"} | bad)
             assert answer["reason"] == "invalid"
+        await expect(client, "POST", f"{NAMED}/", 422, {"name": "x", "filtre": {}})
 
 
 async def test_what_is_acknowledged_is_not_delivered_again_and_the_rest_is(
