@@ -153,9 +153,11 @@ def rebuild_(
     if json:
         print_json({"read_models": [one.name for one in chosen], **msgspec.structs.asdict(done)})
         return
+    # One that was interrupted before went on; the rate is that of the rest.
+    rest = "" if done.events == done.position else f"the last {done.events:,} of them "
     typer.echo(
-        f"Rebuilt {', '.join(p.name for p in chosen)} from {done.position} events "
-        f"in {done.seconds:.1f} s ({done.events / done.seconds:,.0f} events/s)."
+        f"Rebuilt {', '.join(p.name for p in chosen)} from {done.position:,} events, "
+        f"{rest}in {done.seconds:.1f} s ({done.events / done.seconds:,.0f} events/s)."
     )
     typer.echo(f"Writers waited for it {done.stall_seconds * 1000:.0f} ms at most.")
 

@@ -5,8 +5,10 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,36 @@ def test_who_watches_sees_how_fast_it_is_and_how_long_it_will_be(
     assert rates
     assert all(int(rate.replace(",", "")) > 0 for rate in rates)
     assert re.search(r"\d:\d\d:\d\d", shown.decode())
+
+
+def test_one_that_was_interrupted_goes_on_and_says_from_where(
+    recorded: Target, tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "projections", "rebuild", "flow_runs", "--throttle", "10000"],
+        cwd=REPOSITORY,
+        env=environment(recorded, tmp_path, {}) | {"COLUMNS": "120", "TERM": "xterm"},
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    # A page is kept before its progress is shown.
+    while not re.search(rb"[1-9]\d{2,}/40000", shown):
+        shown += os.read(ours, 65_536)
+    process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # What a terminal says when nobody writes to it any more.
+        while part := os.read(ours, 65_536):
+            shown += part
+    os.close(ours)
+    assert process.wait() == 1, shown
+    assert b"interrupted; nothing was changed" in shown
+    done = serving.run_cli(recorded, tmp_path, "projections", "rebuild", "flow_runs")
+    assert done.returncode == 0, done.stderr
+    said = re.search(r"from 40,000 events, the last ([\d,]+) of them in", done.stdout)
+    assert said is not None, done.stdout
+    assert 0 < int(said[1].replace(",", "")) < EVENTS
 
 
 def test_scripts_are_told_what_was_done(recorded: Target, tmp_path: Path) -> None:
