@@ -2,17 +2,16 @@
 through, the facts of its stream. Everything is found by the run's id.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from eventstore import log
 from eventstore.codec import Codec
 from eventstore.database import Dialect, Reader
-from eventstore.events import Recorded, type_name
+from eventstore.events import Recorded
 from orchestration.documents import parse
 from orchestration.states import State
 from orchestration.task_inputs import FlowRunInput, TaskRunInput
@@ -27,10 +26,9 @@ from orchestration.task_runs import (
     report_of,
 )
 from projections import states
+from projections.facts import Fact, read, told
 from projections.run_pages import Named
 
-FACTS_MAX = 2_000
-"""Facts of one task run that are read."""
 INPUTS_MAX = 200
 """Runs whose results it was given that are named."""
 
@@ -125,30 +123,6 @@ async def losses(reader: Reader, id: str) -> Losses:
     return Losses(int(kept), int(lines))
 
 
-class Stated(Struct, frozen=True):
-    """The state that a fact told of."""
-
-    type: str
-    name: str
-    message: str | None
-
-
-class Fact(Struct, frozen=True):
-    """One event of the run's stream."""
-
-    version: int
-    position: int
-    recorded_at: datetime
-    actor: str
-    correlation: str | None
-    type: str
-    title: str
-    state: Stated | None
-    reason: str | None
-    data: str
-    """The whole fact as JSON, indented."""
-
-
 _TITLES: Mapping[type, str] = {
     TaskRunCreated: "Created",
     TaskRunUpdated: "Renamed",
@@ -160,30 +134,15 @@ _TITLES: Mapping[type, str] = {
 
 async def facts(reader: Reader, dialect: Dialect, codec: Codec, id: str) -> Sequence[Fact]:
     """The facts of a task run, newest first."""
-    stream = f"task-run:{id}"
-    recorded = await log.read_stream(reader, dialect, codec, stream, limit=FACTS_MAX)
-    return list(_told(recorded))[::-1]
+    recorded = await read(reader, dialect, codec, f"task-run:{id}")
+    return [_told(one) for one in reversed(recorded)]
 
 
-def _told(stream: Sequence[Recorded[Any]]) -> Iterator[Fact]:
-    for recorded in stream:
-        event: TaskRunEvent = recorded.event
-        stated, reason = None, None
-        if isinstance(event, TaskRunStateSet):
-            stated = Stated(event.state.type, event.state.name, event.state.message)
-            reason = event.reason
-        elif isinstance(event, TaskRunReported):
-            state = report_of(event).state
-            stated = Stated(state.type, state.name, state.message)
-        yield Fact(
-            version=recorded.version,
-            position=recorded.position,
-            recorded_at=recorded.recorded_at,
-            actor=recorded.actor,
-            correlation=recorded.correlation,
-            type=type_name(type(event)),
-            title=_TITLES[type(event)],
-            state=stated,
-            reason=reason,
-            data=msgspec.json.format(msgspec.json.encode(event), indent=2).decode(),
-        )
+def _told(recorded: Recorded[Any]) -> Fact:
+    event: TaskRunEvent = recorded.event
+    title = _TITLES[type(event)]
+    if isinstance(event, TaskRunStateSet):
+        return told(recorded, title, state=event.state, reason=event.reason)
+    if isinstance(event, TaskRunReported):
+        return told(recorded, title, state=report_of(event).state)
+    return told(recorded, title)

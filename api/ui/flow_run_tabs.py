@@ -11,6 +11,7 @@ from api.ui.page import Concerns, Missing, Visit
 from eventstore.selection import Selection
 from orchestration.states import STATE_TYPES, TERMINAL, StateType
 from projections import artifact_pages, flow_run_facts, flow_run_lists, flow_run_page
+from projections.facts import Fact
 from projections.flow_run_lists import TaskOrder, TaskPage
 
 TEXT_CHARACTERS_MAX = 200
@@ -135,7 +136,7 @@ def _json(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
-async def history(visit: Visit) -> Sequence[flow_run_facts.Fact]:
+async def history(visit: Visit) -> Sequence[Fact]:
     """The facts of its stream."""
     server = visit.server
     database = server.database

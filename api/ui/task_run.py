@@ -11,6 +11,7 @@ from api.ui.page import Concerns, Missing, Page, Region, Visit
 from eventstore.selection import Selection
 from orchestration.states import RUNNING, TERMINAL
 from projections import artifact_pages, task_run_page
+from projections.facts import Fact
 from projections.task_run_page import Stay, Surroundings
 
 GONE = "This task run does not exist"
@@ -100,7 +101,7 @@ async def details(visit: Visit) -> Details:
     return Details(about, await task_run_page.inputs(database, database.dialect, about.run))
 
 
-async def history(visit: Visit) -> Sequence[task_run_page.Fact]:
+async def history(visit: Visit) -> Sequence[Fact]:
     """The facts of its stream."""
     database, codec = visit.server.database, visit.server.store.codec
     return await task_run_page.facts(database, database.dialect, codec, visit.id)
