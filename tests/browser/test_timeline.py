@@ -227,6 +227,7 @@ def test_a_subflow_is_unfolded_in_place_and_followed(
     expect(page.locator("run-timeline .chosen .name")).to_have_text("inner / within")
     page.keyboard.press(" ")
     _until(page, "t.drawn.bars === 3")
+    expect(page.locator("run-timeline .head")).to_contain_text("1 subflow")
     expect(page).to_have_url(re.compile(f"open={sub}"))
     expect(page.locator("#connection")).to_have_attribute("data-is", "live")
     tell(server_url, sub, datetime.now(UTC), [simple("c-0", 0, 1)])

@@ -165,9 +165,12 @@ class RunTimeline extends HTMLElement {
       this.wide = most(run);
       this.counted = now;
     }
-    const some = number.toLocaleString("en").replaceAll(",", "\u2009");
+    // Task runs that stand for subflows are counted as these, as on the tabs.
+    const subflows = [...run.tasks.values()].reduce((sum, task) => sum + (task.sub ? 1 : 0), 0);
+    const kinds = [counted(number - subflows, "task run"), counted(subflows, "subflow")];
+    const some = kinds.filter((text) => text).join(" and ");
     this.count.textContent = number
-      ? `${some} ${number === 1 ? "task run" : "task runs"}${run.cut ? ", the first of more" : ""}${this.wide > 1 ? `, up to ${this.wide} at a time` : ""}`
+      ? `${some}${run.cut ? ", the first of more" : ""}${this.wide > 1 ? `, up to ${this.wide} at a time` : ""}`
       : ended(run.now.type) ? "no task runs" : "no task runs yet";
   }
 
@@ -473,3 +476,9 @@ class RunTimeline extends HTMLElement {
 }
 
 customElements.define("run-timeline", RunTimeline);
+
+/** "1,208 task runs" with a thin space; empty for none. */
+function counted(number, what) {
+  if (!number) return "";
+  return `${number.toLocaleString("en").replaceAll(",", "\u2009")} ${what}${number === 1 ? "" : "s"}`;
+}
