@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from api.ui import flow_run_tabs, flow_run_timeline, log_lines
-from api.ui.flow_run_tabs import Shown, Tab
+from api.ui import flow_run_timeline, log_lines
+from api.ui.flow_run_tabs import TABS
 from api.ui.page import Missing, Page, Region, Visit
+from api.ui.tabs import Tab
 from eventstore.selection import Selection
 from orchestration.run_clock import NO_TIME
 from orchestration.states import CANCELLING, RUNNING, TERMINAL
@@ -78,13 +79,7 @@ async def head(visit: Visit) -> Head:
 async def strip(visit: Visit) -> Strip:
     """The tabs with their counts."""
     parts = await flow_run_page.parts(visit.server.database, visit.id)
-    return Strip(parts, flow_run_tabs.TABS, flow_run_tabs.current(visit))
-
-
-async def tab(visit: Visit) -> Shown:
-    """What the chosen tab shows."""
-    chosen = flow_run_tabs.current(visit)
-    return Shown(chosen, await chosen.view(visit))
+    return Strip(parts, TABS.tabs, TABS.current(visit))
 
 
 def _own_stream(visit: Visit) -> Selection:
@@ -96,10 +91,6 @@ def _parts(visit: Visit) -> Selection:
     return Selection(resource=(f"flow-run:{visit.id}",))
 
 
-def _tab(visit: Visit) -> Selection:
-    return flow_run_tabs.current(visit).concerns(visit)
-
-
 page = Page(
     path="/runs/flow-run/{id:uuid}",
     template="flow_run.html",
@@ -108,7 +99,7 @@ page = Page(
     regions=(
         Region("head", head, _own_stream),
         Region("strip", strip, _parts),
-        Region("tab", tab, _tab),
+        Region("tab", TABS.shown, TABS.concerns),
     ),
     feeds=(flow_run_timeline.feed,),
     lines=(log_lines.lines("flow-run", "logs", first=True),),

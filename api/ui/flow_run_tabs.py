@@ -1,13 +1,14 @@
 """The tabs of a flow run's page: `?tab=NAME`, each with a template `flow_run_NAME.html`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from api.ui import log_lines
-from api.ui.page import Concerns, Missing, Visit
+from api.ui.page import Missing, Visit
+from api.ui.tabs import Tab, Tabs
 from eventstore.selection import Selection
 from orchestration.states import STATE_TYPES, TERMINAL, StateType
 from projections import artifact_pages, flow_run_facts, flow_run_lists, flow_run_page
@@ -22,29 +23,6 @@ ORDERS: dict[str, TaskOrder] = {
     "longest": "DURATION_DESC",
 }
 """The orders of the task runs by their parameter."""
-
-
-class Tab(Struct, frozen=True):
-    """One tab."""
-
-    name: str
-    """In the address and in the name of its template."""
-    label: str
-    view: Callable[[Visit], Awaitable[Any]]
-    """What its template shows: `tab.view`."""
-    concerns: Concerns
-
-    @property
-    def template(self) -> str:
-        """File in `templates/`."""
-        return f"flow_run_{self.name.replace('-', '_')}.html"
-
-
-class Shown(Struct, frozen=True):
-    """The chosen tab and what it shows."""
-
-    chosen: Tab
-    view: Any
 
 
 class TaskRuns(Struct, frozen=True):
@@ -152,17 +130,14 @@ def _about_it(visit: Visit) -> Selection:
     return Selection(resource=(f"flow-run:{visit.id}",))
 
 
-TABS: Sequence[Tab] = (
-    Tab("logs", "Logs", logs, _own_stream),
-    Tab("task-runs", "Task runs", task_runs, _about_it),
-    Tab("subflows", "Subflows", subflows, _about_it),
-    Tab("artifacts", "Artifacts", artifacts, _about_it),
-    Tab("parameters", "Parameters", parameters, _own_stream),
-    Tab("history", "History", history, _own_stream),
+TABS = Tabs(
+    "flow_run",
+    (
+        Tab("logs", "Logs", logs, _own_stream),
+        Tab("task-runs", "Task runs", task_runs, _about_it),
+        Tab("subflows", "Subflows", subflows, _about_it),
+        Tab("artifacts", "Artifacts", artifacts, _about_it),
+        Tab("parameters", "Parameters", parameters, _own_stream),
+        Tab("history", "History", history, _own_stream),
+    ),
 )
-
-
-def current(visit: Visit) -> Tab:
-    """The tab that the address names, else the first."""
-    named = visit.query.one("tab")
-    return next((tab for tab in TABS if tab.name == named), TABS[0])

@@ -1,13 +1,13 @@
 """One task run: its state and why, the states it went through, what it printed and made."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from msgspec import Struct
 
 from api.ui import log_lines, task_run_actions
-from api.ui.page import Concerns, Missing, Page, Region, Visit
+from api.ui.page import Missing, Page, Region, Visit
+from api.ui.tabs import Tab, Tabs
 from eventstore.selection import Selection
 from orchestration.states import RUNNING, TERMINAL
 from projections import artifact_pages, task_run_page
@@ -26,28 +26,6 @@ class Head(Struct, frozen=True):
     """When the current stretch began."""
     ended: bool
     attempts_max: int
-
-
-class Tab(Struct, frozen=True):
-    """One tab: `?tab=NAME`, shown by `templates/task_run_NAME.html`."""
-
-    name: str
-    label: str
-    view: Callable[[Visit], Awaitable[Any]]
-    concerns: Concerns
-
-    @property
-    def template(self) -> str:
-        """File in `templates/`."""
-        return f"task_run_{self.name}.html"
-
-
-class Shown(Struct, frozen=True):
-    """The chosen tab and what it shows."""
-
-    tabs: Sequence[Tab]
-    chosen: Tab
-    view: Any
 
 
 class Details(Struct, frozen=True):
@@ -116,25 +94,16 @@ def _around(visit: Visit) -> Selection:
     return Selection(resource=(f"task-run:{visit.id}",))
 
 
-TABS = (
-    Tab("logs", "Logs", logs, _own_stream),
-    Tab("states", "States", states, _own_stream),
-    Tab("artifacts", "Artifacts", artifacts, _around),
-    Tab("details", "Details", details, _own_stream),
-    Tab("history", "History", history, _own_stream),
+TABS = Tabs(
+    "task_run",
+    (
+        Tab("logs", "Logs", logs, _own_stream),
+        Tab("states", "States", states, _own_stream),
+        Tab("artifacts", "Artifacts", artifacts, _around),
+        Tab("details", "Details", details, _own_stream),
+        Tab("history", "History", history, _own_stream),
+    ),
 )
-
-
-def current(visit: Visit) -> Tab:
-    """The tab that the address names, else the first."""
-    named = visit.query.one("tab")
-    return next((tab for tab in TABS if tab.name == named), TABS[0])
-
-
-async def tab(visit: Visit) -> Shown:
-    """What the chosen tab shows."""
-    chosen = current(visit)
-    return Shown(TABS, chosen, await chosen.view(visit))
 
 
 page = Page(
@@ -144,7 +113,7 @@ page = Page(
     section="/runs",
     regions=(
         Region("head", head, _around),
-        Region("tab", tab, lambda visit: current(visit).concerns(visit)),
+        Region("tab", TABS.shown, TABS.concerns),
     ),
     lines=(log_lines.lines("task-run", "logs", first=True),),
     sources=(log_lines.source("task-run"),),
