@@ -1,5 +1,6 @@
 """Work pools, their queues and their workers: /work_pools."""
 
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct
@@ -16,6 +17,7 @@ from api.slots import (
     slot_summaries,
 )
 from orchestration.documents import document
+from orchestration.flow_runs import FlowRun
 from orchestration.identifiers import Text
 from orchestration.refusals import NotFound
 from orchestration.work_pools import WorkPool, WorkPoolCreate, WorkPoolUpdate, is_reserved
@@ -24,7 +26,10 @@ from orchestration.workers import Worker
 from projections import paging, work_pools, work_queues, workers
 from projections.filters import Filters, WorkPoolFilter, WorkQueueFilter
 from projections.paging import Offset, PageNumber
+from projections.polls import SHOWN_COLUMNS
+from projections.run_documents import shown
 from projections.workers import WorkerFilter
+from services import polling
 from services import work_pools as commands
 from services import workers as worker_commands
 from services.work_pools import named, no_queue
@@ -60,6 +65,23 @@ class PoolStatusQuery(Struct, frozen=True, kw_only=True):
     page: PageNumber = 1
     limit: int | None = None
     flow_run_limit: Annotated[int, Meta(ge=0, le=200)] = FLOW_RUN_LIMIT
+
+
+class WorkerPoll(Struct, frozen=True, kw_only=True):
+    """The body of `POST /work_pools/{name}/get_scheduled_flow_runs`."""
+
+    work_queue_names: tuple[Text, ...] | None = None
+    scheduled_before: datetime | None = None
+    scheduled_after: datetime | None = None
+    limit: int | None = None
+
+
+class WorkerFlowRun(Struct, frozen=True, kw_only=True):
+    """A run that a worker may start, and where it waits."""
+
+    work_pool_id: str
+    work_queue_id: str
+    flow_run: FlowRun
 
 
 class PoolQueueQuery(Struct, frozen=True, kw_only=True):
@@ -228,6 +250,30 @@ async def read_work_pool_concurrency_status(call: Call, body: PoolStatusQuery) -
         page=body.page,
     )
     return Answer(200, document(status))
+
+
+@area.post(
+    "/{name:str}/get_scheduled_flow_runs",
+    body=WorkerPoll,
+    body_optional=True,
+    answers={200: list[WorkerFlowRun]},
+)
+async def get_scheduled_flow_runs(call: Call, body: WorkerPoll) -> Answer:
+    """A worker asks for runs that are due. Nothing is claimed by it."""
+    pool, server = await _pool(call), call.server
+    limit, when = (
+        limited(call, body.limit),
+        polling.window(body.scheduled_after, body.scheduled_before),
+    )
+    queues, due = await polling.poll_pool(server.shell, pool, body.work_queue_names, when, limit)
+    now = server.now()
+    await polling.note(server.shell, server.pulses, queues, now, call.origin)
+    runs = (
+        f'{{"work_pool_id":"{pool.id}","work_queue_id":"{one.queue.id}",'
+        f'"flow_run":{shown(one.row[:SHOWN_COLUMNS], now)}}}'
+        for one in due
+    )
+    return Answer(200, f"[{','.join(runs)}]".encode())
 
 
 # --- queues

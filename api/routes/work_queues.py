@@ -10,12 +10,16 @@ from api.http import NO_CONTENT, Answer, Area, Call
 from api.lists import limited
 from api.slots import QueueSlots, WorkQueueConcurrencyStatus, slot_summaries
 from orchestration.documents import document
+from orchestration.flow_runs import FlowRun
 from orchestration.refusals import Conflict
-from orchestration.work_pools import DEFAULT_AGENT_POOL
+from orchestration.work_pools import DEFAULT_AGENT_POOL, WorkPool
 from orchestration.work_queues import WorkQueue, WorkQueueCreate, WorkQueueUpdate
 from projections import paging, work_pools, work_queues
 from projections.filters import Filters, WorkQueueFilter
 from projections.paging import Offset, PageNumber
+from projections.polls import SHOWN_COLUMNS
+from projections.run_documents import shown
+from services import polling
 from services import work_pools as commands
 
 area = Area("/work_queues", "Work Queues")
@@ -53,6 +57,13 @@ class QueueStatusQuery(Struct, frozen=True, kw_only=True):
 
     page: PageNumber = 1
     limit: int | None = None
+
+
+class QueuePoll(Struct, frozen=True, kw_only=True):
+    """The body of `POST /work_queues/{id}/get_runs`."""
+
+    limit: int | None = None
+    scheduled_before: datetime | None = None
 
 
 async def shown_queues(call: Call, queues: list[WorkQueue], slots: QueueSlots) -> bytes:
@@ -201,3 +212,25 @@ async def read_work_queue_status(call: Call) -> Answer:
         health_check_policy=HEALTHY,
     )
     return Answer(200, document(status))
+
+
+@area.post(
+    "/{id:uuid}/get_runs",
+    body=QueuePoll,
+    body_optional=True,
+    answers={200: list[FlowRun]},
+)
+async def read_work_queue_runs(call: Call, body: QueuePoll) -> Answer:
+    """An agent asks for runs that are due; a page of the browser may look without being one."""
+    server, database = call.server, call.server.database
+    queue = await work_queues.by_id(database, call.id)
+    pool = queue and await work_pools.by_id(database, queue.work_pool_id)
+    if queue is None or not isinstance(pool, WorkPool):
+        raise HttpError(404, {"exception_message": f"Work queue with id {call.id} not found."})
+    limit, when = limited(call, body.limit), polling.window(None, body.scheduled_before)
+    due = await polling.poll_queue(server.shell, pool, queue, when, limit)
+    now = server.now()
+    if call.headers.get(b"x-prefect-ui", b"").lower() not in (b"true", b"1"):
+        await polling.note(server.shell, server.pulses, [queue], now, call.origin)
+    runs = (shown(one.row[:SHOWN_COLUMNS], now) for one in due)
+    return Answer(200, f"[{','.join(runs)}]".encode())
