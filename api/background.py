@@ -10,6 +10,8 @@ from services.cancellation import CancelledRuns, CancellingRuns
 from services.feed_retention import FeedRetention
 from services.late_runs import LateRuns
 from services.pauses import PauseTimeouts
+from services.scheduled_runs import Horizon
+from services.scheduler import Scheduler
 from services.service import Service
 from services.shell import Clock, Shell
 
@@ -24,6 +26,12 @@ class Offered(Struct, frozen=True):
 
 
 SERVICES = (
+    Offered(
+        Scheduler.name,
+        "makes the runs of deployments' schedules",
+        lambda settings: settings.services_scheduler_enabled,
+        lambda shell, _, clock, settings: Scheduler(shell, clock, horizon(settings)),
+    ),
     Offered(
         LateRuns.name,
         "marks flow runs Late that have not started in time",
@@ -62,6 +70,16 @@ SERVICES = (
     ),
 )
 """Every service, in the order in which they are listed."""
+
+
+def horizon(settings: Settings) -> Horizon:
+    """How far ahead the runs of schedules are made."""
+    return Horizon(
+        min_runs=settings.services_scheduler_min_runs,
+        max_runs=settings.services_scheduler_max_runs,
+        min_time=settings.services_scheduler_min_scheduled_time,
+        max_time=settings.services_scheduler_max_scheduled_time,
+    )
 
 
 def wanted(shell: Shell, runner: Runner, clock: Clock, settings: Settings) -> list[Service]:

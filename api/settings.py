@@ -83,6 +83,61 @@ class Settings(Struct, frozen=True, kw_only=True):
             at="pluperfect.services_feed_retention_enabled",
         ),
     ] = True
+    services_scheduler_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Make the runs of deployments' schedules.",
+            at="server.services.scheduler.enabled",
+            legacy=("PREFECT_API_SERVICES_SCHEDULER_ENABLED",),
+        ),
+    ] = True
+    services_scheduler_min_runs: Annotated[
+        int,
+        Setting(
+            doc="How many runs of a schedule are made ahead at least.",
+            at="server.services.scheduler.min_runs",
+            legacy=("PREFECT_API_SERVICES_SCHEDULER_MIN_RUNS",),
+            least=0,
+        ),
+    ] = 3
+    services_scheduler_max_runs: Annotated[
+        int,
+        Setting(
+            doc="How many runs of a schedule are made ahead at most.",
+            at="server.services.scheduler.max_runs",
+            legacy=("PREFECT_API_SERVICES_SCHEDULER_MAX_RUNS",),
+            least=1,
+        ),
+    ] = 100
+    services_scheduler_min_scheduled_time: Annotated[
+        timedelta,
+        Setting(
+            doc="For how long ahead runs of a schedule are made at least, within their number.",
+            at="server.services.scheduler.min_scheduled_time",
+            legacy=("PREFECT_API_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME",),
+            least=0,
+        ),
+    ] = timedelta(hours=1)
+    services_scheduler_max_scheduled_time: Annotated[
+        timedelta,
+        Setting(
+            doc="How far ahead a run of a schedule is made at most, whatever the number.",
+            at="server.services.scheduler.max_scheduled_time",
+            legacy=("PREFECT_API_SERVICES_SCHEDULER_MAX_SCHEDULED_TIME",),
+            least=0,
+        ),
+    ] = timedelta(days=100)
+    services_scheduler_loop_seconds: Annotated[
+        float,
+        Setting(
+            doc="Taken so that an environment carries over: runs are made when it is time, not "
+            "when somebody looks.",
+            at="server.services.scheduler.loop_seconds",
+            legacy=("PREFECT_API_SERVICES_SCHEDULER_LOOP_SECONDS",),
+            unit="seconds",
+            least=0,
+        ),
+    ] = 60.0
     services_late_runs_enabled: Annotated[
         bool,
         Setting(

@@ -122,10 +122,15 @@ def _rendered(template: Any) -> str:
         raise CannotFillIn("Invalid jinja: it is nested too deeply") from None
 
 
-def complaint(value: Any, schema: Any) -> str | None:
-    """What is wrong with the value by this JSON schema (draft 2020-12); None if nothing is."""
+def complaint(value: Any, schema: Any, *, partial: bool = False) -> str | None:
+    """What is wrong with the value by this JSON schema (draft 2020-12); None if nothing is.
+
+    `partial`: more will be added to the value, so nothing is missed in it.
+    """
     try:
         meant = _as_pydantic_meant(schema)
+        if partial:
+            meant = _without_required(meant)
         Draft202012Validator.check_schema(meant)
         checker = Draft202012Validator(meant, registry=_NO_FETCHING)
         error = best_match(checker.iter_errors(value))
@@ -136,6 +141,15 @@ def complaint(value: Any, schema: Any) -> str | None:
     except Unresolvable as refused:
         return _cut(f"Validation failed. Failure reason: {refused}")
     return None if error is None else _worded(error)
+
+
+def _without_required(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        parts = schema.items()
+        return {name: _without_required(part) for name, part in parts if name != "required"}
+    if isinstance(schema, list):
+        return [_without_required(part) for part in schema]
+    return schema
 
 
 def _worded(error: ValidationError) -> str:

@@ -68,6 +68,7 @@ READ_MODEL_MIGRATIONS = (
     "0005.run-totals",
     "0010.dashboard",
     "0011.emission-totals",
+    "0012.deployments",
     "0013.work-pools",
     "0014.run-inputs",
 )

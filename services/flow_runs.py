@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eventstore.committer import Written
 from eventstore.errors import AlreadyRecorded
@@ -77,8 +78,22 @@ def run_name() -> str:
     return slug(random.getrandbits(32))  # Not the system's chance: a call of 60 µs per run.
 
 
+class Under(Struct, frozen=True, kw_only=True):
+    """The deployment that a new run is a run of, with what the run has from it."""
+
+    deployment: Neighbour
+    version: str | None
+    labels: Labels
+    work_queue: Neighbour | None
+    work_pool: Neighbour | None = None
+
+
 async def create(
-    shell: Shell, body: FlowRunCreate, clock: Clock, origin: Origin
+    shell: Shell,
+    body: FlowRunCreate,
+    clock: Clock,
+    origin: Origin,
+    under: Under | None = None,
 ) -> tuple[bytes, bool, int | None]:
     """Create a flow run: its shown form, whether it is new, and the log's position after it.
 
@@ -109,13 +124,23 @@ async def create(
         around = await _around(shell, body.flow_id, body.parent_task_run_id, fresh)
         if body.parent_task_run_id is not None and around.parent is None:
             raise MissingReference("Task run", body.parent_task_run_id)
+        named, labels = around.named, (around.flow.labels or {}) if around.flow else {}
+        if under is not None:
+            labels = under.labels
+            named = replace(
+                named,
+                deployment=under.deployment,
+                work_queue=under.work_queue,
+                work_pool=under.work_pool,
+            )
         command = CreateFlowRun(
             id=id_,
             body=body,
             state=state,
             name=name,
-            around=around.named,
-            flow_labels=(around.flow.labels or {}) if around.flow else {},
+            around=named,
+            flow_labels=labels,
+            deployment_version=None if under is None else under.version,
         )
         events = decide(command, run)
         return Decided(events, None, more=await _with_it(shell, around, id_, events[-1], now))
@@ -123,7 +148,7 @@ async def create(
     done = await shell.create(FLOW_RUNS, CATEGORY, id_, decide_first, origin, once)
     if done is None:
         # Somebody else was quicker; if that run is gone again already, this is a new one.
-        return await create(shell, body, clock, origin)
+        return await create(shell, body, clock, origin, under)
     if done.row is None:
         shown = await flow_runs.by_id(database, id_, clock())
         if shown is None:

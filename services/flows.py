@@ -1,5 +1,6 @@
 """What can be done with flows: gather the facts, let the decider decide, append."""
 
+from contextlib import suppress
 from datetime import datetime
 
 from eventstore.database import Transaction
@@ -15,8 +16,10 @@ from orchestration.flows import (
     UpdateFlow,
     decide,
 )
-from projections import flow_runs, flows
+from orchestration.refusals import NotFound
+from projections import deployments, flow_runs, flows
 from projections.flows import FLOWS
+from services import deployments as deployment_commands
 from services import flow_runs as flow_run_commands
 from services.shell import Decided, Done, Origin, Shell, fresh_ids
 
@@ -59,16 +62,25 @@ async def update(shell: Shell, id_: str, body: FlowUpdate, origin: Origin) -> Do
 
 
 async def delete(shell: Shell, id_: str, origin: Origin) -> Done[None]:
-    """Forget a flow and its runs, the runs first. Raises NotFound."""
+    """Forget a flow with its runs and its deployments, these first. Raises NotFound."""
 
     async def decide_delete(flow: Flow | None) -> Decided[None]:
         return Decided(decide(DeleteFlow(id=id_), flow), None)
 
+    await _delete_deployments(shell, id_, origin)
     await _delete_runs(shell, id_, origin)
     done = await shell.execute(FLOWS, CATEGORY, id_, decide_delete, origin)
-    # A run that began while the others were deleted. No more can begin: there is no flow.
+    # What began while the others were deleted. No more can begin: there is no flow.
+    await _delete_deployments(shell, id_, origin)
     await _delete_runs(shell, id_, origin)
     return done
+
+
+async def _delete_deployments(shell: Shell, id_: str, origin: Origin) -> None:
+    while ids := await deployments.some_of_flow(shell.store.database, id_):
+        for deployment_id in ids:
+            with suppress(NotFound):  # Somebody else may delete some of them just now.
+                await deployment_commands.delete(shell, deployment_id, origin)
 
 
 async def _delete_runs(shell: Shell, id_: str, origin: Origin) -> None:

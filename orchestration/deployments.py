@@ -1,0 +1,469 @@
+"""Deployments: how, where, with what and when flows are run without somebody starting them."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeAlias, assert_never
+
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from eventstore.decider import Decider
+from eventstore.events import Event
+from orchestration.deployment_bodies import (
+    ConcurrencyOptions,
+    DeploymentCreate,
+    DeploymentUpdate,
+)
+from orchestration.deployment_schedules import (
+    ScheduleCreate,
+    Schedules,
+    ScheduleUpdate,
+    merged,
+    put,
+    renewed,
+    settled,
+    with_changed,
+    with_new,
+    without,
+)
+from orchestration.documents import Extras, extras_field
+from orchestration.flow_runs import CreatedBy
+from orchestration.identifiers import Labels
+from orchestration.refusals import Conflict, Invalid, NotFound
+
+Status: TypeAlias = Literal["READY", "NOT_READY"]
+
+
+class ConcurrencyLimit(Struct, frozen=True, kw_only=True):
+    """The global concurrency limit of a deployment, as the API shows it within the deployment."""
+
+    id: str
+    created: datetime
+    updated: datetime
+    active: bool = True
+    name: str
+    limit: int
+    active_slots: int = 0
+    slot_decay_per_second: float = 0.0
+
+
+# --- events ---------------------------------------------------------------------------------------
+
+
+class DeploymentCreated(Event, frozen=True, tag="deployment.created"):
+    """A deployment was made, under a name that was free among those of its flow."""
+
+    id: str
+    name: str
+    flow_id: str
+    version: str | None = None
+    description: str | None = None
+    paused: bool = False
+    schedules: Schedules = ()
+    global_concurrency_limit: ConcurrencyLimit | None = None
+    concurrency_options: ConcurrencyOptions | None = None
+    job_variables: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it for each event
+    parameters: dict[str, Any] = {}  # noqa: RUF012
+    tags: tuple[str, ...] = ()
+    labels: Labels = {}  # noqa: RUF012
+    work_queue_name: str | None = None
+    work_queue_id: str | None = None
+    work_pool_name: str | None = None
+    parameter_openapi_schema: dict[str, Any] | None = None
+    path: str | None = None
+    pull_steps: tuple[dict[str, Any], ...] | None = ()
+    entrypoint: str | None = None
+    storage_document_id: str | None = None
+    infrastructure_document_id: str | None = None
+    enforce_parameter_schema: bool = True
+    extras: Extras = extras_field()
+
+
+class DeploymentUpdated(Event, frozen=True, tag="deployment.updated"):
+    """Some of the deployment's fields were changed; the others are unset."""
+
+    name: str = ""
+    """Of the deployment, which never changes; for those who only see the event."""
+    version: str | UnsetType | None = UNSET
+    description: str | UnsetType | None = UNSET
+    paused: bool | UnsetType = UNSET
+    schedules: Schedules | UnsetType = UNSET
+    """All of them, as they are now."""
+    global_concurrency_limit: ConcurrencyLimit | UnsetType | None = UNSET
+    concurrency_options: ConcurrencyOptions | UnsetType | None = UNSET
+    job_variables: dict[str, Any] | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType = UNSET
+    tags: tuple[str, ...] | UnsetType = UNSET
+    labels: Labels | UnsetType = UNSET
+    work_queue_name: str | UnsetType | None = UNSET
+    work_queue_id: str | UnsetType | None = UNSET
+    work_pool_name: str | UnsetType | None = UNSET
+    parameter_openapi_schema: dict[str, Any] | UnsetType | None = UNSET
+    path: str | UnsetType | None = UNSET
+    pull_steps: tuple[dict[str, Any], ...] | UnsetType | None = UNSET
+    entrypoint: str | UnsetType | None = UNSET
+    storage_document_id: str | UnsetType | None = UNSET
+    infrastructure_document_id: str | UnsetType | None = UNSET
+    enforce_parameter_schema: bool | UnsetType = UNSET
+    extras: Extras = extras_field()
+
+
+class DeploymentStatusSet(Event, frozen=True, tag="deployment.status-set"):
+    """Somebody who can run the deployment has begun or ceased to ask for its runs."""
+
+    status: Status
+    last_polled: datetime | None = None
+    name: str = ""
+
+
+class DeploymentDeleted(Event, frozen=True, tag="deployment.deleted"):
+    """The deployment is gone, with its schedules. Its runs stay."""
+
+    name: str
+    flow_id: str
+
+
+DeploymentEvent: TypeAlias = (
+    DeploymentCreated | DeploymentUpdated | DeploymentStatusSet | DeploymentDeleted
+)
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """The queue in which a deployment's runs wait for a worker."""
+
+    work_queue_id: str | None = None
+    work_queue_name: str | None = None
+    work_pool_name: str | None = None
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What a decision about a deployment needs from outside."""
+
+    now: datetime
+    ids: tuple[str, ...] = ()
+    """For the schedules that are named in the body."""
+    limit_id: str = ""
+    """For a concurrency limit, if one is made."""
+    place: Place | None = None
+    """None: the body says nothing about it."""
+
+
+class PutDeployment(Struct, frozen=True, kw_only=True):
+    """Make a deployment, or make it what the body says. That the name is its own is the caller's
+    to find out."""
+
+    id: str
+    body: DeploymentCreate
+    facts: Facts
+    flow_labels: Labels = {}
+
+
+class UpdateDeployment(Struct, frozen=True, kw_only=True):
+    """Change some of a deployment's fields."""
+
+    id: str
+    body: DeploymentUpdate
+    facts: Facts
+
+
+class PauseDeployment(Struct, frozen=True, kw_only=True):
+    """Let the schedules rest, or go on."""
+
+    id: str
+    paused: bool
+    now: datetime
+
+
+class AddSchedules(Struct, frozen=True, kw_only=True):
+    """Give a deployment more schedules."""
+
+    id: str
+    schedules: Sequence[ScheduleCreate]
+    facts: Facts
+
+
+class ChangeSchedule(Struct, frozen=True, kw_only=True):
+    """Change one schedule; without a body, remove it."""
+
+    id: str
+    schedule_id: str
+    body: ScheduleUpdate | None
+    now: datetime
+
+
+class SetStatus(Struct, frozen=True, kw_only=True):
+    """Note whether somebody asks for the deployment's runs."""
+
+    id: str
+    status: Status
+    now: datetime
+
+
+class DeleteDeployment(Struct, frozen=True, kw_only=True):
+    """Forget a deployment."""
+
+    id: str
+
+
+DeploymentCommand: TypeAlias = (
+    PutDeployment
+    | UpdateDeployment
+    | PauseDeployment
+    | AddSchedules
+    | ChangeSchedule
+    | SetStatus
+    | DeleteDeployment
+)
+
+# --- value ----------------------------------------------------------------------------------------
+
+
+class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A deployment as the API shows it. `created` and `updated` are the projection's to stamp."""
+
+    id: str
+    created: datetime | None = None
+    updated: datetime | None = None
+    name: str
+    version: str | None = None
+    description: str | None = None
+    flow_id: str
+    paused: bool = False
+    schedules: Schedules = ()
+    concurrency_limit: int | None = None
+    """Always null, as in Prefect: it is shown in the global limit."""
+    global_concurrency_limit: ConcurrencyLimit | None = None
+    concurrency_options: ConcurrencyOptions | None = None
+    job_variables: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    tags: tuple[str, ...] = ()
+    labels: Labels = {}
+    work_queue_name: str | None = None
+    work_queue_id: str | None = None
+    last_polled: datetime | None = None
+    parameter_openapi_schema: dict[str, Any] | None = None
+    path: str | None = None
+    pull_steps: tuple[dict[str, Any], ...] | None = ()
+    entrypoint: str | None = None
+    storage_document_id: str | None = None
+    infrastructure_document_id: str | None = None
+    created_by: CreatedBy | None = None
+    updated_by: CreatedBy | None = None
+    work_pool_name: str | None = None
+    status: Status = "NOT_READY"
+    enforce_parameter_schema: bool = True
+    extras: Extras = extras_field()
+
+
+# --- decide ---------------------------------------------------------------------------------------
+
+
+def decide(command: DeploymentCommand, deployment: Deployment | None) -> list[DeploymentEvent]:
+    """What follows from a command. Raises NotFound, Invalid and Conflict."""
+    if isinstance(command, PutDeployment):
+        return _put(command, deployment)
+    if deployment is None:
+        raise NotFound("Deployment", command.id)
+    match command:
+        case UpdateDeployment(body=body, facts=facts):
+            return _update(deployment, body, facts)
+        case PauseDeployment(paused=paused, now=now):
+            return _change(deployment, {"paused": paused}, now)
+        case AddSchedules(schedules=wanted, facts=facts):
+            after = with_new(command.id, deployment.schedules, wanted, facts.ids, facts.now)
+            return _change(deployment, {"schedules": after}, facts.now)
+        case ChangeSchedule(schedule_id=id, body=body, now=now):
+            known = deployment.schedules
+            after = without(known, id) if body is None else with_changed(known, id, body, now)
+            return _change(deployment, {"schedules": after}, now)
+        case SetStatus(status=status, now=now):
+            if deployment.status == status:
+                return []
+            polled = now if status == "READY" else None
+            return [DeploymentStatusSet(status=status, last_polled=polled, name=deployment.name)]
+        case DeleteDeployment():
+            return [DeploymentDeleted(name=deployment.name, flow_id=deployment.flow_id)]
+        case _:
+            assert_never(command)
+
+
+_PLAIN = (
+    "version",
+    "description",
+    "concurrency_options",
+    "tags",
+    "path",
+    "entrypoint",
+    "pull_steps",
+    "storage_document_id",
+    "infrastructure_document_id",
+    "paused",
+)
+"""Fields that are taken over as they come."""
+
+
+def _given(body: DeploymentCreate | DeploymentUpdate, facts: Facts) -> dict[str, Any]:
+    """The fields that the body says something about, with what it says."""
+    given = {name: value for name in _PLAIN if (value := getattr(body, name)) is not UNSET}
+    for name in ("job_variables", "parameters", "parameter_openapi_schema"):
+        value = getattr(body, name)
+        if value is not UNSET and value is not None:
+            given[name] = value
+    if body.enforce_parameter_schema is not UNSET and body.enforce_parameter_schema is not None:
+        given["enforce_parameter_schema"] = body.enforce_parameter_schema
+    if facts.place is not None:
+        given |= {name: getattr(facts.place, name) for name in Place.__struct_fields__}
+    return given
+
+
+def _put(command: PutDeployment, deployment: Deployment | None) -> list[DeploymentEvent]:
+    body, facts = command.body, command.facts
+    if body.concurrency_limit and body.global_concurrency_limit_id:
+        raise Invalid("A deployment has a concurrency limit of its own or a global one, not both")
+    given = _given(body, facts)
+    known = () if deployment is None else deployment.schedules
+    given["schedules"] = put(command.id, known, body.schedules, facts.ids, facts.now)
+    if body.concurrency_limit is not UNSET:
+        given["global_concurrency_limit"] = _limit(
+            command.id, deployment, body.concurrency_limit, facts
+        )
+    labels = {} if body.labels is UNSET else body.labels or {}
+    given["labels"] = {**command.flow_labels, "prefect.flow.id": body.flow_id, **labels}
+    if deployment is not None:
+        if body.extras is not UNSET:
+            given["extras"] = body.extras
+        return _change(deployment, given, facts.now)
+    given.setdefault("parameter_openapi_schema", {})
+    return [
+        DeploymentCreated(
+            id=command.id, name=body.name, flow_id=body.flow_id, extras=body.extras, **given
+        )
+    ]
+
+
+def _update(deployment: Deployment, body: DeploymentUpdate, facts: Facts) -> list[DeploymentEvent]:
+    from orchestration.value_schemas import complaint  # Loads a library that few commands need.
+
+    given = _given(body, facts)
+    if body.schedules is not UNSET:
+        given["schedules"] = merged(
+            deployment.id, deployment.schedules, body.schedules, facts.ids, facts.now
+        )
+    if body.concurrency_limit is not UNSET:
+        given["global_concurrency_limit"] = _limit(
+            deployment.id, deployment, body.concurrency_limit, facts
+        )
+    if given.get("enforce_parameter_schema", deployment.enforce_parameter_schema):
+        schema = given.get("parameter_openapi_schema") or deployment.parameter_openapi_schema
+        if schema is None:
+            raise Conflict(
+                "Error updating deployment: its parameters are to be checked against a schema, and"
+                " there is none; send `parameter_openapi_schema` as well"
+            )
+        parameters = given.get("parameters", deployment.parameters)
+        fault = complaint(parameters, schema, partial=True)
+        if fault is not None:
+            raise Conflict(f"Error updating deployment: {fault}")
+    if body.extras is not UNSET:
+        given["extras"] = body.extras
+    return _change(deployment, given, facts.now)
+
+
+def _limit(
+    id: str, deployment: Deployment | None, limit: int | None, facts: Facts
+) -> ConcurrencyLimit | None:
+    known = None if deployment is None else deployment.global_concurrency_limit
+    if limit is None:
+        return None
+    if known is not None:
+        return known if known.limit == limit else replace(known, limit=limit, updated=facts.now)
+    return ConcurrencyLimit(
+        id=facts.limit_id,
+        created=facts.now,
+        updated=facts.now,
+        name=f"deployment:{id}",
+        limit=limit,
+    )
+
+
+_IN_RUNS = frozenset(
+    (
+        "version",
+        "parameters",
+        "tags",
+        "labels",
+        "work_queue_id",
+        "work_queue_name",
+        "work_pool_name",
+        "infrastructure_document_id",
+        "paused",
+    )
+)
+"""What the runs of a schedule have from the deployment: when it changes they are made anew."""
+
+
+def _change(
+    deployment: Deployment, wanted: Mapping[str, Any], now: datetime
+) -> list[DeploymentEvent]:
+    changes = {
+        name: value
+        for name, value in wanted.items()
+        if name == "extras" or value != getattr(deployment, name)
+    }
+    if not changes:
+        return []
+    schedules = changes.get("schedules", deployment.schedules)
+    if schedules and changes.keys() & _IN_RUNS:
+        old = {one.id: one for one in deployment.schedules}
+        # Those that are new or changed have a time of their own already.
+        changes["schedules"] = settled(
+            renewed(one, now) if old.get(one.id) == one else one for one in schedules
+        )
+    return [DeploymentUpdated(name=deployment.name, **changes)]
+
+
+# --- evolve ---------------------------------------------------------------------------------------
+
+
+def evolve(deployment: Deployment | None, event: DeploymentEvent) -> Deployment | None:
+    """The deployment after the event."""
+    match event:
+        case DeploymentCreated():
+            return Deployment(
+                **{name: getattr(event, name) for name in DeploymentCreated.__struct_fields__}
+            )
+        case DeploymentUpdated():
+            return deployment and _updated(deployment, event)
+        case DeploymentStatusSet(status=status, last_polled=polled):
+            if deployment is None:
+                return None
+            polled = polled or deployment.last_polled
+            return replace(deployment, status=status, last_polled=polled)
+        case DeploymentDeleted():
+            return None
+        case _:
+            assert_never(event)
+
+
+def _updated(deployment: Deployment, event: DeploymentUpdated) -> Deployment:
+    changes: dict[str, Any] = {
+        name: value
+        for name in DeploymentUpdated.__struct_fields__
+        if name not in ("name", "extras") and (value := getattr(event, name)) is not UNSET
+    }
+    if event.extras is not UNSET:
+        known = deployment.extras if deployment.extras is not UNSET else {}
+        changes["extras"] = {**known, **event.extras}
+    return replace(deployment, **changes)
+
+
+def existing(deployment: Deployment | None, id: str) -> Deployment:
+    """The deployment, or the refusal that there is none."""
+    if deployment is None:
+        raise NotFound("Deployment", id)
+    return deployment
+
+
+decider: Decider[DeploymentCommand, Deployment, DeploymentEvent] = Decider(decide, evolve)

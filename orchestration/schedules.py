@@ -1,0 +1,238 @@
+"""Schedules: when a deployment is to run by itself, and which moments follow from that.
+
+Everything here is a pure function of the schedule and of the moment asked about. The libraries that
+know cron's and RFC 5545's languages are imported when the first such schedule is seen.
+
+Wall clocks of a time zone jump twice a year. A moment that a jump leaves out is taken by the clock
+as it will be, so it comes earlier by as much as is left out (of intervals of days: later); of one
+that comes twice, the first is meant. So Prefect has it.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
+
+from orchestration.identifiers import Text, utc
+from orchestration.refusals import Invalid
+
+if TYPE_CHECKING:
+    from dateutil.rrule import rrule, rruleset
+
+CANDIDATES_MAX = 1_000
+"""Moments that are looked at in one expansion; a rule that yields none of use in so many, none."""
+RRULE_CHARACTERS_MAX = 6_500
+"""A year of RDATEs, and some more."""
+CRON_CHARACTERS_MAX = 1_000
+INTERVAL_SECONDS_MAX = 100 * 366 * 86_400.0
+"""Beyond a hundred years the calendar ends before the second run."""
+RRULE_ANCHOR = datetime(2020, 1, 1)
+"""Where a rule without DTSTART begins, as in Prefect."""
+
+_DAY = timedelta(days=1)
+
+
+class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of three kinds, told apart by which of `interval`, `cron` and `rrule` is there."""
+
+    interval: Annotated[float, Meta(gt=0, le=INTERVAL_SECONDS_MAX)] | UnsetType = UNSET
+    """Seconds between two runs."""
+    anchor_date: datetime | UnsetType = UNSET
+    """A moment from which intervals are counted in both directions."""
+    cron: Annotated[Text, Meta(max_length=CRON_CHARACTERS_MAX)] | UnsetType = UNSET
+    rrule: Text | UnsetType = UNSET
+    timezone: Text | UnsetType | None = UNSET
+    """IANA name of the zone whose wall clock counts; nothing is UTC."""
+    day_or: bool | UnsetType = UNSET
+    """Of cron: whether either of the day of the month and the day of the week is enough."""
+
+    @property
+    def kind(self) -> str:
+        """What Prefect calls the kind; shown where a schedule has no slug."""
+        if self.interval is not UNSET:
+            return "IntervalSchedule"
+        return "CronSchedule" if self.cron is not UNSET else "RRuleSchedule"
+
+
+_FIELDS = {
+    "interval": {"interval", "anchor_date", "timezone"},
+    "cron": {"cron", "timezone", "day_or"},
+    "rrule": {"rrule", "timezone"},
+}
+
+
+def checked(schedule: Schedule, now: datetime) -> Schedule:
+    """The schedule with its defaults filled in. Raises Invalid if no moments follow from it."""
+    given = {name for name in Schedule.__struct_fields__ if getattr(schedule, name) is not UNSET}
+    kinds = given & _FIELDS.keys()
+    if len(kinds) != 1:
+        raise Invalid("A schedule has exactly one of `interval`, `cron` and `rrule`")
+    (kind,) = kinds
+    foreign = sorted(given - _FIELDS[kind])
+    if foreign:
+        raise Invalid(f"A schedule with `{kind}` takes no `{foreign[0]}`")
+    if schedule.timezone:
+        _zone(schedule)
+    if schedule.interval is not UNSET:
+        anchor = now if schedule.anchor_date is UNSET else _anchor(schedule)
+        return replace(schedule, anchor_date=anchor, timezone=schedule.timezone or "UTC")
+    if schedule.cron is not UNSET:
+        _check_cron(schedule.cron)
+        return replace(
+            schedule,
+            timezone=schedule.timezone or None,
+            day_or=True if schedule.day_or is UNSET else schedule.day_or,
+        )
+    assert schedule.rrule is not UNSET
+    text = _check_rrule(schedule.rrule)
+    return replace(schedule, rrule=text, timezone=schedule.timezone or "UTC")
+
+
+def _anchor(schedule: Schedule) -> datetime:
+    anchor = schedule.anchor_date
+    assert anchor is not UNSET
+    if anchor.tzinfo is None and schedule.timezone:
+        return anchor.replace(tzinfo=_zone(schedule)).astimezone(UTC)
+    return utc(anchor)
+
+
+def _zone(schedule: Schedule) -> ZoneInfo:
+    name = schedule.timezone or "UTC"
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise Invalid(f'"{name}" is no time zone; name one like Europe/Paris') from None
+
+
+def _check_cron(expression: str) -> None:
+    from croniter import croniter
+
+    if any(field.casefold() in ("r", "h") for field in expression.split()):
+        raise Invalid(f'Random and hashed fields are not supported in cron: "{expression}"')
+    if not croniter.is_valid(expression):
+        raise Invalid(f'Invalid cron string: "{expression}"')
+
+
+def _check_rrule(text: str) -> str:
+    from dateutil.rrule import rrulestr
+
+    if len(text) > RRULE_CHARACTERS_MAX:
+        raise Invalid(
+            f'Invalid RRule string "{text[:40]}…": it has {len(text):,} characters; '
+            f"{RRULE_CHARACTERS_MAX:,} are allowed"
+        )
+    try:
+        rrulestr(text)
+    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        raise Invalid(f'Invalid RRule string "{text}": {error}') from None
+    if re.search(r"^\s*DTSTART", text, re.IGNORECASE | re.MULTILINE):
+        return text
+    return f"DTSTART:{RRULE_ANCHOR:%Y%m%dT%H%M%S}\n{text}"
+
+
+def occurrences(schedule: Schedule, start: datetime, end: datetime) -> Iterator[datetime]:
+    """The schedule's moments from `start` until `end`, both included, in UTC and in order."""
+    previous = None
+    try:
+        fitting = (moment for moment in _candidates(schedule, start) if moment >= start)
+        for moment in islice(fitting, CANDIDATES_MAX):
+            if moment > end:
+                return
+            if previous is None or moment > previous:
+                yield moment
+                previous = moment
+    except OverflowError:
+        return  # The calendar is over.
+
+
+def _candidates(schedule: Schedule, start: datetime) -> Iterator[datetime]:
+    if schedule.interval is not UNSET:
+        return _intervals(schedule, start)
+    if schedule.cron is not UNSET:
+        return _cron(schedule, start)
+    return _rrule(schedule, start)
+
+
+def _of_wall(wall: datetime, zone: ZoneInfo, fold: int = 0) -> datetime:
+    return wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+
+
+def _left_out(wall: datetime, zone: ZoneInfo) -> bool:
+    return _of_wall(wall, zone).astimezone(zone).replace(tzinfo=None) != wall
+
+
+def _intervals(schedule: Schedule, start: datetime) -> Iterator[datetime]:
+    assert schedule.interval is not UNSET and schedule.anchor_date is not UNSET
+    zone, step = _zone(schedule), timedelta(seconds=schedule.interval)
+    if not step:
+        return  # Less than a microsecond.
+    # Days are counted on the wall clock, so that nine o'clock stays nine o'clock; what is shorter
+    # than a day passes as time does.
+    by_wall = step >= _DAY
+    anchor = schedule.anchor_date
+    if by_wall:
+        anchor = anchor.astimezone(zone).replace(tzinfo=None)
+        start = start.astimezone(zone).replace(tzinfo=None) - _DAY
+    number = math.ceil((start - anchor) / step)
+    while True:
+        moment = anchor + number * step
+        yield _of_wall(moment, zone) if by_wall else moment
+        number += 1
+
+
+def _cron(schedule: Schedule, start: datetime) -> Iterator[datetime]:
+    from croniter import CroniterBadDateError, croniter
+
+    zone = _zone(schedule)
+    wall = start.astimezone(zone).replace(tzinfo=None, microsecond=0)
+    # The second before: the moments come after the one that the library is given.
+    moments = croniter(
+        schedule.cron, wall - timedelta(seconds=1), day_or=schedule.day_or is not False
+    )
+    while True:
+        try:
+            following = moments.get_next(datetime)
+        except CroniterBadDateError:
+            return  # No such day in the next fifty years: the 30th of February.
+        yield _of_wall(following, zone, fold=int(_left_out(following, zone)))
+
+
+def _rrule(schedule: Schedule, start: datetime) -> Iterator[datetime]:
+    from dateutil.rrule import rrule, rrulestr
+
+    zone = _zone(schedule)
+    assert schedule.rrule is not UNSET
+    rules = rrulestr(schedule.rrule, dtstart=RRULE_ANCHOR, ignoretz=True)
+    wall = start.astimezone(zone).replace(tzinfo=None) - timedelta(hours=3)
+    if isinstance(rules, rrule):
+        rules = _advanced(rules, wall)
+    else:
+        _advance_all(rules, wall)
+    for moment in rules.xafter(wall, inc=True):
+        yield _of_wall(moment, zone, fold=int(_left_out(moment, zone)))
+
+
+def _advance_all(rules: "rruleset", wall: datetime) -> None:
+    for name in ("_rrule", "_exrule"):
+        setattr(rules, name, [_advanced(rule, wall) for rule in getattr(rules, name)])
+
+
+def _advanced(rule: "rrule", wall: datetime) -> "rrule":
+    """The same rule with a later beginning of the same phase.
+
+    The library walks through every moment since the beginning: for one a second since 2020 these
+    are two hundred million.
+    """
+    from dateutil.rrule import DAILY, HOURLY, MINUTELY, SECONDLY
+
+    seconds = {DAILY: 86_400, HOURLY: 3_600, MINUTELY: 60, SECONDLY: 1}.get(rule._freq)
+    if seconds is None or rule._count is not None or rule._dtstart >= wall:
+        return rule
+    step = timedelta(seconds=seconds * rule._interval)
+    return rule.replace(dtstart=rule._dtstart + (wall - rule._dtstart) // step * step)

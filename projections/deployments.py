@@ -1,0 +1,159 @@
+"""Read model: deployments, with their schedules.   Table: migrations/0012.deployments.sql"""
+
+from collections.abc import Sequence
+from typing import get_args
+
+from msgspec import json
+
+from eventstore.database import Dialect, Reader, Row, Table
+from orchestration.deployments import Deployment, DeploymentEvent, evolve
+from orchestration.documents import document, parse
+from projections.columns import json_array, micros
+from projections.entities import entity_projection
+from projections.projection import Model
+
+TABLE = Table(
+    "deployments",
+    {
+        "id": "text",
+        "created": "bigint",
+        "updated": "bigint",
+        "name": "text",
+        "flow_id": "text",
+        "work_queue_id": "text",
+        "work_queue_name": "text",
+        "paused": "bigint",
+        "concurrency_limit": "bigint",
+        "tags": "text",
+        "status": "text",
+        "scheduled": "bigint",
+        "document": "text",
+    },
+)
+
+
+def render(deployment: Deployment) -> Row:
+    """The deployment's row."""
+    limit = deployment.global_concurrency_limit
+    return (
+        deployment.id,
+        micros(deployment.created),
+        micros(deployment.updated),
+        deployment.name,
+        deployment.flow_id,
+        deployment.work_queue_id,
+        deployment.work_queue_name,
+        int(deployment.paused),
+        None if limit is None else limit.limit,
+        json_array(deployment.tags),
+        deployment.status,
+        int(bool(deployment.schedules)),
+        document(deployment).decode(),
+    )
+
+
+def from_row(row: Row) -> Deployment:
+    """The deployment of a row."""
+    return parse(Deployment, row[-1])
+
+
+# Not remembered: parameter schemas are large. Flow runs keep a few deployments as neighbours.
+DEPLOYMENTS = Model(TABLE, render, from_row)
+
+projection = entity_projection("deployments", 1, DEPLOYMENTS, get_args(DeploymentEvent), evolve)
+
+
+async def by_id(reader: Reader, id: str) -> str | None:
+    """Document of one deployment."""
+    rows = await reader.fetch_keys(TABLE, [(id,)])
+    return rows[0][-1] if rows else None
+
+
+async def entity(reader: Reader, id: str) -> Deployment | None:
+    """One deployment."""
+    found = await by_id(reader, id)
+    return None if found is None else parse(Deployment, found)
+
+
+ID_BY_NAME = "SELECT id FROM deployments WHERE flow_id = $1 AND name = $2"
+
+
+async def id_by_name(reader: Reader, flow_id: str, name: str) -> str | None:
+    """Id of the deployment of a flow that has this name."""
+    rows = await reader.fetch(ID_BY_NAME, flow_id, name)
+    return str(rows[0][0]) if rows else None
+
+
+BY_NAMES = (
+    "SELECT deployments.document FROM deployments JOIN flows ON flows.id = deployments.flow_id "
+    "WHERE flows.name = $1 AND deployments.name = $2"
+)
+
+
+async def by_names(reader: Reader, flow: str, deployment: str) -> str | None:
+    """Document of the deployment with these names."""
+    rows = await reader.fetch(BY_NAMES, flow, deployment)
+    return str(rows[0][0]) if rows else None
+
+
+SCHEDULED = "SELECT id FROM deployments WHERE scheduled = 1 AND id > $1 ORDER BY id LIMIT $2"
+
+
+async def scheduled(reader: Reader, after: str, limit: int) -> list[str]:
+    """Ids of the deployments with schedules, in order, a page of them."""
+    return [str(row[0]) for row in await reader.fetch(SCHEDULED, after, limit)]
+
+
+OF_FLOW = "SELECT id FROM deployments WHERE flow_id = $1 LIMIT 200"
+
+
+async def some_of_flow(reader: Reader, flow_id: str) -> list[str]:
+    """Ids of up to 200 deployments of a flow."""
+    return [str(row[0]) for row in await reader.fetch(OF_FLOW, flow_id)]
+
+
+async def not_ready(reader: Reader, ids: Sequence[str]) -> list[str]:
+    """Of these deployments, those that are shown as not ready."""
+    if not ids:
+        return []
+    rows = await reader.fetch_keys(TABLE, [(id,) for id in ids])
+    at = list(TABLE.columns).index("status")
+    return [str(row[0]) for row in rows if row[at] != "READY"]
+
+
+KEYS_TAKEN = "SELECT idempotency_key FROM flow_runs WHERE {among} AND flow_id = $2"
+
+
+async def keys_taken(
+    reader: Reader, flow_id: str, keys: Sequence[str], dialect: Dialect
+) -> set[str]:
+    """Those of the idempotency keys under which a flow has a run."""
+    sql = KEYS_TAKEN.format(among=dialect.in_list("idempotency_key", "$1"))
+    rows = await reader.fetch(sql, json.encode(keys).decode(), flow_id)
+    return {str(row[0]) for row in rows}
+
+
+WAITING = (
+    "SELECT id, idempotency_key, created_by_id FROM flow_runs "
+    "WHERE deployment_id = $1 AND state_type = 'SCHEDULED' AND run_count = 0 "
+    "AND state_name <> 'AwaitingConcurrencySlot' AND auto_scheduled >= $2 "
+    "AND expected_start_time > $3"
+)
+
+
+async def waiting(reader: Reader, deployment_id: str, auto_scheduled: int, after: int) -> list[Row]:
+    """Id, idempotency key and creator of a deployment's runs that wait for a time after `after`,
+    in microseconds; all of them (0), or those that a schedule brought about (1)."""
+    return await reader.fetch(WAITING, deployment_id, auto_scheduled, after)
+
+
+QUEUE = (
+    "SELECT work_queues.document FROM work_queues JOIN deployments "
+    "ON deployments.work_queue_id = work_queues.id WHERE deployments.id = $1"
+)
+
+
+async def queue(reader: Reader, deployment_id: str) -> str | None:
+    """Document of the queue in which a deployment's runs wait."""
+    rows = await reader.fetch(QUEUE, deployment_id)
+    return str(rows[0][0]) if rows else None

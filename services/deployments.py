@@ -1,0 +1,228 @@
+"""What can be done with deployments: gather the facts, let the decider decide, append.
+
+A command that touches schedules takes the runs away that no longer follow from them; the scheduler
+makes the new ones. What a command that was cut short left behind, the scheduler takes away.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import UNSET, UnsetType
+
+from eventstore.database import Transaction
+from eventstore.events import NewEvents
+from eventstore.execute import execute
+from eventstore.ids import new_id
+from eventstore.log import STREAMS, Command, Decision
+from orchestration.deployment_bodies import DeploymentCreate, DeploymentUpdate
+from orchestration.deployment_schedules import DeploymentSchedule, ScheduleCreate, ScheduleUpdate
+from orchestration.deployments import (
+    AddSchedules,
+    ChangeSchedule,
+    DeleteDeployment,
+    Deployment,
+    DeploymentCommand,
+    Facts,
+    PauseDeployment,
+    Place,
+    PutDeployment,
+    SetStatus,
+    UpdateDeployment,
+    decide,
+    existing,
+)
+from orchestration.job_variables import fault_in_job_variables
+from orchestration.refusals import Invalid, MissingReference, NotFound
+from orchestration.work_pools import DEFAULT_AGENT_POOL
+from projections import deployments, work_pools
+from projections.deployments import DEPLOYMENTS
+from projections.flows import FLOWS
+from services import scheduled_runs
+from services import work_pools as pools
+from services.shell import Clock, Decided, Done, Origin, Shell, fresh_ids, unchanged
+
+CATEGORY = "deployment"
+
+
+async def put(
+    shell: Shell, body: DeploymentCreate, clock: Clock, origin: Origin
+) -> tuple[bytes, bool, int | None]:
+    """Make a deployment, or make the one of this name what the body says.
+
+    Returns its document, whether it is new, and the log's position after. Raises MissingReference
+    if there is no such flow, NotFound for the work pool, Invalid.
+    """
+    database = shell.store.database
+    flow_stream = f"flow:{body.flow_id}"
+    flow_version, flow = await shell.load(FLOWS, flow_stream, body.flow_id)
+    if flow is None:
+        raise MissingReference("Flow", body.flow_id)
+    await _check_job_variables(shell, body.work_pool_name, body.job_variables)
+    facts = Facts(
+        now=clock(),
+        ids=_ids(body.schedules),
+        limit_id=new_id(),
+        place=await _place(shell, body.work_pool_name, body.work_queue_name, origin),
+    )
+    fresh_id = new_id()
+
+    async def decide_under_lock(tx: Transaction) -> Decision:
+        held = await deployments.id_by_name(tx, body.flow_id, body.name)
+        known = None if held is None else await deployments.entity(tx, held)
+        id_ = fresh_id if held is None else held
+        command = PutDeployment(id=id_, body=body, facts=facts, flow_labels=flow.labels or {})
+        events = decide(command, known)
+        if not events:
+            return Decision()
+        stream = f"{CATEGORY}:{id_}"
+        rows = await tx.fetch_keys(STREAMS, [(stream,)])
+        own = NewEvents(stream, rows[0][1] if rows else 0, events, fresh_ids(events))
+        return Decision(appends=(own, unchanged(flow_stream, flow_version)))
+
+    async def attempt(fresh: bool) -> tuple[Command | None, None]:
+        nonlocal flow, flow_version
+        if fresh:
+            flow_version, flow = await shell.load(FLOWS, flow_stream, body.flow_id, fresh=True)
+        if flow is None:
+            raise MissingReference("Flow", body.flow_id)
+        command = Command(
+            Decision(),
+            actor=origin.actor,
+            correlation=origin.correlation,
+            decide=decide_under_lock,
+            contention=f"deployment-name:{body.flow_id}:{body.name}",
+        )
+        return command, None
+
+    _, written = await execute(shell.store.submit, attempt)
+    id_ = await deployments.id_by_name(database, body.flow_id, body.name)
+    found = None if id_ is None else await deployments.entity(database, id_)
+    if found is None:
+        raise NotFound("Deployment", fresh_id)  # Deleted within the last milliseconds.
+    new = found.id == fresh_id
+    if not new:
+        await scheduled_runs.tidy(shell, found, clock(), origin)
+    document = await deployments.by_id(database, found.id)
+    position = None if written is None else written.position
+    return (document or "null").encode(), new, position
+
+
+async def update(
+    shell: Shell, id_: str, body: DeploymentUpdate, clock: Clock, origin: Origin
+) -> None:
+    """Change some of a deployment's fields. Raises NotFound, Invalid and Conflict."""
+    existing(await deployments.entity(shell.store.database, id_), id_)
+    await _check_job_variables(shell, body.work_pool_name, body.job_variables)
+    facts = Facts(
+        now=clock(),
+        ids=() if body.schedules is UNSET else _ids(body.schedules),
+        limit_id=new_id(),
+        place=await _place(shell, body.work_pool_name, body.work_queue_name, origin, clears=True),
+    )
+    await _execute(shell, UpdateDeployment(id=id_, body=body, facts=facts), origin)
+    await _tidy(shell, id_, clock(), origin)
+
+
+async def pause(shell: Shell, id_: str, paused: bool, clock: Clock, origin: Origin) -> None:
+    """Let a deployment's schedules rest, or go on. Raises NotFound."""
+    await _execute(shell, PauseDeployment(id=id_, paused=paused, now=clock()), origin)
+    await _tidy(shell, id_, clock(), origin)
+
+
+async def add_schedules(
+    shell: Shell, id_: str, wanted: Sequence[ScheduleCreate], clock: Clock, origin: Origin
+) -> list[DeploymentSchedule]:
+    """Give a deployment more schedules, and return them. Raises NotFound, Invalid and Conflict."""
+    facts = Facts(now=clock(), ids=_ids(wanted))
+    await _execute(shell, AddSchedules(id=id_, schedules=wanted, facts=facts), origin)
+    found = existing(await deployments.entity(shell.store.database, id_), id_)
+    known = {one.id: one for one in found.schedules}
+    return [known[one] for one in facts.ids if one in known]
+
+
+async def change_schedule(
+    shell: Shell,
+    id_: str,
+    schedule_id: str,
+    body: ScheduleUpdate | None,
+    clock: Clock,
+    origin: Origin,
+) -> None:
+    """Change one schedule; without a body, remove it. Raises NotFound, Invalid and Conflict."""
+    command = ChangeSchedule(id=id_, schedule_id=schedule_id, body=body, now=clock())
+    await _execute(shell, command, origin)
+    await _tidy(shell, id_, clock(), origin)
+
+
+async def delete(shell: Shell, id_: str, origin: Origin) -> None:
+    """Forget a deployment and the runs of it that wait for their time. Raises NotFound."""
+    await _execute(shell, DeleteDeployment(id=id_), origin)
+    await scheduled_runs.forget(shell, id_, origin)
+
+
+async def mark_ready(shell: Shell, ids: Sequence[str], clock: Clock, origin: Origin) -> None:
+    """Somebody asks for the runs of these deployments: those that are not ready are now."""
+    for id_ in await deployments.not_ready(shell.store.database, ids):
+        command = SetStatus(id=id_, status="READY", now=clock())
+        try:
+            await _execute(shell, command, origin)
+        except NotFound:
+            continue  # It was deleted.
+
+
+async def _execute(shell: Shell, command: DeploymentCommand, origin: Origin) -> Done[None]:
+    async def decide_one(deployment: Deployment | None) -> Decided[None]:
+        return Decided(decide(command, deployment), None)
+
+    return await shell.execute(DEPLOYMENTS, CATEGORY, command.id, decide_one, origin)
+
+
+async def _tidy(shell: Shell, id_: str, now: datetime, origin: Origin) -> None:
+    found = await deployments.entity(shell.store.database, id_)
+    if found is not None:
+        await scheduled_runs.tidy(shell, found, now, origin)
+
+
+def _ids(schedules: Sequence[object]) -> tuple[str, ...]:
+    return tuple(new_id() for _ in schedules)
+
+
+async def _check_job_variables(
+    shell: Shell, pool: str | UnsetType | None, variables: object
+) -> None:
+    if not pool:
+        return
+    found = await work_pools.by_name(shell.store.database, pool)
+    if found is None:
+        if pool == DEFAULT_AGENT_POOL:
+            return
+        raise NotFound(f'Work pool "{pool}"')
+    if isinstance(variables, dict) and variables:
+        fault = fault_in_job_variables(found.base_job_template, variables, partial=True)
+        if fault is not None:
+            raise Invalid(f"Error creating deployment: {fault}", ("job_variables",))
+
+
+async def _place(
+    shell: Shell,
+    pool: str | UnsetType | None,
+    queue: str | UnsetType | None,
+    origin: Origin,
+    *,
+    clears: bool = False,
+) -> Place | None:
+    """The queue that a body names, made if it is not there; None if the body names nothing.
+
+    `clears`: to name no pool takes the deployment out of the one that it is in.
+    """
+    if pool is None and clears:
+        return Place(work_queue_name=queue or None)
+    if not pool and not queue:
+        return None
+    named = pool if pool and pool != DEFAULT_AGENT_POOL else None
+    found = await pools.ensure_queue(shell, named, queue or None, origin)
+    return Place(
+        work_queue_id=found.id,
+        work_queue_name=found.name,
+        work_pool_name=found.work_pool_name,
+    )
