@@ -30,8 +30,6 @@ LATER = (
     "/ui/schemas",
     "/v2/concurrency_limits",
     "/variables",
-    "/work_pools",
-    "/work_queues",
     "/admin/storage",
 )
 """Where operations may still be missing. This list only ever shrinks."""
