@@ -247,8 +247,7 @@ BACKGROUND = Policy.of(
     remember_flow_attempt,
     fill_cache,
     # ReleaseTaskConcurrencySlots: as in CORE.
-    # EnqueueScheduledTasks: needs the queues of background tasks (a subscriber of the log will
-    # do it: a deferred task run that became SCHEDULED, first or as AwaitingRetry).
+    # EnqueueScheduledTasks is not a rule here: see `services/task_queue.py`.
 )
 """For deferred tasks, which wait in a queue for somebody to run them."""
 

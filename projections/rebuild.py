@@ -71,6 +71,7 @@ READ_MODEL_MIGRATIONS = (
     "0012.deployments",
     "0013.work-pools",
     "0014.run-inputs",
+    "0014.task-queue",
 )
 """Migrations that make nothing but read models."""
 

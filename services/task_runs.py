@@ -40,7 +40,7 @@ from orchestration.transition import EnclosingFlowRun, OrchestrationResult, Task
 from projections import flow_runs, log_lines, task_runs
 from projections.flow_runs import FLOW_RUNS
 from projections.task_runs import TASK_RUNS
-from services import artifacts
+from services import artifacts, task_queue
 from services.flow_runs import orphaned, run_name
 from services.shell import Clock, Decided, Done, Once, Origin, Shell, natural_id, unchanged
 
@@ -94,6 +94,7 @@ async def create(
         if isinstance(events[-1], TaskRunStateSet):
             database = shell.store.database
             more += await artifacts.of_state(database, events[-1].state, body.flow_run_id, id_)
+            more += task_queue.queued(id_, body.task_key, body.flow_run_id, events[-1].state)
         return Decided(events, None, more=more)
 
     done = await shell.create(TASK_RUNS, CATEGORY, id_, decide_first, origin, _once(body))
@@ -163,6 +164,7 @@ async def set_state(
         more = await artifacts.of_state(
             shell.store.database, settled.event.state, run.flow_run_id, id_
         )
+        more += task_queue.queued(id_, run.task_key, run.flow_run_id, settled.event.state)
         return Decided((settled.event,), settled.answer, event_ids, more)
 
     try:

@@ -25,7 +25,6 @@ LATER = (
     "/block_",
     "/concurrency_limits",
     "/saved_searches",
-    "/task_workers",
     "/templates",
     "/ui/schemas",
     "/v2/concurrency_limits",
