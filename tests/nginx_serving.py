@@ -21,6 +21,15 @@ CONFIGURATION = REPOSITORY / "deploy" / "nginx.conf"
 READY_SECONDS_MAX = 10.0
 STOP_SECONDS_MAX = 10.0
 POLL_SECONDS = 0.01
+PATH = "/pluperfect"
+BASE_PATH = {"PLUPERFECT_BASE_PATH": PATH}
+PASSED_ON = "location /pluperfect/ { proxy_pass http://pluperfect;"
+"""A proxy that hands requests on as they are, to servers that know their path."""
+TAKEN_OFF = (
+    "location /pluperfect/ { proxy_pass http://pluperfect/;"
+    " proxy_set_header X-Forwarded-Prefix /pluperfect;"
+)
+"""A proxy that takes the path off, and says so."""
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 

@@ -16,19 +16,11 @@ from tests.api.talk import make_flow, make_flow_run, talk_to
 from tests.api.test_events_sockets import follow, opened, receive, send
 from tests.conftest import StartServer
 from tests.emitting import emission
+from tests.nginx_serving import BASE_PATH, PASSED_ON, PATH, TAKEN_OFF
 from tests.serving import NO_CERTIFICATES, RunningServer
 
 SOON = 20.0
 """Seconds; a busy machine is slow."""
-PATH = "/pluperfect"
-BASE_PATH = {"PLUPERFECT_BASE_PATH": PATH}
-PASSED_ON = "location /pluperfect/ { proxy_pass http://pluperfect;"
-"""A proxy that hands requests on as they are, to servers that know their path."""
-TAKEN_OFF = (
-    "location /pluperfect/ { proxy_pass http://pluperfect/;"
-    " proxy_set_header X-Forwarded-Prefix /pluperfect;"
-)
-"""A proxy that takes the path off, and says so."""
 
 
 class Proxied:

@@ -1,0 +1,39 @@
+"""Pages behind a proxy, below a path of it: links, styles, news and actions all find their way."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests import nginx_serving
+from tests.browser.conftest import Visit
+from tests.browser.making_runs import Runs
+from tests.conftest import StartServer
+from tests.nginx_serving import BASE_PATH, PASSED_ON, PATH, TAKEN_OFF
+
+
+@pytest.fixture(params=[PASSED_ON, TAKEN_OFF], ids=["passed on", "taken off"])
+def api(start_server: StartServer, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of the API through nginx, which passes the prefix on to the server or takes it off."""
+    settings = BASE_PATH if request.param == PASSED_ON else {}
+    ports = [start_server(settings=settings).port for _ in range(2)]
+    with nginx_serving.in_front_of(tmp_path / "nginx", ports, request.param) as url:
+        yield f"{url}{PATH}/api"
+
+
+def test_a_run_is_found_cancelled_and_brought_back_below_a_prefix(api: str, visit: Visit) -> None:
+    runs = Runs(api)
+    id_ = runs.run("waiting", "SCHEDULED")
+    page = visit(api, "dashboard")
+    page.get_by_role("navigation").get_by_role("link", name="Runs").click()
+    row = page.locator(f"#run-{id_}")
+    row.locator("input").check()
+    page.get_by_role("button", name="Cancel runs").click()
+    expect(row).to_contain_text("Cancelled")
+    page.get_by_role("button", name="Undo").click()
+    expect(row).to_contain_text("Scheduled")
+    row.get_by_role("link", name="waiting").click()
+    expect(page).to_have_url(f"{api.removesuffix('/api')}/runs/flow-run/{id_}")
+    runs.set_state(id_, "RUNNING")
+    expect(page.locator("main")).to_contain_text("Running")
