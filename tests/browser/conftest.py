@@ -7,12 +7,20 @@ and a breach of the content security policy fail the test.
 import os
 import shutil
 from collections.abc import Iterator
-from typing import Literal, Protocol
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from tests.browser.making_runs import Runs
 
@@ -53,8 +61,13 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-class Visit(Protocol):
-    """Opens a page of a server and watches it."""
+class Visit:
+    """Opens pages of servers and watches them."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._contexts: list[BrowserContext] = []
+        self._complaints: list[str] = []
 
     def __call__(
         self,
@@ -69,38 +82,19 @@ class Visit(Protocol):
     ) -> Page:
         """`url` is the base of the server's API. With `live` the page is connected when this
         returns. Complaints that contain `expected` are none."""
-        ...
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
-    """See `Visit`. Afterwards nothing may have been complained about."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_page(
-        url: str,
-        path: str = "runs",
-        *,
-        width: int = LARGE,
-        scheme: Scheme = "light",
-        live: bool = True,
-        expected: str | None = None,
-        password: str | None = None,
-    ) -> Page:
         root = url.removesuffix("api")
         name, _, secret = (password or "").partition(":")
-        context = browser.new_context(
+        context = self._browser.new_context(
             color_scheme=scheme,
             viewport={"width": width, "height": 800},
             http_credentials={"username": name, "password": secret} if password else None,
         )
-        contexts.append(context)
+        self._contexts.append(context)
         page = context.new_page()
 
         def complain(text: str) -> None:
             if expected is None or expected not in text:
-                complaints.append(text)
+                self._complaints.append(text)
 
         def said(message: ConsoleMessage) -> None:
             if message.type in ("error", "warning"):
@@ -118,10 +112,19 @@ def visit(browser: Browser) -> Iterator[Visit]:
             expect(page.locator("#connection")).to_have_attribute("data-is", "live")
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    def end(self) -> None:
+        """Closes the pages. Nothing may have been complained about."""
+        for context in self._contexts:
+            context.close()
+        assert self._complaints == []
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Visit]:
+    """See `Visit`."""
+    visit = Visit(browser)
+    yield visit
+    visit.end()
 
 
 @pytest.fixture
