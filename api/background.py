@@ -8,6 +8,7 @@ from api.settings import Settings
 from projections.runner import Runner
 from services.cancellation import CancelledRuns, CancellingRuns
 from services.feed_retention import FeedRetention
+from services.foreman import Foreman, Patience
 from services.late_runs import LateRuns
 from services.pauses import PauseTimeouts
 from services.scheduled_runs import Horizon
@@ -58,6 +59,21 @@ SERVICES = (
         lambda settings: settings.services_cancellation_cleanup_enabled,
         lambda shell, _, clock, settings: CancellingRuns(
             shell, clock, settings.services_cancelling_timeout
+        ),
+    ),
+    Offered(
+        Foreman.name,
+        "says which workers are offline, and which pools and queues are not ready",
+        lambda settings: settings.services_foreman_enabled,
+        lambda shell, _, clock, settings: Foreman(
+            shell,
+            clock,
+            Patience(
+                look=settings.services_foreman_loop,
+                missed_heartbeats=settings.services_foreman_inactivity_heartbeat_multiple,
+                fallback_interval=settings.services_foreman_fallback_heartbeat_interval,
+                queue=settings.services_foreman_work_queue_last_polled_timeout,
+            ),
         ),
     ),
     Offered(

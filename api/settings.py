@@ -138,6 +138,51 @@ class Settings(Struct, frozen=True, kw_only=True):
             least=0,
         ),
     ] = 60.0
+    services_foreman_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Say which workers are offline, and which pools and queues are not ready.",
+            at="server.services.foreman.enabled",
+            legacy=("PREFECT_API_SERVICES_FOREMAN_ENABLED",),
+        ),
+    ] = True
+    services_foreman_loop: Annotated[
+        timedelta,
+        Setting(
+            doc="How often the foreman looks at the least; when somebody is known to be overdue "
+            "next, it looks then.",
+            at="server.services.foreman.loop_seconds",
+            legacy=("PREFECT_API_SERVICES_FOREMAN_LOOP_SECONDS",),
+            least=0,
+        ),
+    ] = timedelta(seconds=15)
+    services_foreman_inactivity_heartbeat_multiple: Annotated[
+        int,
+        Setting(
+            doc="A worker that misses so many heartbeats is offline.",
+            at="server.services.foreman.inactivity_heartbeat_multiple",
+            legacy=("PREFECT_API_SERVICES_FOREMAN_INACTIVITY_HEARTBEAT_MULTIPLE",),
+            least=1,
+        ),
+    ] = 3
+    services_foreman_fallback_heartbeat_interval: Annotated[
+        timedelta,
+        Setting(
+            doc="Time between two heartbeats of a worker that does not say how long it is.",
+            at="server.services.foreman.fallback_heartbeat_interval_seconds",
+            legacy=("PREFECT_API_SERVICES_FOREMAN_FALLBACK_HEARTBEAT_INTERVAL_SECONDS",),
+            least=1,
+        ),
+    ] = timedelta(seconds=30)
+    services_foreman_work_queue_last_polled_timeout: Annotated[
+        timedelta,
+        Setting(
+            doc="A work queue that nobody polled for so long is not ready.",
+            at="server.services.foreman.work_queue_last_polled_timeout_seconds",
+            legacy=("PREFECT_API_SERVICES_FOREMAN_WORK_QUEUE_LAST_POLLED_TIMEOUT_SECONDS",),
+            least=1,
+        ),
+    ] = timedelta(seconds=60)
     services_late_runs_enabled: Annotated[
         bool,
         Setting(

@@ -150,11 +150,12 @@ async def any_online(reader: Reader, pool_id: str, but: str = "") -> bool:
 
 
 async def online(reader: Reader, limit: int) -> list[Row]:
-    """Ids of workers that are online, when they were last heard of (microseconds, or None) and
-    every how many seconds they want to be."""
+    """Ids of workers that are online, when they were last heard of (microseconds) and every how
+    many seconds they want to be (or None), the one that was silent for longest in front."""
     return await reader.fetch(
-        "SELECT workers.id, pulses.at, pulses.interval_seconds FROM workers "
+        "SELECT workers.id, COALESCE(pulses.at, workers.updated) AS heard, "
+        "pulses.interval_seconds FROM workers "
         f"LEFT JOIN pulses ON pulses.subject = '{SUBJECT}' || workers.id "
-        "WHERE workers.status = 'ONLINE' ORDER BY pulses.at LIMIT $1",
+        "WHERE workers.status = 'ONLINE' ORDER BY heard LIMIT $1",
         limit,
     )

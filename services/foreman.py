@@ -1,0 +1,96 @@
+"""The foreman: who was not heard of for too long is offline, what nobody polls is not ready.
+
+Pulses are no events, so the foreman looks at them: when the one that is nearest to being overdue
+would be, and every `look` at the latest, for somebody may have come meanwhile. What it finds is
+decided upon under the lock, against what is true then.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from eventstore.codec import from_microseconds
+from projections import work_queues, workers
+from services import work_pools
+from services import workers as people
+from services.shell import Clock, Origin, Shell
+
+LOOKED_AT_MAX = 10_000
+"""Workers, and queues, that one look takes in: those that were not heard of for longest."""
+PAUSE_SECONDS_MIN = 0.1
+"""Between two looks, however soon the next one is overdue."""
+
+
+class Patience(Struct, frozen=True):
+    """How long the foreman waits before it says that somebody is gone."""
+
+    look: timedelta
+    """How often it looks at the least."""
+    missed_heartbeats: int
+    """So many of a worker's own intervals."""
+    fallback_interval: timedelta
+    """The interval of a worker that names none."""
+    queue: timedelta
+    """Since the last poll."""
+
+
+class Foreman:
+    """Says who is offline and what is not ready. See `services.service.Service`."""
+
+    name = "foreman"
+
+    def __init__(self, shell: Shell, clock: Clock, patience: Patience) -> None:
+        self._shell = shell
+        self._clock = clock
+        self._patience = patience
+        self._next: datetime | None = None
+        """When the next one is overdue."""
+
+    def lag_seconds(self) -> float:
+        """For how long somebody has been overdue."""
+        due = self._next
+        return 0.0 if due is None else max(0.0, (self._clock() - due).total_seconds())
+
+    async def run(self, origin: Origin) -> None:
+        """See `services.service.Service`."""
+        while True:
+            self._next = None
+            await self._look_at_workers(origin)
+            await self._look_at_queues(origin)
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        most = self._patience.look.total_seconds()
+        if self._next is not None:
+            most = min(most, (self._next - self._clock()).total_seconds())
+        return max(PAUSE_SECONDS_MIN, most)
+
+    def _overdue(self, heard: datetime, patience: timedelta) -> bool:
+        due = heard + patience
+        if due < self._clock():
+            return True
+        if self._next is None or due < self._next:
+            self._next = due
+        return False
+
+    async def _look_at_workers(self, origin: Origin) -> None:
+        database = self._shell.store.database
+        for id_, heard, seconds in await workers.online(database, LOOKED_AT_MAX):
+            interval = self._patience.fallback_interval
+            if seconds is not None:
+                interval = timedelta(seconds=seconds)
+            silence = interval * self._patience.missed_heartbeats
+            if self._overdue(from_microseconds(heard), silence):
+                worker = await workers.by_id(database, id_)
+                if worker is not None:
+                    await people.miss(self._shell, worker, origin)
+
+    async def _look_at_queues(self, origin: Origin) -> None:
+        database = self._shell.store.database
+        for queue in await work_queues.polled(database, LOOKED_AT_MAX):
+            polled = queue.last_polled
+            if queue.status != "READY" or polled is None:
+                continue
+            if self._overdue(polled, self._patience.queue):
+                await work_pools.set_queue_readiness(self._shell, queue, False, origin)
