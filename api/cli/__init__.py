@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, Lazy] = {
     "projections": Lazy("api.cli.projections"),
     "log": Lazy("api.cli.log"),
     "replay": Lazy("api.cli.replay", single=True),
+    "explain": Lazy("api.cli.explain", single=True),
     "version": Lazy("api.cli.version", single=True),
 }
 """The whole command line; what has no module is not offered."""

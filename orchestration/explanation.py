@@ -1,0 +1,212 @@
+"""Why a flow run is in the state it is in, told in sentences from its events.
+
+What a rule turned down without putting another state in its place left no event, so it is not told.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from orchestration.flow_runs import FlowRun, FlowRunStateSet
+from orchestration.states import (
+    CANCELLING,
+    FAILED,
+    LATE,
+    PAUSED,
+    PENDING,
+    RUNNING,
+    SCHEDULED,
+    TERMINAL,
+    State,
+)
+
+TOLD_REPLACEMENTS_MAX = 5
+"""Of the states that rules put in the place of proposed ones, the newest are told."""
+POLLED_RECENTLY = timedelta(seconds=60)
+"""A queue that nobody polled for so long has no worker."""
+
+
+class Change(Struct, frozen=True):
+    """A state that the run took on, and who asked for it."""
+
+    event: FlowRunStateSet
+    actor: str
+
+
+class Around(Struct, frozen=True, kw_only=True):
+    """What is around a run now, as far as it can hold the run up."""
+
+    deployment_name: str | None = None
+    deployment_paused: bool = False
+    queue_name: str | None = None
+    queue_paused: bool = False
+    pool_name: str | None = None
+    pool_paused: bool = False
+    polled: datetime | None = None
+    """When a worker last asked the queue for runs."""
+
+
+class Link(Struct, frozen=True):
+    """Where to look further."""
+
+    label: str
+    path: str
+    """Below the base of the API."""
+
+
+class Sentence(Struct, frozen=True):
+    """One thing to know."""
+
+    text: str
+    links: tuple[Link, ...] = ()
+
+
+def explained(
+    run: FlowRun, changes: Sequence[Change], around: Around, now: datetime
+) -> list[Sentence]:
+    """What there is to say about the run, the present first. `changes` are the newest, in order."""
+    return [*_present(run, changes, around, now), *_replacements(run, changes)]
+
+
+def _present(
+    run: FlowRun, changes: Sequence[Change], around: Around, now: datetime
+) -> Iterator[Sentence]:
+    state = run.state
+    if state is None:
+        yield Sentence("The run has no state yet: nobody has asked for it to be run.")
+        return
+    actor = changes[-1].actor if changes else "somebody"
+    since = _time(state.timestamp)
+    kind = state.type
+    if kind == SCHEDULED:
+        yield from _scheduled(run, state, changes, around, now)
+    elif kind == PENDING:
+        yield Sentence(
+            f"It is {state.name} since {since}: {actor} has taken it on and it has not begun yet."
+        )
+    elif kind == RUNNING:
+        again = f", for the {run.run_count}. time." if run.run_count > 1 else "."
+        yield Sentence(f"It is {state.name} since {since}{again}")
+    elif kind == PAUSED:
+        yield from _paused(run, state)
+    elif kind == CANCELLING:
+        yield Sentence(
+            f"It is being cancelled since {since}, as {actor} asked for; "
+            "who runs it has not reported its end yet."
+        )
+    elif kind in TERMINAL:
+        said = f": {state.message}" if state.message else "."
+        yield Sentence(f"It ended as {state.name} at {since}, as {actor} reported{said}")
+
+
+def _scheduled(
+    run: FlowRun, state: State, changes: Sequence[Change], around: Around, now: datetime
+) -> Iterator[Sentence]:
+    due = state.state_details.scheduled_time
+    last = changes[-1].event if changes else None
+    if last is not None and last.proposed_type == FAILED:
+        retries = run.empirical_policy.retries or 0
+        why = f": {state.message}" if state.message else "."
+        yield Sentence(
+            f"Attempt {run.run_count} failed; it is retried, at most {retries} times{why}"
+        )
+    if due is not None and due > now:
+        yield Sentence(f"It waits for its time, {_time(due)}, in {_duration(due - now)}.")
+        return
+    if due is not None:
+        late = "It is Late" if state.name == LATE else "It is due"
+        yield Sentence(
+            f"{late}: it should have started at {_time(due)}, {_duration(now - due)} ago."
+        )
+    yield from _waits_for_a_worker(run, around, now)
+
+
+def _waits_for_a_worker(run: FlowRun, around: Around, now: datetime) -> Iterator[Sentence]:
+    if run.deployment_id is None:
+        yield Sentence("It has no deployment, so only who created it can start it.")
+        return
+    deployment = (Link("deployment", f"/deployments/{run.deployment_id}"),)
+    if around.deployment_paused:
+        yield Sentence(
+            f"Its deployment {around.deployment_name} is paused; its schedules make no more runs.",
+            deployment,
+        )
+    if run.work_queue_id is None:
+        yield Sentence(
+            "It is in no work queue: it waits for the process that serves its deployment.",
+            deployment,
+        )
+        return
+    queue = (Link("work queue", f"/work_queues/{run.work_queue_id}"),)
+    if around.pool_paused:
+        pool = (Link("work pool", f"/work_pools/{around.pool_name}"),)
+        yield Sentence(
+            f"Its work pool {around.pool_name} is paused: no worker gets runs of it.", pool
+        )
+    if around.queue_paused:
+        yield Sentence(
+            f"Its work queue {around.queue_name} is paused: no worker gets runs of it.", queue
+        )
+    if around.polled is None:
+        yield Sentence(
+            f"It waits for a worker: none has ever asked the work queue {around.queue_name} for "
+            "runs.",
+            queue,
+        )
+    elif now - around.polled > POLLED_RECENTLY:
+        yield Sentence(
+            f"It waits for a worker: the last one asked the work queue {around.queue_name} at "
+            f"{_time(around.polled)}, {_duration(now - around.polled)} ago.",
+            queue,
+        )
+    else:
+        yield Sentence(
+            f"It waits for a worker of the work queue {around.queue_name}, which was asked for "
+            f"runs {_duration(now - around.polled)} ago.",
+            queue,
+        )
+
+
+def _paused(run: FlowRun, state: State) -> Iterator[Sentence]:
+    details = state.state_details
+    until = details.pause_timeout
+    end = f" until {_time(until)}, when it fails" if until is not None else ""
+    wants = " with the input that it asks for" if details.run_input_keyset else ""
+    yield Sentence(
+        f"It is {state.name} since {_time(state.timestamp)} and waits for somebody to resume "
+        f"it{wants}{end}.",
+        (Link("resume", f"/flow_runs/{run.id}/resume"),),
+    )
+
+
+def _replacements(run: FlowRun, changes: Sequence[Change]) -> list[Sentence]:
+    """The states that rules put in the place of those that were asked for."""
+    links = (Link("states", f"/flow_run_states/?flow_run_id={run.id}"),)
+    told = [
+        Sentence(
+            f"At {_time(change.event.state.timestamp)} {change.actor} proposed "
+            f"{change.event.proposed_type or change.event.state.type}; it became "
+            f"{change.event.state.name} instead: {change.event.reason}",
+            links,
+        )
+        for change in changes
+        if change.event.status == "REJECT"
+    ]
+    return told[-TOLD_REPLACEMENTS_MAX:]
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
+
+
+def _duration(span: timedelta) -> str:
+    seconds = int(span.total_seconds())
+    for size, name in _UNITS:
+        if seconds >= size:
+            number = seconds // size
+            return f"{number} {name}{'s' if number > 1 else ''}"
+    return f"{seconds} second{'' if seconds == 1 else 's'}"

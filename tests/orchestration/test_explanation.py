@@ -1,0 +1,167 @@
+"""Every sentence about a run, and when it is said."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from orchestration.explanation import (
+    TOLD_REPLACEMENTS_MAX,
+    Around,
+    Change,
+    Sentence,
+    explained,
+)
+from orchestration.flow_runs import FlowRun, FlowRunStateSet
+from orchestration.run_policies import FlowRunPolicy
+from orchestration.states import State, StateType, recorded
+from tests.orchestration.runs import HOUR, NOON, SECOND, flow_run, id_, state
+
+DEPLOYMENT, QUEUE = id_(3), id_(4)
+MINUTE = timedelta(minutes=1)
+
+
+def change(to: State, actor: str = "anonymous", **fields: Any) -> Change:
+    return Change(FlowRunStateSet(state=recorded(to), **fields), actor)
+
+
+def told(run: FlowRun, *changes: Change, around: Around | None = None) -> list[Sentence]:
+    return explained(run, changes, around or Around(), NOON)
+
+
+def texts(run: FlowRun, *changes: Change, around: Around | None = None) -> list[str]:
+    return [sentence.text for sentence in told(run, *changes, around=around)]
+
+
+def due(at: timedelta, name: str | None = None, **fields: Any) -> FlowRun:
+    return flow_run(state("SCHEDULED", name, scheduled_time=NOON + at), **fields)
+
+
+def deployed(**around: Any) -> list[str]:
+    run = due(-MINUTE, deployment_id=DEPLOYMENT, work_queue_id=QUEUE)
+    return texts(run, around=Around(deployment_name="d", queue_name="q", pool_name="p", **around))
+
+
+def test_a_run_without_a_state() -> None:
+    assert texts(replace(flow_run(state("PENDING")), state=None)) == [
+        "The run has no state yet: nobody has asked for it to be run."
+    ]
+
+
+def test_it_waits_for_its_time() -> None:
+    assert texts(due(2 * HOUR + SECOND)) == [
+        "It waits for its time, 2026-03-01 14:00:01 UTC, in 2 hours."
+    ]
+
+
+def test_it_is_late_since() -> None:
+    first, second = texts(due(-MINUTE, "Late"))
+    assert first == "It is Late: it should have started at 2026-03-01 11:59:00 UTC, 1 minute ago."
+    assert second == "It has no deployment, so only who created it can start it."
+
+
+def test_it_is_due() -> None:
+    assert texts(due(-SECOND))[0].startswith("It is due: it should have started")
+
+
+def test_it_waits_for_who_serves_its_deployment() -> None:
+    run = due(-MINUTE, deployment_id=DEPLOYMENT)
+    (_, sentence) = told(run)
+    assert "the process that serves its deployment" in sentence.text
+    assert sentence.links[0].path == f"/deployments/{DEPLOYMENT}"
+
+
+def test_no_worker_has_ever_asked() -> None:
+    assert deployed()[1:] == [
+        "It waits for a worker: none has ever asked the work queue q for runs."
+    ]
+
+
+def test_the_last_worker_asked_long_ago() -> None:
+    assert deployed(polled=NOON - HOUR)[1:] == [
+        "It waits for a worker: the last one asked the work queue q at 2026-03-01 11:00:00 UTC, "
+        "1 hour ago."
+    ]
+
+
+def test_a_worker_asks() -> None:
+    assert deployed(polled=NOON - SECOND)[1:] == [
+        "It waits for a worker of the work queue q, which was asked for runs 1 second ago."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("deployment_paused", "Its deployment d is paused; its schedules make no more runs."),
+        ("queue_paused", "Its work queue q is paused: no worker gets runs of it."),
+        ("pool_paused", "Its work pool p is paused: no worker gets runs of it."),
+    ],
+)
+def test_something_around_it_is_paused(what: str, words: str) -> None:
+    assert words in deployed(**{what: True}, polled=NOON)
+    assert words not in deployed(polled=NOON)
+
+
+def test_it_is_retried_because() -> None:
+    again = state("SCHEDULED", "AwaitingRetry", message="boom", scheduled_time=NOON + MINUTE)
+    run = flow_run(again, empirical_policy=FlowRunPolicy(retries=3), run_count=1)
+    set_ = change(again, status="REJECT", reason="A retry is left.", proposed_type="FAILED")
+    assert texts(run, set_) == [
+        "Attempt 1 failed; it is retried, at most 3 times: boom",
+        "It waits for its time, 2026-03-01 12:01:00 UTC, in 1 minute.",
+        "At 2026-03-01 12:00:00 UTC anonymous proposed FAILED; it became AwaitingRetry instead: "
+        "A retry is left.",
+    ]
+
+
+def test_it_is_taken_on() -> None:
+    pending = state("PENDING")
+    (text,) = texts(flow_run(pending), change(pending, "worker"))
+    assert text == (
+        "It is Pending since 2026-03-01 12:00:00 UTC: worker has taken it on and it has not begun "
+        "yet."
+    )
+
+
+@pytest.mark.parametrize(("count", "end"), [(1, "."), (2, ", for the 2. time.")])
+def test_it_runs(count: int, end: str) -> None:
+    run = replace(flow_run(state("RUNNING")), run_count=count)
+    assert texts(run) == [f"It is Running since 2026-03-01 12:00:00 UTC{end}"]
+
+
+def test_it_waits_to_be_resumed() -> None:
+    (plain,) = told(flow_run(state("PAUSED")))
+    assert plain.text.endswith("and waits for somebody to resume it.")
+    assert plain.links[0].label == "resume"
+    keyset = {"schema": "a", "response": "b"}
+    asking = state("PAUSED", pause_timeout=NOON + HOUR, run_input_keyset=keyset)
+    (text,) = texts(flow_run(asking))
+    assert text.endswith(
+        "resume it with the input that it asks for until 2026-03-01 13:00:00 UTC, when it fails."
+    )
+
+
+def test_it_is_being_cancelled() -> None:
+    cancelling = state("CANCELLING")
+    (text,) = texts(flow_run(cancelling), change(cancelling, "ann"))
+    assert "since 2026-03-01 12:00:00 UTC, as ann asked for" in text
+
+
+@pytest.mark.parametrize("kind", ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"])
+def test_it_has_ended(kind: StateType) -> None:
+    ended = state(kind, message="so it is")
+    (text,) = texts(flow_run(ended), change(ended, "ann"))
+    assert text == (
+        f"It ended as {kind.title()} at 2026-03-01 12:00:00 UTC, as ann reported: so it is"
+    )
+
+
+def test_of_many_replaced_states_the_newest_are_told() -> None:
+    changes = [
+        change(state("CANCELLED"), status="REJECT", reason=str(n), proposed_type="CANCELLING")
+        for n in range(TOLD_REPLACEMENTS_MAX + 3)
+    ]
+    found = texts(flow_run(state("CANCELLED")), *changes)[1:]
+    assert [text.rpartition(": ")[2] for text in found] == ["3", "4", "5", "6", "7"]
