@@ -4,8 +4,8 @@ Everything here is a pure function of the schedule and of the moment asked about
 know cron's and RFC 5545's languages are imported when the first such schedule is seen.
 
 Wall clocks of a time zone jump twice a year. A moment that a jump leaves out is taken by the clock
-as it will be, so it comes earlier by as much as is left out (of intervals of days: later); of one
-that comes twice, the first is meant. So Prefect has it.
+as it will be, so it comes earlier by as much as is left out; of one that comes twice, the first is
+meant. With intervals of days it comes later, and the second is meant. So Prefect has it.
 """
 
 import math
@@ -182,7 +182,10 @@ def _intervals(schedule: Schedule, start: datetime) -> Iterator[datetime]:
     number = math.ceil((start - anchor) / step)
     while True:
         moment = anchor + number * step
-        yield _of_wall(moment, zone) if by_wall else moment
+        if by_wall:
+            yield _of_wall(moment, zone, fold=int(not _left_out(moment, zone)))
+        else:
+            yield moment
         number += 1
 
 
