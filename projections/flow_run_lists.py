@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias, get_args
 import msgspec
 from msgspec import Struct
 
-from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
 from orchestration.states import StateType
+from projections.columns import moment
 from projections.keyset import Asked, Place, Rank
 
 PAGE_TASK_RUNS = 50
@@ -133,11 +133,11 @@ def _listed(row: Row) -> ListedTask:
         name=row[1],
         state_type=row[2],
         state_name=row[3],
-        start=_time(expected if started is None else started),
+        start=moment(expected if started is None else started),
         started=started is not None,
-        ended=_time(row[6]),
+        ended=moment(row[6]),
         run_time=row[7],
-        running_since=_time(row[8]) if row[2] == "RUNNING" else None,
+        running_since=moment(row[8]) if row[2] == "RUNNING" else None,
         attempts=row[9],
         tags=msgspec.json.decode(row[10], type=list[str]),
         message=None if state is None else state.message,
@@ -180,14 +180,10 @@ async def subflows(reader: Reader, flow_run_id: str) -> Sequence[Subflow]:
             flow_name=row[3],
             state_type=row[4],
             state_name=row[5],
-            start=_time(row[7] if row[6] is None else row[6]),
+            start=moment(row[7] if row[6] is None else row[6]),
             started=row[6] is not None,
             run_time=row[8],
-            running_since=_time(row[9]) if row[4] == "RUNNING" else None,
+            running_since=moment(row[9]) if row[4] == "RUNNING" else None,
         )
         for row in await reader.fetch(_SUBFLOWS, flow_run_id, SUBFLOWS_MAX)
     ]
-
-
-def _time(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else from_microseconds(microseconds)

@@ -8,9 +8,9 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
-from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
 from projections import dashboard, queries
+from projections.columns import moment
 from projections.criteria import Text
 from projections.filters import Filters, FlowFilter, where
 from projections.keyset import Asked, Place, Rank
@@ -130,16 +130,12 @@ def _listed(row: Row, task_runs: int) -> ListedRun:
         parameters=len(_given.decode(row[13]).parameters),
         task_runs=task_runs,
         subflow=row[12] is not None,
-        start=_time(expected if started is None else started),
+        start=moment(expected if started is None else started),
         started=started is not None,
-        ended=_time(row[9]),
+        ended=moment(row[9]),
         run_time=row[10],
-        running_since=_time(row[11]) if kind == "RUNNING" else None,
+        running_since=moment(row[11]) if kind == "RUNNING" else None,
     )
-
-
-def _time(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else from_microseconds(microseconds)
 
 
 FLOWS_NAMED_MAX = 200
