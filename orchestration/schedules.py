@@ -36,6 +36,7 @@ RRULE_ANCHOR = datetime(2020, 1, 1)
 """Where a rule without DTSTART begins, as in Prefect."""
 
 _DAY = timedelta(days=1)
+_HOUR = timedelta(hours=1)
 
 
 class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,9 +155,8 @@ def occurrences(schedule: Schedule, start: datetime, end: datetime) -> Iterator[
 def _candidates(schedule: Schedule, start: datetime) -> Iterator[datetime]:
     if schedule.interval is not UNSET:
         return _intervals(schedule, start)
-    if schedule.cron is not UNSET:
-        return _cron(schedule, start)
-    return _rrule(schedule, start)
+    walls = _cron(schedule, start) if schedule.cron is not UNSET else _rrule(schedule, start)
+    return _in_order(walls, _zone(schedule))
 
 
 def _of_wall(wall: datetime, zone: ZoneInfo, fold: int = 0) -> datetime:
@@ -165,6 +165,18 @@ def _of_wall(wall: datetime, zone: ZoneInfo, fold: int = 0) -> datetime:
 
 def _left_out(wall: datetime, zone: ZoneInfo) -> bool:
     return _of_wall(wall, zone).astimezone(zone).replace(tzinfo=None) != wall
+
+
+def _in_order(walls: Iterator[datetime], zone: ZoneInfo) -> Iterator[datetime]:
+    """The moments of wall clock times. One that is left out comes before some that precede it."""
+    held: list[datetime] = []
+    for wall in walls:
+        held.append(_of_wall(wall, zone, fold=int(_left_out(wall, zone))))
+        ahead = wall + 3 * _HOUR
+        if wall.replace(tzinfo=zone).utcoffset() == ahead.replace(tzinfo=zone).utcoffset():
+            yield from sorted(held)
+            held.clear()
+    yield from sorted(held)
 
 
 def _intervals(schedule: Schedule, start: datetime) -> Iterator[datetime]:
@@ -203,7 +215,7 @@ def _cron(schedule: Schedule, start: datetime) -> Iterator[datetime]:
             following = moments.get_next(datetime)
         except CroniterBadDateError:
             return  # No such day in the next fifty years: the 30th of February.
-        yield _of_wall(following, zone, fold=int(_left_out(following, zone)))
+        yield following
 
 
 def _rrule(schedule: Schedule, start: datetime) -> Iterator[datetime]:
@@ -217,8 +229,7 @@ def _rrule(schedule: Schedule, start: datetime) -> Iterator[datetime]:
         rules = _advanced(rules, wall)
     else:
         _advance_all(rules, wall)
-    for moment in rules.xafter(wall, inc=True):
-        yield _of_wall(moment, zone, fold=int(_left_out(moment, zone)))
+    yield from rules.xafter(wall, inc=True)
 
 
 def _advance_all(rules: "rruleset", wall: datetime) -> None:
