@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.api.talk import expect, make_flow, make_flow_run, set_state, talk_to
 from tests.conftest import StartServer
@@ -83,13 +84,60 @@ async def test_inputs_come_in_the_order_in_which_they_were_given(server_url: str
         assert seen == keys
 
 
-async def test_a_pause_that_is_over_is_not_resumed_and_no_input_is_left(server_url: str) -> None:
-    async with talk_to(server_url) as client:
+async def test_a_pause_that_is_over_is_not_resumed_and_no_input_is_left(
+    start_server: StartServer,
+) -> None:
+    # Without the service that would end the pause first.
+    url = start_server(settings={"PLUPERFECT_SERVICES_ENABLED": "false"}).url
+    async with talk_to(url) as client:
         run = await paused(client, pause_timeout="2020-01-01T00:00:00Z")
         body = {"run_input": {"x": 1}}
         told = await expect(client, "POST", f"/flow_runs/{run}/resume", 201, body)
         assert (told["status"], told["state"]["type"]) == ("REJECT", "FAILED")
         await expect(client, "GET", f"/flow_runs/{run}/input/p-response", 404)
+
+
+async def suspended(client: httpx.AsyncClient) -> str:
+    """The run of a deployment that has suspended: nothing runs for it."""
+    body = {"name": "d", "flow_id": await make_flow(client)}
+    deployment = (await expect(client, "POST", "/deployments/", 201, body))["id"]
+    run = await expect(client, "POST", f"/deployments/{deployment}/create_flow_run", 201, {})
+    for state, name, details in (
+        ("PENDING", None, {}),
+        ("RUNNING", None, {}),
+        (
+            "PAUSED",
+            "Suspended",
+            {"pause_timeout": "2100-01-01T00:00:00Z", "pause_reschedule": True},
+        ),
+    ):
+        told = await set_state(
+            client, "flow_runs", run["id"], state, name=name, state_details=details
+        )
+        assert told.json()["status"] == "ACCEPT", told.text
+    return str(run["id"])
+
+
+async def test_a_suspended_run_is_scheduled_again_when_it_is_resumed(server_url: str) -> None:
+    async with talk_to(server_url) as client:
+        run = await suspended(client)
+        told = await expect(client, "POST", f"/flow_runs/{run}/resume", 201, {})
+        assert told["status"] == "ACCEPT"
+        state = told["state"]
+        assert (state["type"], state["name"]) == ("SCHEDULED", "Resuming")
+        assert state["state_details"]["scheduled_time"] <= state["timestamp"]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_a_run_that_nothing_runs_for_is_cancelled_at_once(
+    server_url: str, resumed: bool
+) -> None:
+    async with talk_to(server_url) as client:
+        run = await suspended(client)
+        if resumed:
+            await expect(client, "POST", f"/flow_runs/{run}/resume", 201, {})
+        told = (await set_state(client, "flow_runs", run, "CANCELLING")).json()
+        assert (told["status"], told["state"]["type"]) == ("REJECT", "CANCELLED")
 
 
 async def test_a_key_that_no_run_may_have_is_refused(server_url: str) -> None:
