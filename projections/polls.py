@@ -167,3 +167,21 @@ def _is_in_process(row: Row) -> bool:
         return False
     policy = json.decode(row[0]).get("empirical_policy") or {}
     return bool(policy.get("retry_type") == "in_process")
+
+
+DEPLOYMENTS_MAX = 1_000
+"""Deployments of the polled queues that are told apart in one go; the others the next time."""
+
+
+async def deployments(
+    reader: Reader, dialect: Dialect, queue_ids: Sequence[str], *, ready: bool
+) -> list[str]:
+    """Ids of deployments of these queues that are shown as ready, or as not."""
+    among = dialect.in_list("deployments.work_queue_id", "$1")
+    rows = await reader.fetch(
+        "SELECT id FROM deployments WHERE deployments.work_queue_id IS NOT NULL "
+        f"AND {among} AND deployments.status {'=' if ready else '<>'} 'READY' "
+        f"ORDER BY id LIMIT {DEPLOYMENTS_MAX}",
+        json.encode(queue_ids).decode(),
+    )
+    return [str(row[0]) for row in rows]

@@ -170,6 +170,15 @@ async def mark_ready(shell: Shell, ids: Sequence[str], clock: Clock, origin: Ori
             continue  # It was deleted.
 
 
+async def mark_not_ready(shell: Shell, ids: Sequence[str], clock: Clock, origin: Origin) -> None:
+    """Nobody asks for the runs of these deployments any more."""
+    for id_ in ids:
+        try:
+            await _execute(shell, SetStatus(id=id_, status="NOT_READY", now=clock()), origin)
+        except NotFound:
+            continue  # It was deleted.
+
+
 async def _execute(shell: Shell, command: DeploymentCommand, origin: Origin) -> Done[None]:
     async def decide_one(deployment: Deployment | None) -> Decided[None]:
         return Decided(decide(command, deployment), None)

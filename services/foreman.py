@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from eventstore.codec import from_microseconds
-from projections import work_queues, workers
-from services import work_pools
+from projections import polls, work_queues, workers
+from services import deployments, work_pools
 from services import workers as people
 from services.shell import Clock, Origin, Shell
 
@@ -93,4 +93,7 @@ class Foreman:
             if queue.status != "READY" or polled is None:
                 continue
             if self._overdue(polled, self._patience.queue):
+                # The deployments first: if this is cut short, the queue is found again.
+                ids = await polls.deployments(database, database.dialect, [queue.id], ready=True)
+                await deployments.mark_not_ready(self._shell, ids, self._clock, origin)
                 await work_pools.set_queue_readiness(self._shell, queue, False, origin)

@@ -12,6 +12,7 @@ from orchestration.work_pools import WorkPool
 from orchestration.work_queues import WorkQueue
 from projections import polls, work_queues
 from projections.polls import Due, Window
+from services import deployments
 from services.pulses import Pulses
 from services.shell import Origin, Shell
 from services.work_pools import no_queue, set_queue_readiness
@@ -60,9 +61,13 @@ async def poll_queue(
 async def note(
     shell: Shell, pulses: Pulses, polled: Sequence[WorkQueue], now: datetime, origin: Origin
 ) -> None:
-    """These queues were polled."""
+    """These queues were polled, and with them their deployments."""
     for queue in polled:
         pulses.note(work_queues.SUBJECT + queue.id, now)
     for queue in polled:
         if queue.status == "NOT_READY":
             await set_queue_readiness(shell, queue, True, origin)
+    database = shell.store.database
+    ids = [queue.id for queue in polled]
+    idle = await polls.deployments(database, database.dialect, ids, ready=False)
+    await deployments.mark_ready(shell, idle, lambda: now, origin)

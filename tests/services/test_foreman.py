@@ -4,16 +4,20 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+from msgspec import json
+
 from api.server import Server
 from api.settings import Settings
 from eventstore import log
 from eventstore.migrate import Target
+from orchestration.deployment_bodies import DeploymentCreate
+from orchestration.flows import FlowCreate
 from orchestration.work_pools import WorkPool, WorkPoolCreate, WorkPoolStatusChanged
 from orchestration.work_queues import WorkQueueStatusChanged
 from orchestration.workers import WorkerCameOnline, WorkerWentOffline
+from projections import polls, work_queues, workers
 from projections import work_pools as rows
-from projections import work_queues, workers
-from services import polling, work_pools
+from services import deployments, flows, polling, work_pools
 from services import workers as people
 from services.shell import Origin
 from tests.services.serving_here import serving
@@ -99,13 +103,24 @@ async def test_a_pool_is_ready_as_long_as_one_worker_is_heard_of(target: Target)
     verify_digests(target)
 
 
-async def test_a_queue_that_nobody_polls_any_more_is_not_ready(target: Target) -> None:
+async def test_a_queue_that_nobody_polls_any_more_is_not_ready_nor_are_its_deployments(
+    target: Target,
+) -> None:
     async with serving(target, SETTINGS) as server:
         pool = await new_pool(server)
         when = polling.window(None, None)
         queues, _ = await polling.poll_pool(server.shell, pool, None, when, 10)
+        flow, _, _ = await flows.create(server.shell, FlowCreate(name="f"), server.now(), ORIGIN)
+        flow_id = str(json.decode(flow)["id"])
+        body = DeploymentCreate(name="d", flow_id=flow_id, work_pool_name=pool.name)
+        await deployments.put(server.shell, body, server.now, ORIGIN)
         await polling.note(server.shell, server.pulses, queues, server.now(), ORIGIN)
+        ids = [pool.default_queue_id]
+        dialect = server.database.dialect
+        (deployed,) = await polls.deployments(server.database, dialect, ids, ready=True)
         fact = await said(server, WorkQueueStatusChanged)
+        idle = await polls.deployments(server.database, dialect, ids, ready=False)
+        assert idle == [deployed]
         assert fact.event.status == "NOT_READY"
         queue = await work_queues.by_id(server.database, pool.default_queue_id)
         assert queue is not None
