@@ -112,6 +112,8 @@ def build(seed: int) -> World:
             "paused": chance.randrange(2),
             "concurrency_limit": maybe((1, 2)),
             "tags": tags(),
+            "status": chance.choice(("READY", "NOT_READY")),
+            "scheduled": chance.randrange(2),
         }
         for name in TEXTS[:10]
     ]
