@@ -28,16 +28,16 @@ class Offered(Struct, frozen=True):
 
 SERVICES = (
     Offered(
-        Scheduler.name,
-        "makes the runs of deployments' schedules",
-        lambda settings: settings.services_scheduler_enabled,
-        lambda shell, _, clock, settings: Scheduler(shell, clock, horizon(settings)),
-    ),
-    Offered(
         LateRuns.name,
         "marks flow runs Late that have not started in time",
         lambda settings: settings.services_late_runs_enabled,
         lambda shell, _, clock, settings: LateRuns(shell, clock, settings.services_late_runs_after),
+    ),
+    Offered(
+        Scheduler.name,
+        "makes the runs of deployments' schedules",
+        lambda settings: settings.services_scheduler_enabled,
+        lambda shell, _, clock, settings: Scheduler(shell, clock, horizon(settings)),
     ),
     Offered(
         PauseTimeouts.name,
