@@ -425,6 +425,9 @@ class SqliteDatabase:
         try:
             if self._writer is None:
                 self._writer = self._connect(check_same_thread=True)
+                # What it sorts are indexes of whole logs (`projections/rebuild.py`): in memory that
+                # takes more than we may have, in files it takes less time as well.
+                self._writer.execute("PRAGMA temp_store = FILE")
             yield self._writer
         finally:
             fcntl.flock(self._lock_file, fcntl.LOCK_UN)

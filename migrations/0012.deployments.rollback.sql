@@ -1,1 +1,4 @@
 DROP INDEX IF EXISTS deployments_scheduled;
+
+ALTER TABLE deployments DROP COLUMN scheduled;
+ALTER TABLE deployments DROP COLUMN status;

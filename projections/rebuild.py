@@ -321,15 +321,7 @@ class _Rebuild:
                     # Of two rebuilds of the same read models one finds the other's index.
                     await tx.execute(f"SELECT pg_advisory_xact_lock({INDEXING_LOCK})")
                     await tx.execute(f"SET LOCAL maintenance_work_mem = '{SORTING_MEMORY}'")
-                    await tx.execute(statement)
-                    return
-                # To sort the entries of a long log takes more memory than we may have; in files it
-                # takes less time as well.
-                await tx.execute("PRAGMA temp_store = FILE")
-                try:
-                    await tx.execute(statement)
-                finally:
-                    await tx.execute("PRAGMA temp_store = MEMORY")
+                await tx.execute(statement)
 
             await self._transact(work)
         if self._dialect.name == "postgres":

@@ -153,6 +153,7 @@ def _as_the_newer_release(migrations: Path) -> Iterator[None]:
 async def test_a_newer_schema_stops_an_older_release_until_it_is_undone(
     older: EventStore, target: Target, migrations: Path
 ) -> None:
+    ours, _, _ = migrate.known(older.database.dialect.name)[-1].partition(".")
     with _as_the_newer_release(migrations):
         assert migrate.upgrade(target) == ["9000.later"]
     with pytest.raises(OtherRelease, match=r"9000\.later"):
@@ -161,7 +162,7 @@ async def test_a_newer_schema_stops_an_older_release_until_it_is_undone(
         folded = Checkpoint("later", 3, 1)
         await older.database.transact(lambda tx: checkpoints.save(tx, folded))
         read_models = {"9000.later": ["later"], "0002.read-models": ["others"]}
-        assert migrate.downgrade(target, "0011", read_models) == ["9000.later"]
+        assert migrate.downgrade(target, ours, read_models) == ["9000.later"]
     assert await checkpoints.load(older.database, "later") == Checkpoint("later", 0, 1)
     await older.releases.look(older.database, (await log.head(older.database)).generation)
     await older.submit(adding("n:1", 1, 1))

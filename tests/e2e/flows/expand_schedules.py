@@ -3,13 +3,18 @@
 import json
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 
 
-def expand(case):  # type: ignore[no-untyped-def]
+def expand(case: dict[str, Any]) -> list[str]:
     """The first moments of one case, in UTC."""
-    kind = {"cron": CronSchedule, "interval": IntervalSchedule, "rrule": RRuleSchedule}
+    kind: dict[str, Any] = {
+        "cron": CronSchedule,
+        "interval": IntervalSchedule,
+        "rrule": RRuleSchedule,
+    }
     schedule = kind[case["kind"]](**case["schedule"])
     start = datetime.fromisoformat(case["start"])
     found = schedule._get_dates_generator(n=case["count"], start=start)
