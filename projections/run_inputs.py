@@ -11,6 +11,7 @@ from orchestration.run_inputs import RunInput, RunInputEvent, evolve
 from projections.columns import micros
 from projections.entities import entity_id, evolved, own_row
 from projections.projection import Key, Model, Projection, Rows
+from projections.where import storable
 
 TABLE = Table(
     "flow_run_inputs",
@@ -93,6 +94,8 @@ async def with_prefix(
 
     Those whose keys are in `without` are left out.
     """
+    if not storable(prefix):
+        return []
     seen = frozenset(without)
     rows = await reader.fetch(PAGE, flow_run_id, len(prefix), prefix, limit + len(seen))
     return [row[1] for row in rows if row[0] not in seen][:limit]
