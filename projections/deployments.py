@@ -25,11 +25,12 @@ TABLE = Table(
         "paused": "bigint",
         "concurrency_limit": "bigint",
         "tags": "text",
+        "document": "text",
         "status": "text",
         "scheduled": "bigint",
-        "document": "text",
     },
 )
+_DOCUMENT = list(TABLE.columns).index("document")
 
 
 def render(deployment: Deployment) -> Row:
@@ -46,15 +47,15 @@ def render(deployment: Deployment) -> Row:
         int(deployment.paused),
         None if limit is None else limit.limit,
         json_array(deployment.tags),
+        document(deployment).decode(),
         deployment.status,
         int(bool(deployment.schedules)),
-        document(deployment).decode(),
     )
 
 
 def from_row(row: Row) -> Deployment:
     """The deployment of a row."""
-    return parse(Deployment, row[-1])
+    return parse(Deployment, row[_DOCUMENT])
 
 
 # Not remembered: parameter schemas are large. Flow runs keep a few deployments as neighbours.
@@ -66,7 +67,7 @@ projection = entity_projection("deployments", 1, DEPLOYMENTS, get_args(Deploymen
 async def by_id(reader: Reader, id: str) -> str | None:
     """Document of one deployment."""
     rows = await reader.fetch_keys(TABLE, [(id,)])
-    return rows[0][-1] if rows else None
+    return rows[0][_DOCUMENT] if rows else None
 
 
 async def entity(reader: Reader, id: str) -> Deployment | None:
