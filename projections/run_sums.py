@@ -132,6 +132,8 @@ class _Question(Struct, frozen=True):
     deployments: DeploymentFilter | None
     active: bool
     """Whether runs that have not ended may match."""
+    ended: bool
+    """Whether runs that have ended may."""
 
     @property
     def scoped(self) -> bool:
@@ -174,12 +176,10 @@ def _question(filters: Filters) -> _Question | None:
     axis, window = (BY_START, start) if _is_bounded(start) else (BY_EXPECTED, expected)
     types = own.state.type.any_ if own.state is not None and own.state.type is not None else None
     if types is None or (own.state is not None and own.state.operator == "or_"):
-        active = True
+        active = ended = True
     else:
         active = not set(types).isdisjoint(ACTIVE)
-        if set(types) <= set(ACTIVE):
-            # They are few, and there is an index of nothing else.
-            return None
+        ended = not set(types) <= set(ACTIVE)
     open_start = None if own.start_time is None else Time(is_null_=start.is_null_)
     return _Question(
         axis=axis,
@@ -192,6 +192,7 @@ def _question(filters: Filters) -> _Question | None:
         flows=None if filters.flows == FlowFilter() else filters.flows,
         deployments=filters.deployments,
         active=active,
+        ended=ended,
     )
 
 
@@ -324,6 +325,12 @@ class _Statement:
 
     def _sql(self) -> str:
         asked, bins = self._question, self._bins
+        if not asked.ended:
+            # They are few, and there is an index of nothing else.
+            condition = self._take(
+                where("flow_runs", asked.windowless, self._dialect, first=self._next)
+            )
+            return self._summing([self._active_runs(condition)])
         seams = [] if bins is None else bins.between(asked.first, asked.until)
         widths = SCOPED_WIDTHS if asked.scoped else WIDTHS
         found = places(asked.first, asked.until, seams, widths)
@@ -345,8 +352,9 @@ class _Statement:
             ]
             if asked.active:
                 parts.append(self._active_runs(condition))
-        if not parts:
-            parts.append(self._runs("flow_runs", [FALSE]))
+        return self._summing(parts or [self._runs("flow_runs", [FALSE])])
+
+    def _summing(self, parts: Sequence[str]) -> str:
         sums = [f"CAST(coalesce(sum({name}), 0) AS BIGINT)" for name in self._measures]
         stated = "WHERE state_type IS NOT NULL" if "state_type" in self._by else ""
         grouped = f"GROUP BY {', '.join(self._by)}" if self._by else ""
