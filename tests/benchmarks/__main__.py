@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
                 report.save(asked.results, results)
     page = report.render(results)
     if asked.write:
-        report.PAGE.write_text(page)
+        report.PAGE.write_text(report.rewritten(report.PAGE.read_text(), results))
     _say(page)
     return 0
 

@@ -256,7 +256,7 @@ def main(arguments: Sequence[str]) -> int:
             )
             sys.stdout.flush()
         if asked.write:
-            report.PAGE.write_text(report.render(results))
+            report.PAGE.write_text(report.rewritten(report.PAGE.read_text(), results))
     return 0
 
 

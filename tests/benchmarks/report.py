@@ -382,6 +382,19 @@ _PAGES_HEAD = (
 )
 
 
+def rewritten(page: str, results: Results) -> str:
+    """The page anew; its section on pages in the browser is kept if the results have none.
+
+    Those are measured by a run of their own, whose results are often elsewhere.
+    """
+    anew = render(results)
+    title = _PAGES.partition("\n")[0]
+    _, sign, section = page.partition(f"\n{title}\n")
+    if results.pages or not sign:
+        return anew
+    return f"{anew}{sign}{section}"
+
+
 def with_pages(page: str, found: Mapping[str, PageLoad]) -> str:
     """A page with its section on pages in the browser replaced, or added at the end."""
     title = _PAGES.partition("\n")[0]

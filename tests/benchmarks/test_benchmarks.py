@@ -158,3 +158,14 @@ async def test_a_database_is_populated_with_runs_that_are_what_their_log_says(
         assert await verify(database, CODEC, INLINE) == []
     finally:
         await database.close()
+
+
+def test_other_results_leave_the_section_on_pages_where_it_is() -> None:
+    load = PageLoad([0.1], [0.2], 0.1, 1_000, 1_000, "a run")
+    before = report.with_pages("# Benchmarks\n\nAbout.\n", {"Pluperfect/runs": load})
+    done = Rebuild("postgres", "core, again", 9, 1.0, 1.0, 1.0, [1], "2026-01-01")
+    anew = report.rewritten(before, Results(rebuilds={"postgres/core, again": done}))
+    assert anew.count("## Pages in the browser") == anew.count("## Rebuilds") == 1
+    assert anew.endswith(before[before.index("## Pages in the browser") :])
+    both = report.rewritten(before, Results(pages={"Pluperfect/flows": load}))
+    assert "| runs |" not in both and "| flows |" in both
