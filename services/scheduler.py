@@ -7,15 +7,13 @@ log (`services.scheduled_runs`), so whoever makes them again, after a crash or b
 server, makes none twice.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from eventstore.codec import to_microseconds
 from eventstore.errors import ContentionTimeout, Overloaded
 from eventstore.events import Recorded
-from eventstore.ring import Entry
 from orchestration.deployments import DeploymentCreated, DeploymentDeleted, DeploymentUpdated
 from orchestration.refusals import Refusal
 from projections import deployments
@@ -24,7 +22,7 @@ from projections.entities import entity_id
 from services import scheduled_runs
 from services.scheduled_runs import Horizon, Slot
 from services.shell import Clock, Origin, Shell
-from services.timers import Timers
+from services.timed import Timed
 
 TIMERS_MAX = 100_000
 """Deployments whose timers are kept in memory."""
@@ -32,8 +30,6 @@ BATCH_DEPLOYMENTS_MAX = 50
 """Deployments that are looked at at the same time; between two batches the log is listened to."""
 PAGE_DEPLOYMENTS = 200
 """Deployments that are read at a time when a term begins."""
-SLEEP_SECONDS_MAX = 30.0
-"""How long the clock is believed to go on as before: it may be set."""
 AGAIN_SECONDS = 1.0
 """When a deployment is tried again that did not hold still, or that found the server too busy; and
 how long at least one is left alone that was looked at."""
@@ -42,46 +38,21 @@ FAR = timedelta(days=1)
 _TICK = timedelta(microseconds=1)
 
 
-class Scheduler:
+class Scheduler(Timed):
     """Makes the runs of schedules. See `services.service.Service`."""
 
     name = "scheduler"
 
     def __init__(self, shell: Shell, clock: Clock, horizon: Horizon) -> None:
-        self._shell = shell
-        self._clock = clock
+        super().__init__(shell, clock, timers_max=TIMERS_MAX, batch_max=BATCH_DEPLOYMENTS_MAX)
         self._horizon = horizon
-        self._timers = Timers(TIMERS_MAX)
         self._changed: set[str] = set()
         """Deployments whose runs may not follow from their schedules any more."""
         self._made: dict[str, dict[tuple[str, datetime], datetime]] = {}
         """By deployment: the last slot that has a run, of each schedule as it was then changed."""
 
-    def lag_seconds(self) -> float:
-        """For how long the deployment that is next should have been looked at."""
-        due = self._timers.next
-        return 0.0 if due is None else max(0.0, -self._seconds_until(due))
-
-    async def run(self, origin: Origin) -> None:
-        """See `services.service.Service`."""
-        # First where the log is, then the rows: what happens between is seen twice, not never.
-        pages = self._shell.store.follow(self._shell.store.ring.head)
-        await self._load()
-        page = asyncio.ensure_future(_next(pages))
-        try:
-            while True:
-                await asyncio.wait({page}, timeout=self._pause())
-                if page.done():
-                    for entry in page.result():
-                        self._note(entry.recorded)
-                    page = asyncio.ensure_future(_next(pages))
-                await self._schedule(origin)
-                if self._timers.exhausted:
-                    await self._load()
-        finally:
-            page.cancel()
-
-    async def _load(self) -> None:
+    async def load(self) -> None:
+        """See `Timed`."""
         now, after, found = to_microseconds(self._clock()), "", list[str]()
         while True:
             page = await deployments.scheduled(self._shell.store.database, after, PAGE_DEPLOYMENTS)
@@ -93,7 +64,8 @@ class Scheduler:
         self._changed = set(found)
         self._timers.fill((id_, now) for id_ in found)
 
-    def _note(self, recorded: Recorded[Any]) -> None:
+    def note(self, recorded: Recorded[Any]) -> None:
+        """See `Timed`."""
         match recorded.event:
             case DeploymentCreated() | DeploymentUpdated():
                 self._changed.add(entity_id(recorded))
@@ -106,28 +78,8 @@ class Scheduler:
         self._changed.discard(id_)
         self._made.pop(id_, None)
 
-    def _pause(self) -> float:
-        due = self._timers.next
-        if due is None:
-            return SLEEP_SECONDS_MAX
-        return min(max(0.0, self._seconds_until(due)), SLEEP_SECONDS_MAX)
-
-    def _seconds_until(self, due: int) -> float:
-        return (due - to_microseconds(self._clock())) / 1_000_000
-
-    async def _schedule(self, origin: Origin) -> None:
-        """Look at the deployments that are due, one batch of them."""
-        now = self._clock()
-        ids = self._timers.take(to_microseconds(now), BATCH_DEPLOYMENTS_MAX)
-        if not ids:
-            return
-        done = await asyncio.gather(
-            *(self._schedule_one(id_, now, origin) for id_ in ids), return_exceptions=True
-        )
-        for failure in filter(None, done):
-            raise failure
-
-    async def _schedule_one(self, id_: str, now: datetime, origin: Origin) -> None:
+    async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
+        """See `Timed`."""
         try:
             again = await self._fill(id_, now, origin)
         except (ContentionTimeout, Overloaded):
@@ -181,7 +133,3 @@ def _next_look(found: Sequence[Slot], horizon: Horizon, now: datetime) -> dateti
     if len(found) <= horizon.min_runs:
         return min(first + _TICK, max(further, now))
     return further
-
-
-async def _next(pages: AsyncIterator[Sequence[Entry]]) -> Sequence[Entry]:
-    return await anext(pages)

@@ -1,0 +1,93 @@
+"""The loop of services that do something at times that the log tells.
+
+Nothing is scanned for. A timer is set for each entity as the log tells of it; at first, and after
+each term that another process had, the nearest ones are read from the read model.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from eventstore.codec import to_microseconds
+from eventstore.events import Recorded
+from eventstore.ring import Entry
+from services.shell import Clock, Origin, Shell
+from services.timers import Timers
+
+SLEEP_SECONDS_MAX = 30.0
+"""How long the clock is believed to go on as before: it may be set."""
+
+
+class Timed(ABC):
+    """See `services.service.Service`."""
+
+    def __init__(self, shell: Shell, clock: Clock, *, timers_max: int, batch_max: int) -> None:
+        """`timers_max` are kept in memory, the nearest ones; `batch_max` entities are seen to at
+        the same time, and between two batches the log is listened to."""
+        self._shell = shell
+        self._clock = clock
+        self._batch_max = batch_max
+        self._timers = Timers(timers_max)
+        """When each entity is to be seen to, in microseconds since 1970."""
+
+    @abstractmethod
+    async def load(self) -> None:
+        """Fill the timers from the read model. Asked again once all of them went off."""
+
+    @abstractmethod
+    def note(self, recorded: Recorded[Any]) -> None:
+        """Set or clear the timer of what an event is about."""
+
+    @abstractmethod
+    async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
+        """Do what is to be done to this entity, if it still is."""
+
+    def lag_seconds(self) -> float:
+        """For how long the entity that comes next should have been seen to."""
+        due = self._timers.next
+        return 0.0 if due is None else max(0.0, -self._seconds_until(due))
+
+    async def run(self, origin: Origin) -> None:
+        """See `services.service.Service`."""
+        # First where the log is, then the rows: what happens between is seen twice, not never.
+        pages = self._shell.store.follow(self._shell.store.ring.head)
+        await self.load()
+        page = asyncio.ensure_future(_next(pages))
+        try:
+            while True:
+                await asyncio.wait({page}, timeout=self._pause())
+                if page.done():
+                    for entry in page.result():
+                        self.note(entry.recorded)
+                    page = asyncio.ensure_future(_next(pages))
+                await self._see_to_batch(origin)
+                if self._timers.exhausted:
+                    await self.load()
+        finally:
+            page.cancel()
+
+    def _pause(self) -> float:
+        due = self._timers.next
+        if due is None:
+            return SLEEP_SECONDS_MAX
+        return min(max(0.0, self._seconds_until(due)), SLEEP_SECONDS_MAX)
+
+    def _seconds_until(self, due: int) -> float:
+        return (due - to_microseconds(self._clock())) / 1_000_000
+
+    async def _see_to_batch(self, origin: Origin) -> None:
+        now = self._clock()
+        ids = self._timers.take(to_microseconds(now), self._batch_max)
+        if not ids:
+            return
+        done = await asyncio.gather(
+            *(self.see_to_one(id_, now, origin) for id_ in ids), return_exceptions=True
+        )
+        for failure in filter(None, done):
+            raise failure
+
+
+async def _next(pages: AsyncIterator[Sequence[Entry]]) -> Sequence[Entry]:
+    return await anext(pages)
