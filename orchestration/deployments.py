@@ -27,7 +27,7 @@ from orchestration.deployment_schedules import (
     without,
 )
 from orchestration.documents import Extras, extras_field
-from orchestration.flow_runs import CreatedBy
+from orchestration.flow_run_bodies import CreatedBy
 from orchestration.identifiers import Labels
 from orchestration.refusals import Conflict, Invalid, NotFound
 

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from eventstore.decider import Decider
 from eventstore.events import Event
 from orchestration.documents import Extras, extras_field
-from orchestration.identifiers import Id, IndexedText, Labels, Text, tidy
+from orchestration.flow_run_bodies import CreatedBy, FlowRunCreate, FlowRunUpdate
+from orchestration.identifiers import Labels
 from orchestration.refusals import AlreadyExists, MissingReference, NotFound, NotNow
 from orchestration.run_clock import advance, timestamp_after
 from orchestration.run_policies import FlowRunPolicy, current_names
@@ -19,7 +20,6 @@ from orchestration.states import (
     SCHEDULED,
     TERMINAL,
     FormerState,
-    ProposedState,
     RecordedState,
     State,
     StateType,
@@ -41,17 +41,6 @@ from orchestration.transition import (
     answer,
     judge,
 )
-
-# --- what the others share ------------------------------------------------------------------------
-
-
-class CreatedBy(Struct, frozen=True, kw_only=True):
-    """Who or what brought a run about: a deployment's schedule, an automation."""
-
-    id: Id | None = None
-    type: Text | None = None
-    display_value: str | None = None
-
 
 # --- events ---------------------------------------------------------------------------------------
 
@@ -131,47 +120,6 @@ FlowRunEvent: TypeAlias = (
 )
 
 # --- commands -------------------------------------------------------------------------------------
-
-
-class FlowRunCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /flow_runs/`."""
-
-    state: ProposedState | None = None
-    name: Text | None = None
-    flow_id: Id
-    flow_version: Text | None = None
-    parameters: dict[str, Any] = {}
-    context: dict[str, Any] = {}
-    parent_task_run_id: Id | None = None
-    infrastructure_document_id: Id | None = None
-    empirical_policy: FlowRunPolicy = FlowRunPolicy()
-    tags: tuple[str, ...] = ()
-    labels: Labels | None = {}
-    idempotency_key: IndexedText | None = None
-    work_pool_name: Text | None = None
-    work_queue_name: Text | None = None
-    job_variables: dict[str, Any] | None = None
-    deployment_id: Id | None = None
-    extras: Extras = extras_field()
-
-    def __post_init__(self) -> None:
-        tidy(
-            self,
-            ids=("flow_id", "parent_task_run_id", "infrastructure_document_id", "deployment_id"),
-        )
-
-
-class FlowRunUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `PATCH /flow_runs/{id}`; what is unset stays as it is."""
-
-    name: Text | UnsetType | None = UNSET
-    flow_version: Text | UnsetType | None = UNSET
-    parameters: dict[str, Any] | UnsetType = UNSET
-    empirical_policy: FlowRunPolicy | UnsetType = UNSET
-    tags: tuple[str, ...] | UnsetType = UNSET
-    infrastructure_pid: Text | UnsetType | None = UNSET
-    job_variables: dict[str, Any] | UnsetType | None = UNSET
-    extras: Extras = extras_field()
 
 
 class CreateFlowRun(Struct, frozen=True, kw_only=True):
@@ -526,42 +474,10 @@ def evolve(flow_run: FlowRun | None, event: FlowRunEvent) -> FlowRun | None:
 
 
 def _created(event: FlowRunCreated) -> FlowRun:
-    return FlowRun(
-        id=event.id,
-        name=event.name,
-        flow_id=event.flow_id,
-        deployment_id=event.deployment_id,
-        deployment_version=event.deployment_version,
-        work_queue_id=event.work_queue_id,
-        work_queue_name=event.work_queue_name,
-        work_pool_id=event.work_pool_id,
-        work_pool_name=event.work_pool_name,
-        flow_version=event.flow_version,
-        parameters=event.parameters,
-        idempotency_key=event.idempotency_key,
-        context=event.context,
-        empirical_policy=event.empirical_policy,
-        tags=event.tags,
-        labels=event.labels,
-        parent_task_run_id=event.parent_task_run_id,
-        auto_scheduled=event.auto_scheduled,
-        infrastructure_document_id=event.infrastructure_document_id,
-        created_by=event.created_by,
-        job_variables=event.job_variables,
-        extras=event.extras,
-    )
+    return FlowRun(**{name: getattr(event, name) for name in FlowRunCreated.__struct_fields__})
 
 
-_CHANGEABLE = (
-    "name",
-    "flow_version",
-    "parameters",
-    "empirical_policy",
-    "tags",
-    "infrastructure_pid",
-    "job_variables",
-    "parent_task_run_id",
-)
+_CHANGEABLE = tuple(name for name in FlowRunUpdated.__struct_fields__ if name != "extras")
 
 
 def _updated(flow_run: FlowRun, event: FlowRunUpdated) -> FlowRun:

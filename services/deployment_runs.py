@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestration.deployment_bodies import DeploymentFlowRunCreate
 from orchestration.deployments import Deployment
-from orchestration.flow_runs import FlowRunCreate
+from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.job_variables import fault_in_job_variables
 from orchestration.refusals import Conflict, Invalid, NotNow
 from orchestration.states import SCHEDULED, ProposedState

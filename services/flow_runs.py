@@ -14,14 +14,13 @@ from eventstore.events import Event, NewEvents
 from eventstore.ids import new_id
 from orchestration import task_rules, task_runs
 from orchestration.flow_rules import MARK_LATE, policy_for
+from orchestration.flow_run_bodies import FlowRunCreate, FlowRunUpdate
 from orchestration.flow_runs import (
     CreateFlowRun,
     DeleteFlowRun,
     FlowRun,
-    FlowRunCreate,
     FlowRunEvent,
     FlowRunStateSet,
-    FlowRunUpdate,
     OrphanFlowRun,
     SetFlowRunState,
     UpdateFlowRun,

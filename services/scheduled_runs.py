@@ -25,7 +25,8 @@ from eventstore.log import STREAMS, Command, Decision
 from orchestration import flow_runs as runs
 from orchestration.deployment_schedules import DeploymentSchedule
 from orchestration.deployments import Deployment
-from orchestration.flow_runs import CreatedBy, CreateFlowRun, FlowRunCreate
+from orchestration.flow_run_bodies import CreatedBy, FlowRunCreate
+from orchestration.flow_runs import CreateFlowRun
 from orchestration.flows import Flow
 from orchestration.names import slug
 from orchestration.schedules import occurrences

@@ -14,7 +14,8 @@ from api.http import NO_CONTENT, Answer, Area, Call, Parameter, ok
 from api.lists import Counting, Page, number, numbered_page, some
 from api.runs import HistoryQuery, history, time_parameter
 from orchestration.documents import document
-from orchestration.flow_runs import FlowRun, FlowRunCreate, FlowRunUpdate
+from orchestration.flow_run_bodies import FlowRunCreate, FlowRunUpdate
+from orchestration.flow_runs import FlowRun
 from orchestration.identifiers import Labels
 from orchestration.refusals import NotFound
 from orchestration.states import ProposedState, ProposedTransition, State

@@ -27,7 +27,7 @@ from eventstore.ids import new_id
 from eventstore.migrate import Target
 from eventstore.notifier import DatabaseNotifier
 from eventstore.sqlite import SqliteDatabase
-from orchestration.flow_runs import FlowRunCreate
+from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedDetails, ProposedState, StateType
 from projections import rebuild

@@ -20,7 +20,7 @@ from api.server import Server
 from api.settings import Settings
 from eventstore.ids import new_id
 from eventstore.notifier import DatabaseNotifier
-from orchestration.flow_runs import FlowRunCreate
+from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState, StateType
 from projections.catalogue import CODEC, DERIVED, INLINE

@@ -24,7 +24,7 @@ from api.settings import DATABASE_FILE_NAME, Settings
 from eventstore import migrate
 from eventstore.migrate import Target
 from orchestration.artifacts import ArtifactCreate
-from orchestration.flow_runs import FlowRunCreate
+from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedDetails, ProposedState, StateType
 from services import artifacts, flow_runs, flows

@@ -17,7 +17,8 @@ from orchestration.emissions import (
     shortened,
 )
 from orchestration.flow_rules import CORE
-from orchestration.flow_runs import CreatedBy, FlowRun, SetFlowRunState
+from orchestration.flow_run_bodies import CreatedBy
+from orchestration.flow_runs import FlowRun, SetFlowRunState
 from orchestration.flows import FlowCreated, FlowDeleted, FlowUpdated
 from orchestration.refusals import Invalid
 from orchestration.states import State

@@ -8,16 +8,15 @@ from msgspec.structs import asdict
 
 from orchestration import flow_runs
 from orchestration.documents import document, parse
+from orchestration.flow_run_bodies import FlowRunCreate, FlowRunUpdate
 from orchestration.flow_runs import (
     CreateFlowRun,
     DeleteFlowRun,
     FlowRun,
-    FlowRunCreate,
     FlowRunCreated,
     FlowRunDeleted,
     FlowRunLabelsUpdated,
     FlowRunStateSet,
-    FlowRunUpdate,
     FlowRunUpdated,
     OrphanFlowRun,
     UpdateFlowRun,

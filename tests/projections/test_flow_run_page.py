@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eventstore.database import Database
-from orchestration.flow_runs import FlowRunCreate, FlowRunUpdate
+from orchestration.flow_run_bodies import FlowRunCreate, FlowRunUpdate
 from orchestration.flows import FlowCreate
 from orchestration.refusals import Invalid
 from orchestration.states import ProposedState, StateType

@@ -11,7 +11,7 @@ from eventstore import log
 from eventstore.database import Database
 from eventstore.errors import VersionConflict
 from eventstore.migrate import Target
-from orchestration.flow_runs import FlowRunCreate
+from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.refusals import NotFound
 from orchestration.states import ProposedState, StateType

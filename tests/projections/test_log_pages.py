@@ -9,7 +9,7 @@ import pytest
 from eventstore import log
 from eventstore.database import Database, Row
 from eventstore.selection import Selection, matcher
-from orchestration.flow_runs import FlowRunCreate
+from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from projections import log_pages
 from projections.log_pages import LogPage, page, whole

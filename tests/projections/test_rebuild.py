@@ -9,7 +9,7 @@ import pytest
 from eventstore.codec import Codec
 from eventstore.database import Database, Transaction
 from eventstore.migrate import Target
-from orchestration.flow_runs import FlowRunCreate
+from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.refusals import NotFound
 from orchestration.states import ProposedState, StateType

@@ -14,7 +14,7 @@ from eventstore.codec import to_microseconds
 from eventstore.database import Database
 from eventstore.sqlite import SqliteDialect
 from orchestration.artifacts import ArtifactCreate
-from orchestration.flow_runs import FlowRunCreate
+from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import STATE_TYPES, ProposedState, StateType
 from orchestration.task_inputs import TaskRunInput

@@ -17,7 +17,7 @@ from eventstore.database import Database, Reader, Transaction
 from eventstore.errors import OtherRelease
 from eventstore.migrate import Target
 from eventstore.sqlite import SqliteDialect
-from orchestration.flow_runs import FlowRunCreate
+from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState
 from projections import catalogue, rebuild, rebuild_folding, verification

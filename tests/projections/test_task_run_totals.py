@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eventstore.database import Database
-from orchestration.flow_runs import FlowRunCreate
+from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from projections import catalogue, rebuild
 from projections.run_sums import Bins

@@ -10,7 +10,8 @@ from msgspec import json
 
 from api.server import Server
 from eventstore import log
-from orchestration.flow_runs import FlowRunCreate, FlowRunStateSet
+from orchestration.flow_run_bodies import FlowRunCreate
+from orchestration.flow_runs import FlowRunStateSet
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedDetails, ProposedState, StateType
 from orchestration.task_runs import TaskRunCreate, TaskRunStateSet

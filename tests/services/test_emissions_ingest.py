@@ -17,7 +17,7 @@ from eventstore.errors import DatabaseUnavailable
 from eventstore.migrate import Target
 from eventstore.store import EventStore
 from orchestration.emissions import Limits
-from orchestration.flow_runs import FlowRunCreate
+from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from projections import states
 from projections.task_runs import by_id

@@ -13,7 +13,8 @@ from api.server import Server
 from api.settings import Settings
 from eventstore import log
 from eventstore.migrate import Target
-from orchestration.flow_runs import FlowRunCreate, FlowRunStateSet, FlowRunUpdate
+from orchestration.flow_run_bodies import FlowRunCreate, FlowRunUpdate
+from orchestration.flow_runs import FlowRunStateSet
 from orchestration.flows import FlowCreate
 from orchestration.states import LATE, ProposedDetails, ProposedState, StateType
 from projections import flow_runs as rows

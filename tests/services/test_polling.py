@@ -16,7 +16,8 @@ from eventstore.ids import new_id
 from eventstore.log import Decision
 from eventstore.migrate import Target
 from orchestration import flow_runs as domain
-from orchestration.flow_runs import CreateFlowRun, FlowRunCreate
+from orchestration.flow_run_bodies import FlowRunCreate
+from orchestration.flow_runs import CreateFlowRun
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedDetails, ProposedState, proposed
 from orchestration.surroundings import Neighbour, Surroundings
