@@ -6,7 +6,8 @@ result. Templates come from whoever may call the API, so they can do little: see
 """
 
 from collections.abc import Mapping
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from jinja2 import TemplateError, nodes
@@ -20,6 +21,8 @@ from referencing.exceptions import Unresolvable
 KIND = "__prefect_kind"
 TEMPLATE_CHARACTERS_MAX = 10_000
 """Longer templates are not rendered."""
+PROBLEMS_MAX = 50
+"""Of one value so many problems are told."""
 COMPLAINT_CHARACTERS_MAX = 1_000
 """A complaint shows the value that it is about, which may be large."""
 
@@ -46,6 +49,17 @@ _ALLOWED = (
 _FILTERS = frozenset({"default", "d", "lower", "title", "tojson", "trim", "upper"})
 _NO_FETCHING: Registry[Any] = Registry()
 """Schemas refer to their own parts alone; nothing is loaded from anywhere."""
+
+Place: TypeAlias = tuple[str | int, ...]
+"""Where something is in a value: names of members and numbers of items."""
+
+
+class Problem(NamedTuple):
+    """What is wrong with one part of a value."""
+
+    path: Place
+    """Of what is missing, where something is."""
+    message: str
 
 
 class CannotFillIn(Exception):
@@ -128,12 +142,7 @@ def complaint(value: Any, schema: Any, *, partial: bool = False) -> str | None:
     `partial`: more will be added to the value, so nothing is missed in it.
     """
     try:
-        meant = _as_pydantic_meant(schema)
-        if partial:
-            meant = _without_required(meant)
-        Draft202012Validator.check_schema(meant)
-        checker = Draft202012Validator(meant, registry=_NO_FETCHING)
-        error = best_match(checker.iter_errors(value))
+        error = best_match(_checker(schema, partial).iter_errors(value))
     except SchemaError as refused:
         return _cut(f"Invalid schema: {refused.message}")
     except RecursionError:
@@ -141,6 +150,36 @@ def complaint(value: Any, schema: Any, *, partial: bool = False) -> str | None:
     except Unresolvable as refused:
         return _cut(f"Validation failed. Failure reason: {refused}")
     return None if error is None else _worded(error)
+
+
+def problems(value: Any, schema: Any, *, partial: bool = False) -> list[Problem]:
+    """All that is wrong with the value where `complaint` finds something, part by part."""
+    said = complaint(value, schema, partial=partial)
+    if said is None:
+        return []
+    try:
+        errors = list(islice(_checker(schema, partial).iter_errors(value), PROBLEMS_MAX))
+    except (SchemaError, RecursionError, Unresolvable):
+        return [Problem((), said)]
+    return [_problem(best_match([error]) or error) for error in errors]
+
+
+def _problem(error: ValidationError) -> Problem:
+    path = tuple(error.absolute_path)
+    if error.validator == "required":
+        # One error for each that is missing; which one it is about only its message says.
+        for name in error.validator_value:
+            if error.message.startswith(repr(name)):
+                return Problem((*path, name), "This is required.")
+    return Problem(path, _cut(error.message))
+
+
+def _checker(schema: Any, partial: bool) -> Draft202012Validator:
+    meant = _as_pydantic_meant(schema)
+    if partial:
+        meant = _without_required(meant)
+    Draft202012Validator.check_schema(meant)
+    return Draft202012Validator(meant, registry=_NO_FETCHING)
 
 
 def _without_required(schema: Any) -> Any:

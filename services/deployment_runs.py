@@ -10,7 +10,7 @@ from orchestration.job_variables import fault_in_job_variables
 from orchestration.refusals import Conflict, Invalid, NotNow
 from orchestration.states import SCHEDULED, ProposedState
 from orchestration.surroundings import Neighbour
-from orchestration.value_schemas import CannotFillIn, complaint, filled_in
+from orchestration.value_schemas import CannotFillIn, Problem, complaint, filled_in, problems
 from projections import work_pools
 from services import flow_runs
 from services import work_pools as pools
@@ -89,14 +89,8 @@ async def create(
 
 def parameters_of(deployment: Deployment, body: DeploymentFlowRunCreate) -> dict[str, Any]:
     """The deployment's parameters with those of the run. Raises Conflict and NotNow."""
-    try:
-        parameters = filled_in({**deployment.parameters, **body.parameters}, NO_VARIABLES)
-    except CannotFillIn as why:
-        raise NotNow(f"Error hydrating flow run parameters: {why}") from None
-    enforced = body.enforce_parameter_schema
-    if enforced is None:
-        enforced = deployment.enforce_parameter_schema
-    if enforced:
+    parameters = _filled_in(deployment, body)
+    if _enforced(deployment, body):
         schema = deployment.parameter_openapi_schema
         if schema is None:
             raise Conflict(
@@ -106,4 +100,24 @@ def parameters_of(deployment: Deployment, body: DeploymentFlowRunCreate) -> dict
         fault = complaint(parameters, schema)
         if fault is not None:
             raise Conflict(f"Error creating flow run: {fault}")
-    return dict(parameters)
+    return parameters
+
+
+def problems_in_parameters(deployment: Deployment, body: DeploymentFlowRunCreate) -> list[Problem]:
+    """What `parameters_of` would say no to, parameter by parameter. Raises NotNow."""
+    schema = deployment.parameter_openapi_schema
+    if schema is None or not _enforced(deployment, body):
+        return []
+    return problems(_filled_in(deployment, body), schema)
+
+
+def _filled_in(deployment: Deployment, body: DeploymentFlowRunCreate) -> dict[str, Any]:
+    try:
+        return dict(filled_in({**deployment.parameters, **body.parameters}, NO_VARIABLES))
+    except CannotFillIn as why:
+        raise NotNow(f"Error hydrating flow run parameters: {why}") from None
+
+
+def _enforced(deployment: Deployment, body: DeploymentFlowRunCreate) -> bool:
+    wanted = body.enforce_parameter_schema
+    return deployment.enforce_parameter_schema if wanted is None else wanted
