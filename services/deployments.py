@@ -32,7 +32,7 @@ from orchestration.deployments import (
     existing,
 )
 from orchestration.job_variables import fault_in_job_variables
-from orchestration.refusals import Invalid, MissingReference, NotFound
+from orchestration.refusals import Conflict, Invalid, MissingReference, NotFound
 from orchestration.work_pools import DEFAULT_AGENT_POOL
 from projections import deployments, work_pools
 from projections.deployments import DEPLOYMENTS
@@ -45,12 +45,13 @@ CATEGORY = "deployment"
 
 
 async def put(
-    shell: Shell, body: DeploymentCreate, clock: Clock, origin: Origin
+    shell: Shell, body: DeploymentCreate, clock: Clock, origin: Origin, *, only_new: bool = False
 ) -> tuple[bytes, bool, int | None]:
     """Make a deployment, or make the one of this name what the body says.
 
     Returns its document, whether it is new, and the log's position after. Raises MissingReference
-    if there is no such flow, NotFound for the work pool, Invalid.
+    if there is no such flow, NotFound for the work pool, Invalid; with `only_new` Conflict if there
+    is one of this name.
     """
     database = shell.store.database
     flow_stream = f"flow:{body.flow_id}"
@@ -69,6 +70,8 @@ async def put(
     async def decide_under_lock(tx: Transaction) -> Decision:
         held = await deployments.id_by_name(tx, body.flow_id, body.name)
         known = None if held is None else await deployments.entity(tx, held)
+        if only_new and known is not None:
+            raise Conflict(f"The flow has a deployment {body.name!r} already; take another name")
         id_ = fresh_id if held is None else held
         command = PutDeployment(id=id_, body=body, facts=facts, flow_labels=flow.labels or {})
         events = decide(command, known)
