@@ -84,6 +84,10 @@ def prefect(
             "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
             "DO_NOT_TRACK": "1",
         }
+        if workers > 1:
+            # They all register the block types at once; a new database tells all but one that they
+            # are there already, and these end, and the server with them.
+            variables["PREFECT_API_BLOCKS_REGISTER_ON_START"] = "false"
         if url:
             variables["PREFECT_API_DATABASE_CONNECTION_URL"] = url.replace(
                 "postgresql://", "postgresql+asyncpg://"
