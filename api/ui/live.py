@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from hashlib import blake2b
+from time import monotonic
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,6 +34,8 @@ PUSH_PAUSE_SECONDS = 0.2
 """The least time between two messages; the first after a pause comes at once."""
 KEEP_ALIVE_SECONDS = 15.0
 """A quiet stream says something this often, so that proxies keep it open."""
+PULSES_SECONDS = 15.0
+"""How often a region that shows pulses is made anew without an event."""
 RETRY_MILLISECONDS = 1_000
 """When a browser tries again that has lost the connection."""
 DERIVED_SECONDS_MAX = 5.0
@@ -101,7 +104,7 @@ async def changes(
                     return
                 await asyncio.wait({ended}, timeout=PUSH_PAUSE_SECONDS)
             elif not await follower.news(ended) and not ended.done():
-                yield b": still here\n\n"
+                yield await follower.heard_of() or b": still here\n\n"
     except EventStoreError:
         return  # The browser comes back, and hears then whether there is a log again.
     finally:
@@ -126,6 +129,8 @@ class _Follower:
         ]
         asked = [(lines, lines.wanted(visit)) for lines in page.lines]
         self._lines = [(one, log_matching.matcher(w)) for one, w in asked if w is not None]
+        self._made = {region.name: monotonic() for region in page.regions if region.pulses}
+        """When a region that shows pulses was last made."""
         self.gone = False
 
     async def news(self, ended: asyncio.Future[None]) -> bool:
@@ -142,6 +147,14 @@ class _Follower:
         finally:
             for one in more:
                 one.cancel()
+
+    async def heard_of(self) -> bytes | None:
+        """A message about pulses, when nothing was recorded for a while."""
+        try:
+            patches = await self._patches([])
+        except Missing:
+            return None  # The event that says so comes next.
+        return self._message("patch", patches) if patches else None
 
     async def next(self) -> bytes | None:
         """A message about what was recorded since the last one; None if it concerns nothing."""
@@ -195,7 +208,8 @@ class _Follower:
     async def _patches(self, rows: Sequence[Row] | None) -> dict[str, str]:
         patches: dict[str, str] = {}
         for region, concerns in self._regions:
-            if rows is not None and not any(map(concerns, rows)):
+            quiet = rows is not None and not any(map(concerns, rows))
+            if quiet and not self._is_due(region):
                 continue
             html = await self._html(region)
             digest = blake2b(html.encode(), digest_size=16).digest()
@@ -204,8 +218,13 @@ class _Follower:
                 patches[region.name] = html
         return patches
 
+    def _is_due(self, region: Region) -> bool:
+        return region.pulses and monotonic() - self._made[region.name] >= PULSES_SECONDS
+
     async def _html(self, region: Region) -> str:
         await self._reached(region.derived)
+        if region.pulses:
+            self._made[region.name] = monotonic()
         visit = msgspec.structs.replace(self._visit, now=self._server.now())
         return rendering.region(self._page, region, visit, await region.view(visit))
 

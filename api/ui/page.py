@@ -99,6 +99,9 @@ class Region(Struct, frozen=True):
     """Which events of the log change what is shown."""
     derived: Sequence[str] = ()
     """Derived projections that `view` reads: they are waited for, as they follow the log."""
+    pulses: bool = False
+    """It shows when somebody was last heard of, which no event tells: it is made anew every now
+    and then as well, and sent if it has changed."""
 
 
 class Feed(Struct, frozen=True):
@@ -164,8 +167,23 @@ class Said(Struct, frozen=True):
     """What an action did, in one sentence."""
 
     text: str
+    """Empty: there is nothing to say."""
     undo: Undo | None = None
     failed: bool = False
+    errors: Mapping[str, str] = {}
+    """What is wrong in the form, by the names of its inputs; nothing was done then."""
+    link: tuple[str, str] | None = None
+    """Where what was done can be seen: a label, and a path below the server's root."""
+    go: str | None = None
+    """Path of the page to go on to, below the server's root and not quoted; None: stay here."""
+    parts: Mapping[str, str] = {}
+    """HTML that elements of the page get for their inside, by their ids."""
+
+    @staticmethod
+    def wrong(errors: Mapping[str, str]) -> "Said":
+        """Nothing was done, because of what is wrong in these fields."""
+        text = "One field has" if len(errors) == 1 else f"{len(errors)} fields have"
+        return Said(f"{text} to be mended.", failed=True, errors=errors)
 
 
 class Deed(Struct, frozen=True):

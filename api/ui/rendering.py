@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
@@ -13,6 +14,8 @@ from api.version import product_version
 from orchestration.states import STATE_TYPES
 
 TEMPLATES = Path(__file__).parent / "templates"
+_IN_PATHS = "/:@!$&'()*+,;=~"
+"""What stands for itself in a path; names of pools may have anything else in them."""
 
 
 @cache
@@ -60,13 +63,19 @@ def region(page: Page, region: Region, visit: Visit, value: Any) -> str:
     return "".join(template.blocks[region.name](context)).strip()
 
 
+def macro(template: str, name: str, visit: Visit, *values: Any) -> str:
+    """What a macro of a template makes of values."""
+    module = environment().get_template(template).make_module(_helpers(visit))
+    return str(getattr(module, name)(*values))
+
+
 def _helpers(visit: Visit) -> dict[str, Any]:
     root = visit.root
 
     def url(path: str, **query: Any) -> str:
         """The address of a page of ours, relative to this one."""
         text = str(Query([]).changed(**query))
-        address = root + path.lstrip("/")
+        address = root + quote(path.lstrip("/"), safe=_IN_PATHS)
         return f"{address}?{text}" if text else address
 
     def here(**changes: Any) -> str:

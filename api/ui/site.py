@@ -10,6 +10,7 @@ from contextlib import aclosing
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import msgspec
 from isal import igzip_lib
@@ -33,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 GZIP_BYTES_MIN = 512
 GZIP_LEVEL = 2
-FORM_BYTES_MAX = 64 * 1024
-"""Largest form that is read: a thousand ids."""
+FORM_BYTES_MAX = 1024 * 1024
+"""Largest form that is read: parameters of a run as fields and as JSON."""
 QUERY_CHARACTERS_MAX = 8 * 1024
 
 HTML = b"text/html; charset=utf-8"
@@ -158,6 +159,7 @@ class Site:
     def _live(self, call: Call) -> _Reply:
         live = _live()
         path, _, text = call.query.get("page", "")[:QUERY_CHARACTERS_MAX].partition("?")
+        path = unquote(path)  # As a browser shows it in its address.
         found = self._places.pages.find(path)
         last = call.headers.get(b"last-event-id", b"").decode("latin-1")
         mark = live.Mark.parse(last or call.query.get("position", ""))
@@ -205,7 +207,7 @@ class Site:
             )
         body = await read_body(receive)
         if len(body) > FORM_BYTES_MAX:
-            raise HttpError(413, f"A form may have {FORM_BYTES_MAX} bytes; choose fewer runs.")
+            raise HttpError(413, f"A form may have {FORM_BYTES_MAX} bytes; choose or write less.")
         form = Query.parse(body.decode("utf-8", "replace"))
         visit = self._visit(call, str(call.scope["path"]), parameters, Query([]))
         deed = Deed(visit, form, call.origin)

@@ -1,8 +1,13 @@
 // Forms that act: <form method="post" data-action>. The server asks first where something would be
-// lost, and says what it did; see Action in api/ui/page.py.
+// lost, and says what it did; see Action and Said in api/ui/page.py.
 
+import { mark } from "./fields.js";
+import { tell } from "./times.js";
+
+const SAID = "said";
 const TOAST_MILLISECONDS = 8000;
 const TOASTS_MAX = 4;
+const TWICE_MILLISECONDS = 700; // Two clicks within this are one that was meant.
 const toasts = document.getElementById("toasts");
 const dialog = document.getElementById("ask");
 
@@ -12,8 +17,8 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Say something for a while, with a way back if there is one. */
-export function toast({ text, undo = null, failed = false }) {
+/** Say something for a while, with a way back or on if there is one. */
+export function toast({ text, undo = null, failed = false, link = null }) {
   const close = make("button", { type: "button", className: "button plain", textContent: "Close" });
   const shown = make("div", { className: failed ? "toast failed" : "toast" }, make("p", { textContent: text }));
   if (undo) {
@@ -25,6 +30,7 @@ export function toast({ text, undo = null, failed = false }) {
     });
     shown.append(back);
   }
+  if (link) shown.append(make("a", { className: "button", textContent: link[0], href: new URL(link[1], new URL(document.documentElement.dataset.root, location.href)) }));
   shown.append(close);
   close.addEventListener("click", () => shown.remove());
   toasts.append(shown);
@@ -75,8 +81,9 @@ function answer(ask) {
   });
 }
 
-/** Send a form's fields to an action; resolves to what it said, or null if it was not meant. */
-export async function send(address, fields) {
+/** Send a form's fields to an action; resolves to what it said, or null if it was not meant. What is
+    wrong is said in `form`, if there is one. */
+export async function send(address, fields, form = null) {
   let told;
   try {
     const response = await fetch(address, { method: "POST", body: fields, headers: { accept: "application/json" } });
@@ -91,10 +98,60 @@ export async function send(address, fields) {
     const more = new URLSearchParams(fields);
     for (const [name, value] of answered) more.set(name, value);
     more.set("confirmed", "1");
-    return send(address, more);
+    return send(address, more, form);
   }
-  toast(told.said);
-  return told.said;
+  const said = told.said, homeless = form ? mark(form, said.errors ?? {}) : [];
+  for (const [id, html] of Object.entries(said.parts ?? {})) show(document.getElementById(id), html);
+  if (said.go !== null && said.go !== undefined) leave(said);
+  else if (said.text) toast({ ...said, text: [said.text, ...homeless].join(" ") });
+  return said;
+}
+
+/** Give a part of the page another inside; what was filled in there is in the new one. */
+function show(part, html) {
+  part.innerHTML = html;
+  tell(part);
+  part.dispatchEvent(new CustomEvent("pluperfect:patched", { bubbles: true }));
+}
+
+/** Go on to another page, and say there what was done. */
+function leave(said) {
+  try {
+    if (said.text) sessionStorage.setItem(SAID, JSON.stringify(said));
+  } catch {
+    // The page that follows shows what was done.
+  }
+  const path = said.go.split("/").map(encodeURIComponent).join("/");
+  location.assign(new URL(path, new URL(document.documentElement.dataset.root, location.href)));
+}
+
+function sayWhatWasDone() {
+  try {
+    const said = sessionStorage.getItem(SAID);
+    sessionStorage.removeItem(SAID);
+    if (said) toast(JSON.parse(said));
+  } catch {
+    // As above.
+  }
+}
+
+sayWhatWasDone();
+
+// <form data-once>: what is sent twice by two clicks, or again because no answer came, is sent under one
+// token, by which the server knows it again.
+const tokens = new Map();
+
+async function once(address, fields, form) {
+  const what = `${address} ${fields}`;
+  if (tokens.get(what)?.busy) return null;
+  const known = tokens.get(what) ?? { token: [...crypto.getRandomValues(new Uint8Array(12))].map((one) => one.toString(16).padStart(2, "0")).join("") };
+  tokens.set(what, known);
+  known.busy = true;
+  if (!fields.has("token")) fields.set("token", known.token);
+  const said = await send(address, fields, form);
+  const after = () => { known.busy = false; if (said) tokens.delete(what); };
+  setTimeout(after, TWICE_MILLISECONDS);
+  return said;
 }
 
 document.addEventListener("submit", async (event) => {
@@ -102,6 +159,7 @@ document.addEventListener("submit", async (event) => {
   if (!form.matches("form[data-action]")) return;
   event.preventDefault();
   const address = event.submitter?.formAction || form.action;
-  const said = await send(address, new URLSearchParams(new FormData(form, event.submitter)));
+  const fields = new URLSearchParams(new FormData(form, event.submitter));
+  const said = await ("once" in form.dataset ? once : send)(address, fields, form);
   if (said && !said.failed) form.dispatchEvent(new CustomEvent("pluperfect:acted", { bubbles: true, detail: said }));
 });
