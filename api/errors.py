@@ -7,7 +7,7 @@ and for an invalid body a list that names each place.
 import logging
 import re
 from collections.abc import Sequence
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
@@ -70,7 +70,7 @@ _MISSING = re.compile(r"Object missing required field `([^`]+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]+)`")
 _KINDS: Sequence[tuple[re.Pattern[str], str]] = (
     (re.compile(re.escape("matching regex '^[0-9a-fA-F]{8}-?")), "uuid_parsing"),
-    (re.compile(re.escape("matching regex '^[a-z0-9-]*$'")), "value_error"),
+    (re.compile(re.escape("matching regex '^[a-z0-9") + "_?" + re.escape("-]*$'")), "value_error"),
     (re.compile(r"matching regex"), "string_pattern_mismatch"),
     (re.compile(r"Invalid enum value"), "enum"),
     (re.compile(r"Invalid RFC3339"), "datetime_from_date_parsing"),
@@ -161,6 +161,8 @@ def _all_missing(kind: Any, loc: list[str | int], given: Any) -> list[dict[str, 
     """Every field that is missing at `loc`, for the decoder stops at the first; empty if the type
     that is wanted there is hard to tell."""
     for step in loc[1:]:
+        if get_origin(kind) is Annotated:
+            kind = get_args(kind)[0]
         if isinstance(step, int):
             kind = next(iter(get_args(kind)), None)
         elif isinstance(kind, type) and issubclass(kind, msgspec.Struct):

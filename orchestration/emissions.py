@@ -20,6 +20,7 @@ from orchestration.refusals import Invalid
 from orchestration.states import PAUSED, FormerState, RecordedState
 from orchestration.surroundings import Neighbour
 from orchestration.task_runs import TaskRunReported
+from orchestration.variables import VariableCreated, VariableDeleted, VariableEvent, VariableUpdated
 
 MESSAGE_CHARACTERS_MAX = 100_000
 """Longer state messages are cut in the middle, visibly."""
@@ -207,6 +208,8 @@ def emission_of(recorded: Recorded[Any]) -> bytes | None:
             return document(_flow_run_changed(event, recorded))
         case FlowCreated() | FlowUpdated() | FlowDeleted():
             return document(_flow_changed(event, recorded))
+        case VariableCreated() | VariableUpdated() | VariableDeleted():
+            return document(_variable_changed(event, recorded))
         case ArtifactCreated(collection_id=str()) | ArtifactDeleted(latest=True):
             return document(_collection_changed(event, recorded))
         case _:
@@ -220,6 +223,9 @@ EMITTING: tuple[type[Event], ...] = (
     FlowCreated,
     FlowUpdated,
     FlowDeleted,
+    VariableCreated,
+    VariableUpdated,
+    VariableDeleted,
     ArtifactCreated,
     ArtifactDeleted,
 )
@@ -343,6 +349,18 @@ def _flow_changed(
             "prefect.resource.name": event.name,
         },
         {"name": event.name, "tags": event.tags, "labels": event.labels},
+    )
+
+
+def _variable_changed(event: VariableEvent, recorded: Recorded[Any]) -> Emission:
+    return _happened(
+        recorded,
+        f"prefect.{event.__struct_config__.tag}",
+        {
+            "prefect.resource.id": f"prefect.variable.{_id_in(recorded)}",
+            "prefect.resource.name": event.name,
+        },
+        {"name": event.name, "value": event.value, "tags": event.tags},
     )
 
 

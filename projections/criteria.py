@@ -103,6 +103,18 @@ def condition(criterion: Criterion, column: str, draft: Draft) -> str:
     return combine(getattr(criterion, "operator", "and_"), asked)
 
 
+def asked_of(table: str, filter: Struct, draft: Draft) -> str:
+    """All that a filter asks of a row of `table`, whose columns its fields are called by."""
+    return combine(
+        getattr(filter, "operator", "and_"),
+        [
+            condition(criterion, f"{table}.{name}", draft)
+            for name in filter.__struct_fields__
+            if name != "operator" and (criterion := getattr(filter, name)) is not None
+        ],
+    )
+
+
 def one_of(column: str, values: Sequence[UUID | str], draft: Draft) -> str:
     """`any_`. A list is bound as one parameter, so its length does not change the statement.
 

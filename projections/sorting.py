@@ -56,7 +56,7 @@ def order_by(table: str, sort: Sort) -> str:
     return ORDERS[table, sort]
 
 
-def _orders(
+def orders(
     table: str, sorts: Any, *, tie: str = "id", keys: Mapping[str, str] | None = None
 ) -> dict[tuple[str, str], str]:
     """The orders of one table; `keys` are the sort keys that are not simply a column."""
@@ -70,12 +70,12 @@ def _orders(
 
 
 ORDERS: Mapping[tuple[str, str], str] = {
-    **_orders("flows", FlowSort),
-    **_orders("flow_runs", FlowRunSort, keys={"start_time": RANKED_BY_START}),
-    **_orders("task_runs", TaskRunSort),
-    **_orders("deployments", DeploymentSort),
-    **_orders("artifacts", ArtifactSort),
-    **_orders("artifact_collections", ArtifactCollectionSort),
+    **orders("flows", FlowSort),
+    **orders("flow_runs", FlowRunSort, keys={"start_time": RANKED_BY_START}),
+    **orders("task_runs", TaskRunSort),
+    **orders("deployments", DeploymentSort),
+    **orders("artifacts", ArtifactSort),
+    **orders("artifact_collections", ArtifactCollectionSort),
     # Lines of the same microsecond stay in the order in which they arrived.
-    **_orders("log_lines", LogSort, tie="line"),
+    **orders("log_lines", LogSort, tie="line"),
 }

@@ -1,0 +1,2 @@
+DROP TABLE IF EXISTS saved_searches;
+DROP TABLE IF EXISTS variables;
