@@ -158,7 +158,7 @@ document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (!form.matches("form[data-action]")) return;
   event.preventDefault();
-  const address = event.submitter?.formAction || form.action;
+  const address = event.submitter?.hasAttribute("formaction") ? event.submitter.formAction : form.action;
   const fields = new URLSearchParams(new FormData(form, event.submitter));
   const said = await ("once" in form.dataset ? once : send)(address, fields, form);
   if (said && !said.failed) form.dispatchEvent(new CustomEvent("pluperfect:acted", { bubbles: true, detail: said }));
