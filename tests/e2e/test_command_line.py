@@ -104,6 +104,25 @@ def test_task_run_logs_prints_the_lines_of_that_task(lived: Lived, commands: Com
     assert "from a task" in _done(commands, "task-run", "logs", id).output
 
 
+def test_variables_are_set_shown_listed_and_unset(lived: Lived, commands: Commands) -> None:
+    name = "e2e-variable"
+    _done(commands, "variable", "set", name, '{"a": [1, null]}', "--tag", "t")
+    assert _shown(commands, "variable", "inspect", name)["value"] == {"a": [1, None]}
+    _done(commands, "variable", "set", name, "7", "--overwrite")
+    assert _done(commands, "variable", "get", name).output.strip() == "7"
+    assert [one["name"] for one in _shown(commands, "variable", "ls")] == [name]
+    _done(commands, "variable", "unset", name)
+    assert commands.prefect("variable", "get", name).code == 1
+    asked = {"filter": {"event": {"prefix": ["prefect.variable"]}, "order": "ASC"}}
+    told = lived.api.post("/events/filter", json=asked).raise_for_status().json()["events"]
+    assert [event["event"].rpartition(".")[2] for event in told] == [
+        "created",
+        "updated",
+        "deleted",
+    ]
+    assert [event["payload"]["value"] for event in told] == [{"a": [1, None]}, 7, 7]
+
+
 def test_artifact_ls_lists_the_latest_of_each_key(commands: Commands) -> None:
     output = _done(commands, "artifact", "ls").output
     keys = ("cities", "docs", "picture", "progress", "report")
