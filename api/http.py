@@ -129,7 +129,7 @@ class Endpoint(Struct, Generic[B], frozen=True, kw_only=True):
     shown_body: Any = None
     """For the documentation, where the handler reads the body further than `body` does."""
     body_optional: bool = False
-    """No body, or null, stands for an empty object."""
+    """No body, or null, stands for an empty object; for null where the body is no object."""
     by_field: bool = False
     """Prefect reads every field of the body by itself: the complaint about a missing one then shows
     no input."""
@@ -220,7 +220,7 @@ def decoded(endpoint: Endpoint[B], body: bytes) -> B:
     kind = endpoint.body
     assert kind is not None
     if endpoint.body_optional and body in (b"", b"null"):
-        body = b"{}"
+        body = b"{}" if isinstance(kind, type) else b"null"
     try:
         return accept(kind, body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
