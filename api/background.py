@@ -10,6 +10,7 @@ from services.cancellation import CancelledRuns, CancellingRuns
 from services.feed_retention import FeedRetention
 from services.foreman import Foreman, Patience
 from services.late_runs import LateRuns
+from services.lease_expiry import LeaseExpiry
 from services.pauses import PauseTimeouts
 from services.scheduled_runs import Horizon
 from services.scheduler import Scheduler
@@ -60,6 +61,12 @@ SERVICES = (
         lambda shell, _, clock, settings: CancellingRuns(
             shell, clock, settings.services_cancelling_timeout
         ),
+    ),
+    Offered(
+        LeaseExpiry.name,
+        "lets go of slots of concurrency limits whose lease nobody renewed in time",
+        lambda settings: settings.services_repossessor_enabled,
+        lambda shell, _, clock, settings: LeaseExpiry(shell, clock),
     ),
     Offered(
         Foreman.name,

@@ -13,6 +13,7 @@ from orchestration.emissions import Limits
 from projections.inline import InlineProjector
 from projections.projection import Projection
 from projections.runner import Runner
+from services.denials import Denials
 from services.emissions import Intake, LiveFeed
 from services.log_tail import LogTail
 from services.pulses import Pulses
@@ -53,6 +54,7 @@ class Server:
         self.shell = Shell(self.store, projector)
         self.log_tail = LogTail(self.store)
         self.pulses = Pulses(database)
+        self.denials = Denials()
         self.runner = Runner(self.store, derived)
         self.intake = Intake(
             self.shell,

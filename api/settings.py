@@ -211,6 +211,22 @@ class Settings(Struct, frozen=True, kw_only=True):
             least=0,
         ),
     ] = 5.0
+    services_repossessor_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Let go of slots whose lease nobody renewed in time.",
+            at="server.services.repossessor.enabled",
+        ),
+    ] = True
+    services_repossessor_loop_seconds: Annotated[
+        float,
+        Setting(
+            doc="Taken so that an environment carries over: leases expire when it is time.",
+            at="server.services.repossessor.loop_seconds",
+            unit="seconds",
+            least=0,
+        ),
+    ] = 15.0
     services_pause_expirations_enabled: Annotated[
         bool,
         Setting(
@@ -791,6 +807,55 @@ class Settings(Struct, frozen=True, kw_only=True):
             least=1,
         ),
     ] = 2000
+    tasks_tag_concurrency_slot_wait_seconds: Annotated[
+        float,
+        Setting(
+            doc="How long a task waits at most before it asks again for a slot of a limit on one "
+            "of its tags.",
+            at="server.tasks.tag_concurrency_slot_wait_seconds",
+            legacy=("PREFECT_TASK_RUN_TAG_CONCURRENCY_SLOT_WAIT_SECONDS",),
+            unit="seconds",
+            least=0,
+        ),
+    ] = 10.0
+    deployments_concurrency_slot_wait_seconds: Annotated[
+        float,
+        Setting(
+            doc="How long a run waits at most that finds no slot of its deployment free, before a "
+            "worker tries again. If one comes free earlier, it does not wait that long.",
+            at="server.deployments.concurrency_slot_wait_seconds",
+            legacy=("PREFECT_DEPLOYMENT_CONCURRENCY_SLOT_WAIT_SECONDS",),
+            unit="seconds",
+            least=0,
+        ),
+    ] = 30.0
+    concurrency_initial_deployment_lease_duration: Annotated[
+        float,
+        Setting(
+            doc="How long a run that a worker prepares holds its deployment's slot before it has "
+            "to show that it is alive, unless the deployment says otherwise.",
+            at="server.concurrency.initial_deployment_lease_duration",
+            unit="seconds",
+            least=30,
+            most=3600,
+        ),
+    ] = 300.0
+    concurrency_maximum_concurrency_slot_wait_seconds: Annotated[
+        float,
+        Setting(
+            doc="How long a client is told to wait at most before it asks again for a slot.",
+            at="server.concurrency.maximum_concurrency_slot_wait_seconds",
+            unit="seconds",
+            least=0,
+        ),
+    ] = 30.0
+    concurrency_lease_storage: Annotated[
+        str,
+        Setting(
+            doc="Taken so that an environment carries over: leases are kept in the database.",
+            at="server.concurrency.lease_storage",
+        ),
+    ] = "prefect.server.concurrency.lease_storage.memory"
 
     @property
     def api_path(self) -> str:

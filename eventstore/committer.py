@@ -158,13 +158,14 @@ class Committer:
                 self._queued_bytes -= waiting.size
                 continue
             contention = waiting.command.contention
-            if contention is not None and contention in contended:
-                put_back.append(waiting)
-                if len(put_back) == LOOK_AHEAD_COMMANDS_MAX:
-                    break
-                continue
             if contention is not None:
-                contended.add(contention)
+                shared = (contention,) if isinstance(contention, str) else contention
+                if not contended.isdisjoint(shared):
+                    put_back.append(waiting)
+                    if len(put_back) == LOOK_AHEAD_COMMANDS_MAX:
+                        break
+                    continue
+                contended.update(shared)
             batch.append(waiting)
             size += waiting.size
         self._queued_bytes -= size

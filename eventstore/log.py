@@ -83,8 +83,9 @@ class Command(Struct):
     causation: int | None = None
     decide: SerialDecide | None = None
     """Decides under the lock instead; `decision` is then filled in there."""
-    contention: str | None = None
-    """Serial commands that could see each other's effect share this; one of them per batch."""
+    contention: str | tuple[str, ...] | None = None
+    """Serial commands that could see each other's effect share this, or one of these; one of them
+    per batch."""
     skip_repeats: bool = False
     """Leave out single events that are already recorded, instead of refusing the command."""
     natural_ids: bool = False

@@ -29,6 +29,7 @@ from orchestration.states import (
     TERMINAL,
     State,
     StateDetails,
+    StateType,
     has_result,
     new_state,
 )
@@ -42,9 +43,11 @@ from orchestration.transition import (
     CacheResult,
     Policy,
     Reject,
+    TakeSlots,
     TaskFacts,
     Transition,
     Verdict,
+    Wait,
     rule,
 )
 
@@ -108,6 +111,28 @@ def only_in_running_flows(t: Transition[TaskRun], facts: TaskFacts) -> Verdict:
         f"The flow run {around.id} is paused; its tasks run when it is resumed.",
         new_state(PAUSED, t.proposed.id, t.proposed.timestamp, name="NotReady", details=details),
     )
+
+
+@rule(ANY, {RUNNING})
+def secure_slots(t: Transition[TaskRun], facts: TaskFacts) -> Verdict:
+    """SecureTaskConcurrencySlots: a task runs when there is a slot for each of its tags.
+
+    They are its own until it takes on a state other than RUNNING or CANCELLING.
+    """
+    slots = facts.slots
+    if slots is None:
+        return ACCEPT
+    if slots.none_at_all is not None:
+        return Abort(
+            f'The concurrency limit on tag "{slots.none_at_all}" is 0: a task with this tag would '
+            "wait for ever."
+        )
+    if not slots.free:
+        return Wait(
+            f"All slots of the limits on these tags are taken: {', '.join(slots.tags)}.",
+            slots.wait_seconds,
+        )
+    return Accept(afterwards=TakeSlots())
 
 
 @rule({SCHEDULED, PENDING}, {PENDING, RUNNING})
@@ -209,15 +234,14 @@ CORE = Policy.of(
     use_cached,
     keep_terminal,
     only_in_running_flows,
-    # SecureTaskConcurrencySlots: needs the limits of the run's tags, and slots taken (here, so
-    # that a cached result needs none).
+    secure_slots,
     copy_scheduled_time,
     wait_for_scheduled_time,
     retry_failed,
     name_reruns,
     remember_flow_attempt,
     fill_cache,
-    # ReleaseTaskConcurrencySlots: needs the slots that the run holds.
+    # ReleaseTaskConcurrencySlots is not a rule here: see `holds_slots`.
 )
 """What a client's wish is judged by."""
 
@@ -231,7 +255,6 @@ CLIENT_SIDE = Policy.of(
     name_reruns,
     remember_flow_attempt,
     fill_cache,
-    # ReleaseTaskConcurrencySlots: as in CORE.
 )
 """For clients that orchestrate their tasks themselves: slots are not the server's to give."""
 
@@ -246,15 +269,17 @@ BACKGROUND = Policy.of(
     name_reruns,
     remember_flow_attempt,
     fill_cache,
-    # ReleaseTaskConcurrencySlots: as in CORE.
     # EnqueueScheduledTasks is not a rule here: see `services/task_queue.py`.
 )
 """For deferred tasks, which wait in a queue for somebody to run them."""
 
-MINIMAL = Policy.of(
-    # ReleaseTaskConcurrencySlots: as in CORE.
-)
+MINIMAL = Policy.of()
 """What is left when a state is forced: nothing."""
+
+
+def holds_slots(kind: StateType) -> bool:
+    """Whether a run in such a state keeps the slots that it has, whatever policy put it there."""
+    return kind in (RUNNING, CANCELLING)
 
 
 def policy_for(proposed: State, force: bool) -> Policy:

@@ -39,6 +39,7 @@ from orchestration.transition import (
     OrchestrationResult,
     Policy,
     SetStateStatus,
+    TakeSlots,
     TaskFacts,
     Transition,
     answer,
@@ -251,6 +252,8 @@ class Settled(Struct, frozen=True):
 
     answer: OrchestrationResult
     event: TaskRunStateSet | None = None
+    takes_slots: bool = False
+    """Whether the slots that the facts found free have to be taken with it."""
 
 
 def settle(command: SetTaskRunState, task_run: TaskRun | None) -> Settled:
@@ -262,7 +265,11 @@ def settle(command: SetTaskRunState, task_run: TaskRun | None) -> Settled:
         told = answer(judgement.status, current, judgement.reason, judgement.delay_seconds)
         return Settled(told)
     state = _in_its_place(judgement.state, run)
-    return Settled(answer(judgement.status, state, judgement.reason), _state_set(state, judgement))
+    return Settled(
+        answer(judgement.status, state, judgement.reason),
+        _state_set(state, judgement),
+        TakeSlots() in judgement.afterwards,
+    )
 
 
 def answer_from(event: TaskRunStateSet) -> OrchestrationResult:
@@ -300,6 +307,8 @@ def _state_set(state: State, judgement: Judgement[TaskRun]) -> TaskRunStateSet:
                 attempt = run_count
             case CacheResult():
                 cached = True
+            case TakeSlots():
+                pass
             case _:
                 raise AssertionError(f"{wish} is not for task runs")
     return TaskRunStateSet(

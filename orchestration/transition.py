@@ -37,11 +37,32 @@ class Facts(Struct, frozen=True, kw_only=True):
     now: datetime
 
 
+class DeploymentSlot(Struct, frozen=True, kw_only=True):
+    """What a flow run has to know about the concurrency limit of its deployment."""
+
+    limit: int
+    """Slots that there are; runs of a deployment without a limit have no such facts."""
+    free: bool
+    """Whether one of them can be taken now."""
+    held: bool
+    """Whether the lease that the run's state names still lasts."""
+    lease_id: str
+    """A freshly minted id, for a slot that is taken."""
+    cancel_new: bool
+    """Runs that find none free are cancelled; otherwise they wait."""
+    wait_seconds: float
+    """For how long they wait before they are tried again."""
+
+
 class FlowFacts(Facts, frozen=True, kw_only=True):
-    """What the rules for flow runs may know. Deployments and leases will join here."""
+    """What the rules for flow runs may know."""
 
     pause_key: str
     """A freshly minted id, in case a pause has no key of its own."""
+    slot: DeploymentSlot | None = None
+    """None if nothing limits the deployment, or the rules will not ask."""
+    deployment_gone: bool = False
+    """Whether the run's deployment does not exist any more; said if a slot would be taken."""
 
 
 class EnclosingFlowRun(Struct, frozen=True, kw_only=True):
@@ -54,8 +75,21 @@ class EnclosingFlowRun(Struct, frozen=True, kw_only=True):
     pause_reschedule: bool = False
 
 
+class TagSlots(Struct, frozen=True, kw_only=True):
+    """What a task run has to know about the concurrency limits on its tags."""
+
+    tags: tuple[str, ...]
+    """Those of its tags that are limited."""
+    none_at_all: str | None
+    """The tag whose limit is 0, if there is one."""
+    free: bool
+    """Whether a slot of each limit can be taken now."""
+    wait_seconds: int
+    """For how long a run that finds none free had better wait."""
+
+
 class TaskFacts(Facts, frozen=True, kw_only=True):
-    """What the rules for task runs may know. Concurrency limits will join here."""
+    """What the rules for task runs may know."""
 
     flow_run: EnclosingFlowRun | None = None
     """None if the task run has no flow run, or the flow run is gone."""
@@ -64,6 +98,8 @@ class TaskFacts(Facts, frozen=True, kw_only=True):
     chance: float = 0.5
     """A random number in [0, 1): where in the allowed range a jittered delay lies."""
     cache_key_characters_max: int = 2000
+    slots: TagSlots | None = None
+    """None if no tag is limited, or the run has its slots already."""
 
 
 class PauseSeen(Struct, frozen=True):
@@ -86,7 +122,11 @@ class CacheResult(Struct, frozen=True):
     """The state is to be found under its cache key from now on."""
 
 
-Afterwards: TypeAlias = PauseSeen | Resuming | BelongsToAttempt | CacheResult
+class TakeSlots(Struct, frozen=True):
+    """The slots that the facts found free are the run's from now on."""
+
+
+Afterwards: TypeAlias = PauseSeen | Resuming | BelongsToAttempt | CacheResult | TakeSlots
 """What a rule wants done once the transition has gone through, and only then."""
 
 

@@ -56,6 +56,34 @@ class Decided(Struct, Generic[A], frozen=True):
     more: Sequence[NewEvents] = ()
     """Events for other streams, recorded together with these or not at all."""
     effects: Sequence[Effect] = ()
+    locked: "Locked[A] | None" = None
+    """Which decision it is in the end is seen under the lock; the other fields are not looked at.
+    """
+
+
+class Locked(Struct, Generic[A], frozen=True):
+    """A choice between decisions that were made for everything that the lock may show."""
+
+    contention: tuple[str, ...]
+    choose: Callable[[Transaction], Awaitable[Decided[A]]]
+
+
+def whichever(decided: Decided[A], change: Callable[[Decided[A]], Decided[A]]) -> Decided[A]:
+    """A decision with a change, made when it is clear which decision it is."""
+    locked = decided.locked
+    if locked is None:
+        return change(decided)
+
+    async def choose(tx: Transaction) -> Decided[A]:
+        return change(await locked.choose(tx))
+
+    return Decided((), decided.answer, locked=Locked(locked.contention, choose))
+
+
+def untold(decided: Decided[Any]) -> Decided[None]:
+    """A decision, none that is chosen under the lock, whose answer nobody waits for."""
+    assert decided.locked is None
+    return Decided(decided.events, None, decided.event_ids, decided.more, decided.effects)
 
 
 class Done(Struct, Generic[A], frozen=True):
@@ -167,8 +195,10 @@ class Shell:
         gathers has to be read past every cache.
         """
         stream = f"{category}:{key}"
+        chosen: list[Decided[A]] = []
 
         async def attempt(fresh: bool) -> tuple[Command | None, A]:
+            chosen.clear()
             version, entity = await self.load(model, stream, key, fresh=fresh)
             try:
                 decided = await decide(entity, fresh)
@@ -176,6 +206,9 @@ class Shell:
                 if fresh or await self._is_at(stream, version):
                     raise
                 return await attempt(True)
+            if decided.locked is not None:
+                command = self._choosing(stream, version, decided.locked, origin, chosen)
+                return command, decided.answer
             if not decided.events and not decided.effects:
                 # No append will find out that this was decided on something old.
                 if fresh or await self._is_at(stream, version):
@@ -184,7 +217,9 @@ class Shell:
             return self._command(stream, version, decided, origin), decided.answer
 
         answer, written = await execute(self.store.submit, attempt)
-        if written is None:
+        if chosen:
+            answer = chosen[0].answer
+        if written is None or (chosen and not written.recorded):
             return Done(answer, None)
         return Done(answer, written, self.recent_row(model, key))
 
@@ -232,15 +267,39 @@ class Shell:
             fence=origin.fence,
         )
 
+    def _choosing(
+        self,
+        stream: str,
+        version: int,
+        locked: Locked[A],
+        origin: Origin,
+        chosen: list[Decided[A]],
+    ) -> Command:
+        """A command that is what was chosen under the lock, which then stands in `chosen`.
+
+        Nothing may have happened to the stream meanwhile, even if nothing follows.
+        """
+
+        async def decide(tx: Transaction) -> Decision:
+            decided = await locked.choose(tx)
+            chosen[:] = [decided]
+            wanted = self._command(stream, version, decided, origin)
+            command.natural_ids = wanted.natural_ids
+            return wanted.decision
+
+        command = self._command(stream, version, Decided((), None), origin)
+        command.decide, command.contention = decide, locked.contention
+        return command
+
     async def _is_at(self, stream: str, version: int) -> bool:
         return await log.stream_version(self.store.database, stream) == version
 
     async def execute_serially(
-        self, contention: str, decide: SerialDecide, origin: Origin
+        self, contention: str | tuple[str, ...], decide: SerialDecide, origin: Origin
     ) -> Written:
         """Carry out a command that decides under the lock, seeing every commit before it.
 
-        Commands with the same `contention` never share a batch.
+        Commands with the same `contention`, or one in common, never share a batch.
         """
         return await self.store.submit(
             Command(

@@ -6,6 +6,8 @@ Most task runs are reported by their clients instead; see `orchestration/task_ru
 import random
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from eventstore.committer import Written
 from eventstore.errors import AlreadyRecorded
 from eventstore.ids import new_id
@@ -40,11 +42,13 @@ from orchestration.transition import EnclosingFlowRun, OrchestrationResult, Task
 from projections import flow_runs, log_lines, task_runs
 from projections.flow_runs import FLOW_RUNS
 from projections.task_runs import TASK_RUNS
-from services import artifacts, task_queue
+from services import artifacts, task_queue, task_slots
 from services.flow_runs import orphaned, run_name
 from services.shell import Clock, Decided, Done, Once, Origin, Shell, natural_id, unchanged
 
 CATEGORY = "task-run"
+SLOT_WAIT_SECONDS = 10.0
+"""How long a task run waits at most before it asks again for slots, unless the settings say so."""
 
 
 async def create(
@@ -138,15 +142,21 @@ async def set_state(
     now: datetime,
     origin: Origin,
     cache_key_max: int,
+    slot_wait_seconds: float = SLOT_WAIT_SECONDS,
 ) -> Done[OrchestrationResult]:
     """Ask for another state of a task run. A repeated transition gets its first answer.
 
-    `cache_key_max` is in characters. Raises NotFound, of the task run or of its flow run.
+    `cache_key_max` is in characters; `slot_wait_seconds` is how long a run waits at most before it
+    asks again for slots of the limits on its tags. Raises NotFound, of the task run or of its flow
+    run.
     """
     state = proposed(wanted, new_id(), now)
     transition_id = state.state_details.transition_id
     rules = policy_for(state, force)
     chance = random.random()
+
+    event_ids = None if transition_id is None else (natural_id(id_, transition_id),)
+    database = shell.store.database
 
     async def decide_state(run: TaskRun | None) -> Decided[OrchestrationResult]:
         run = existing(run, id_)
@@ -157,15 +167,26 @@ async def set_state(
             chance=chance,
             cache_key_characters_max=cache_key_max,
         )
+        needed = await task_slots.wanted(database, database.dialect, run, rules, state)
+        if needed is None:
+            return (await judged(run, facts))[0]
+        full = needed.facts(False, slot_wait_seconds, chance)
+        denied, _ = await judged(run, replace(facts, slots=full))
+        if not needed.are_free(now):
+            return denied
+        granted, takes = await judged(run, replace(facts, slots=replace(full, free=True)))
+        if not takes:
+            return granted
+        return task_slots.taking(needed, id_, granted, denied, database.dialect, now)
+
+    async def judged(run: TaskRun, facts: TaskFacts) -> tuple[Decided[OrchestrationResult], bool]:
         settled = settle(SetTaskRunState(id=id_, proposed=state, rules=rules, facts=facts), run)
         if settled.event is None:
-            return Decided((), settled.answer)
-        event_ids = None if transition_id is None else (natural_id(id_, transition_id),)
-        more = await artifacts.of_state(
-            shell.store.database, settled.event.state, run.flow_run_id, id_
-        )
+            return Decided((), settled.answer), False
+        more = await artifacts.of_state(database, settled.event.state, run.flow_run_id, id_)
         more += task_queue.queued(id_, run.task_key, run.flow_run_id, settled.event.state)
-        return Decided((settled.event,), settled.answer, event_ids, more)
+        more += await task_slots.let_go(database, run, settled.event.state.type)
+        return Decided((settled.event,), settled.answer, event_ids, more), settled.takes_slots
 
     try:
         return await shell.execute(TASK_RUNS, CATEGORY, id_, decide_state, origin)
@@ -230,6 +251,7 @@ async def delete(shell: Shell, id_: str, origin: Origin) -> Done[None]:
         events = decide(DeleteTaskRun(id=id_), run)
         children = await flow_runs.children_of_task_run(shell.store.database, id_)
         more = await orphaned(shell, children, fresh)
+        more += await task_slots.freed_by(shell.store.database, id_)
         effects = (log_lines.deletion_of_task_run(id_),)
         return Decided(events, None, more=more, effects=effects)
 

@@ -1,35 +1,56 @@
-"""Global concurrency limits: /v2/concurrency_limits, as far as a server without any limit goes.
+"""Global concurrency limits: /v2/concurrency_limits."""
 
-Every client asks for slots before it runs a task that has tags. Limits are an entity that is still
-to come, so there are none to be in the way: whatever is asked for is granted, and a lease over no
-limit holds nothing and never runs out. Nothing of it is recorded.
-"""
-
+import random
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from datetime import datetime, timedelta
+from typing import Annotated
+from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from api.errors import HttpError, not_found
 from api.http import NO_CONTENT, Answer, Area, Call, ok
+from api.lists import limited
 from eventstore.ids import new_id
-from orchestration.identifiers import Id
+from orchestration.concurrency_leases import Holder
+from orchestration.concurrency_limits import (
+    TAG,
+    ConcurrencyLimit,
+    ConcurrencyLimitCreate,
+    ConcurrencyLimitUpdate,
+    Mode,
+    NoRateLimit,
+    Seen,
+    TooManySlots,
+)
+from orchestration.documents import document
+from orchestration.identifiers import Id, Text, tidy
+from orchestration.task_rules import jittered_seconds
+from projections import concurrency_limits as rows
+from projections.paging import Offset
+from services import concurrency_limits as commands
+from services import slots
+from services.slots import NAMES_MAX, Full, Taken, Terms
 
+CONCURRENCY: Mode = "concurrency"
+LEASE_SECONDS = 300.0
 LEASE_SECONDS_MIN = 60
 LEASE_SECONDS_MAX = 24 * 60 * 60
+JITTER = 0.3
+"""By how much somebody who is told to wait may be told to wait longer than the mean."""
 
 area = Area("/v2/concurrency_limits", "Concurrency Limits V2")
 
-Slots = Annotated[int, Meta(gt=0)]
-Names = Annotated[list[str], Meta(min_length=1)]
+Slots = Annotated[int, Meta(gt=0, le=2**31 - 1)]
+Names = Annotated[list[Text], Meta(max_length=NAMES_MAX)]
 LeaseSeconds = Annotated[float, Meta(ge=LEASE_SECONDS_MIN, le=LEASE_SECONDS_MAX)]
-Mode = Literal["concurrency", "rate_limit"]
 
 
-class LeaseHolder(Struct, frozen=True):
-    """The run or the deployment that wants slots."""
+class LimitQuery(Struct, frozen=True, kw_only=True):
+    """The body of `POST …/filter`."""
 
-    type: Literal["flow_run", "task_run", "deployment"]
-    id: Id
+    limit: int | None = None
+    offset: Offset = 0
 
 
 class Increment(Struct, frozen=True, kw_only=True):
@@ -39,7 +60,7 @@ class Increment(Struct, frozen=True, kw_only=True):
     names: Names
     mode: Mode | None = None
     create_if_missing: bool | None = None
-    """Sent by old clients; there is nothing to create yet."""
+    """Sent by old clients; limits are made by those who know how many slots there are."""
 
 
 class LeasedIncrement(Struct, frozen=True, kw_only=True):
@@ -48,8 +69,8 @@ class LeasedIncrement(Struct, frozen=True, kw_only=True):
     slots: Slots
     names: Names
     mode: Mode | None = None
-    lease_duration: LeaseSeconds | None = None
-    holder: LeaseHolder | None = None
+    lease_duration: LeaseSeconds = LEASE_SECONDS
+    holder: Holder | None = None
 
 
 class Decrement(Struct, frozen=True, kw_only=True):
@@ -66,11 +87,34 @@ class LeasedDecrement(Struct, frozen=True, kw_only=True):
 
     lease_id: Id
 
+    def __post_init__(self) -> None:
+        tidy(self, ids=("lease_id",))
+
 
 class Renewal(Struct, frozen=True, kw_only=True):
     """The body of `POST …/leases/{id}/renew`."""
 
-    lease_duration: LeaseSeconds | None = None
+    lease_duration: LeaseSeconds = LEASE_SECONDS
+
+
+class LimitShown(Struct, frozen=True, kw_only=True):
+    """A limit and how many of its slots are not free."""
+
+    id: str
+    created: datetime | None = None
+    updated: datetime | None = None
+    active: bool = True
+    name: str
+    limit: int
+    active_slots: int
+    slot_decay_per_second: float = 0.0
+
+
+class LimitCreated(LimitShown, frozen=True, kw_only=True):
+    """A limit that was made."""
+
+    denied_slots: int = 0
+    avg_slot_occupancy_seconds: float = 0.0
 
 
 class LimitTaken(Struct, frozen=True):
@@ -88,31 +132,178 @@ class Lease(Struct, frozen=True):
     limits: Sequence[LimitTaken] = ()
 
 
-@area.post("/increment", body=Increment, answers={200: list[LimitTaken]})
-async def increment(call: Call, body: Increment) -> Answer:
+def limit_shown(seen: Seen, now: datetime) -> LimitShown:
+    """A limit as the API shows it now."""
+    limit = seen.limit
+    return LimitShown(
+        id=limit.id,
+        created=limit.created,
+        updated=limit.updated,
+        active=limit.active,
+        name=limit.name,
+        limit=limit.limit,
+        active_slots=seen.active_slots(now),
+        slot_decay_per_second=limit.slot_decay_per_second,
+    )
+
+
+def limits_taken(limits: Sequence[ConcurrencyLimit]) -> list[LimitTaken]:
+    """Limits as they are named to whoever took slots of them or gave them back."""
+    return [LimitTaken(limit.id, limit.name, limit.limit) for limit in limits]
+
+
+_EMPTY = "8"
+"""Version digit in the id of a lease that holds nothing. That is all there is to know of it: most
+tasks have tags without a limit, and nothing is written for those."""
+_VERSION_AT = 14
+
+
+def _lease_on_nothing() -> str:
+    id_ = new_id()
+    return f"{id_[:_VERSION_AT]}{_EMPTY}{id_[_VERSION_AT + 1 :]}"
+
+
+def _is_on_nothing(lease_id: str) -> bool:
+    return lease_id[_VERSION_AT] == _EMPTY
+
+
+async def _found(call: Call) -> Seen:
+    given, database = call.path["id_or_name"], call.server.database
+    try:
+        found = await rows.by_id(database, str(UUID(given)))
+    except ValueError:
+        found = await rows.by_name(database, given)
+    if found is None:
+        raise not_found("Concurrency Limit not found")
+    return found
+
+
+# --- limits
+
+
+@area.post("/", body=ConcurrencyLimitCreate, answers={201: LimitCreated})
+async def create_concurrency_limit_v2(call: Call, body: ConcurrencyLimitCreate) -> Answer:
+    """Make a global concurrency limit."""
+    now = call.server.now()
+    made, position = await commands.create(call.server.shell, body, now, call.origin)
+    limit = made.limit
+    shown = LimitCreated(
+        id=limit.id,
+        created=limit.created,
+        updated=limit.updated,
+        active=limit.active,
+        name=limit.name,
+        limit=limit.limit,
+        active_slots=made.active_slots(now),
+        slot_decay_per_second=limit.slot_decay_per_second,
+        denied_slots=limit.denied_slots,
+        avg_slot_occupancy_seconds=limit.avg_slot_occupancy_seconds,
+    )
+    return Answer(201, document(shown), position=position)
+
+
+@area.get("/{id_or_name:str}", answers={200: LimitShown})
+async def read_concurrency_limit_v2(call: Call) -> Answer:
+    """Read a global concurrency limit, by id or name."""
+    return ok(limit_shown(await _found(call), call.server.now()))
+
+
+@area.post("/filter", body=LimitQuery, body_optional=True, answers={200: list[LimitShown]})
+async def read_all_concurrency_limits_v2(call: Call, body: LimitQuery) -> Answer:
+    """Global concurrency limits, by name."""
+    limit, now = limited(call, body.limit), call.server.now()
+    found = await rows.some(call.server.database, limit, body.offset)
+    return ok([limit_shown(seen, now) for seen in found])
+
+
+@area.patch("/{id_or_name:str}", body=ConcurrencyLimitUpdate, answers={204: None})
+async def update_concurrency_limit_v2(call: Call, body: ConcurrencyLimitUpdate) -> Answer:
+    """Change a global concurrency limit, by id or name."""
+    found, server = await _found(call), call.server
+    await commands.update(server.shell, found.limit.id, body, server.now(), call.origin)
+    return NO_CONTENT
+
+
+@area.delete("/{id_or_name:str}", answers={204: None})
+async def delete_concurrency_limit_v2(call: Call) -> Answer:
+    """Delete a global concurrency limit, by id or name."""
+    found = await _found(call)
+    await commands.delete(call.server.shell, found.limit.id, call.origin)
+    return NO_CONTENT
+
+
+# --- slots
+
+
+@area.post("/increment", body=Increment, by_field=True, answers={200: list[LimitTaken]})
+async def bulk_increment_active_slots(call: Call, body: Increment) -> Answer:
     """Take slots of the limits with these names; names without a limit are free."""
-    return ok([])
+    taken = await _take(call, body.names, body.slots, body.mode or CONCURRENCY, None)
+    return ok(limits_taken(taken.limits))._replace(position=taken.position)
 
 
-@area.post("/increment-with-lease", body=LeasedIncrement, answers={200: Lease})
-async def increment_with_lease(call: Call, body: LeasedIncrement) -> Answer:
+@area.post("/increment-with-lease", body=LeasedIncrement, by_field=True, answers={200: Lease})
+async def bulk_increment_active_slots_with_lease(call: Call, body: LeasedIncrement) -> Answer:
     """Take slots for as long as the lease is renewed."""
-    return ok(Lease(new_id()))
+    terms = Terms(timedelta(seconds=body.lease_duration), body.holder)
+    taken = await _take(call, body.names, body.slots, body.mode or CONCURRENCY, terms)
+    lease = Lease(taken.lease_id or _lease_on_nothing(), limits_taken(taken.limits))
+    return Answer(200, document(lease), position=taken.position)
 
 
-@area.post("/decrement", body=Decrement, answers={200: list[LimitTaken]})
-async def decrement(call: Call, body: Decrement) -> Answer:
-    """Give slots back."""
-    return ok([])
+async def _take(
+    call: Call, names: Sequence[str], wanted: int, mode: Mode, terms: Terms | None
+) -> Taken:
+    server = call.server
+    try:
+        taken = await slots.take(server.shell, names, wanted, mode, terms, server.now, call.origin)
+    except (TooManySlots, NoRateLimit) as refusal:
+        raise HttpError(422, {"detail": str(refusal)}) from None
+    if isinstance(taken, Full):
+        raise locked(call, taken.limits, wanted)
+    return taken
 
 
-@area.post("/decrement-with-lease", body=LeasedDecrement, answers={204: None})
-async def decrement_with_lease(call: Call, body: LeasedDecrement) -> Answer:
+def locked(
+    call: Call, limits: Sequence[ConcurrencyLimit], wanted: int, detail: str = "Locked"
+) -> HttpError:
+    """423: not as many slots are free; ask again after so many seconds."""
+    settings = call.server.settings
+    on_tags = limits[0].name.startswith(TAG)
+    longest = (
+        settings.tasks_tag_concurrency_slot_wait_seconds
+        if on_tags
+        else settings.concurrency_maximum_concurrency_slot_wait_seconds
+    )
+    mean = call.server.denials.wait_seconds(limits, wanted, longest, call.server.now())
+    seconds = jittered_seconds(mean, JITTER, random.random()) if mean > 0 else 0.0
+    return HttpError(423, {"detail": detail}, ((b"retry-after", str(seconds).encode()),))
+
+
+@area.post("/decrement", body=Decrement, by_field=True, answers={200: list[LimitTaken]})
+async def bulk_decrement_active_slots(call: Call, body: Decrement) -> Answer:
+    """Give slots back that were taken without a lease."""
+    server = call.server
+    limits = await slots.give_back(
+        server.shell, body.names, body.slots, body.occupancy_seconds, server.now, call.origin
+    )
+    return ok(limits_taken(limits))
+
+
+@area.post("/decrement-with-lease", body=LeasedDecrement, by_field=True, answers={204: None})
+async def bulk_decrement_active_slots_with_lease(call: Call, body: LeasedDecrement) -> Answer:
     """Give back what a lease holds."""
+    await slots.release(call.server.shell, body.lease_id, call.origin)
     return NO_CONTENT
 
 
 @area.post("/leases/{lease_id:uuid}/renew", body=Renewal, body_optional=True, answers={204: None})
-async def renew_lease(call: Call, body: Renewal) -> Answer:
+async def renew_concurrency_lease(call: Call, body: Renewal) -> Answer:
     """Go on holding what a lease holds."""
+    lease_id, server = call.path["lease_id"], call.server
+    if _is_on_nothing(lease_id):
+        return NO_CONTENT
+    lasts = timedelta(seconds=body.lease_duration)
+    if not await slots.renew(server.shell, lease_id, lasts, server.now, call.origin):
+        raise HttpError(410, {"detail": "Lease not found - it may have expired or been revoked"})
     return NO_CONTENT

@@ -93,6 +93,7 @@ async def set_task_run_state(call: Call, body: ProposedTransition) -> Answer:
             now=call.server.now(),
             origin=call.origin,
             cache_key_max=call.server.settings.tasks_max_cache_key_length,
+            slot_wait_seconds=call.server.settings.tasks_tag_concurrency_slot_wait_seconds,
         )
     except NotFound as refusal:
         if refusal.kind == "Flow run":

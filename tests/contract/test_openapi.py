@@ -23,11 +23,9 @@ OURS = openapi.document(areas(), title="Pluperfect", version="test", base_path="
 LATER = (
     "/automations",
     "/block_",
-    "/concurrency_limits",
     "/saved_searches",
     "/templates",
     "/ui/schemas",
-    "/v2/concurrency_limits",
     "/variables",
     "/admin/storage",
 )

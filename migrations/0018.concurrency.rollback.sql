@@ -1,0 +1,3 @@
+DROP TABLE IF EXISTS concurrency_slots;
+DROP TABLE IF EXISTS concurrency_leases;
+DROP TABLE IF EXISTS concurrency_limits;
