@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
+from json.encoder import encode_basestring
 
 import msgspec
 from msgspec import Struct
@@ -41,7 +42,7 @@ OPTIONAL = frozenset({"flow_run_id", "task_run_id"})
 """Columns that may be null."""
 
 _COLUMNS = ", ".join(TABLE.columns)
-_encode = msgspec.json.Encoder().encode
+_quoted = encode_basestring
 
 
 class LogLine(Struct, frozen=True):
@@ -58,48 +59,43 @@ class LogLine(Struct, frozen=True):
     task_run_id: str | None
 
 
-class Shown(Struct, gc=False):
-    """A `LogLine` on its way out, its times as text. Many lines have most of it in common."""
-
-    id: str
-    created: str | None
-    updated: str | None
-    name: str
-    level: int
-    message: str
-    timestamp: str
-    flow_run_id: str | None
-    task_run_id: str | None
-
-
-def shown(rows: Iterable[Row]) -> list[Shown]:
-    """Rows of the table as the API shows them."""
-    # Written for the many: what a line has in common with the one before it is not made again.
-    lines: list[Shown] = []
-    arrival, began, came = (0, -1), "", ""
+def texts(rows: Iterable[Row], *, stored: bool = True) -> list[str]:
+    """Rows of the table as the API shows them, a JSON object each; unless `stored`, without the
+    times at which they came."""
+    # Written for the many: what lines have in common is made once, also if several tasks speak at
+    # the same time, each in requests of its own.
+    lines: list[str] = []
+    heads: dict[tuple[int, int, str, int], tuple[str, str]] = {}
+    runs, tail = (None, None), _tail(None, None)
     second, at = 0, _text(0)[:-1]
     for line, created, timestamp, level, name, message, flow_run_id, task_run_id in rows:
-        if (created, line >> _LOW_BITS) != arrival:
-            arrival = (created, line >> _LOW_BITS)
-            began, came = _beginning(*arrival), _text(created)
+        common = (created, level, name, line >> _LOW_BITS)
+        head = heads.get(common)
+        if head is None:
+            came = f'"{_text(created)}"' if stored else "null"
+            head = heads[common] = (
+                f'{{"id":"{_beginning(created, line >> _LOW_BITS)}',
+                f'","created":{came},"updated":{came},"name":{_quoted(name)},"level":{level},'
+                '"message":',
+            )
         if timestamp // 1_000_000 != second:
             second = timestamp // 1_000_000
             at = _text(second * 1_000_000)[:-1]
+        if (flow_run_id, task_run_id) != runs:
+            runs = (flow_run_id, task_run_id)
+            tail = _tail(flow_run_id, task_run_id)
         microsecond = timestamp - second * 1_000_000
+        parts = f".{microsecond:06d}" if microsecond else ""
         lines.append(
-            Shown(
-                f"{began}{line & _LOW:012x}",
-                came,
-                came,
-                name,
-                level,
-                message,
-                f"{at}.{microsecond:06d}Z" if microsecond else f"{at}Z",
-                flow_run_id,
-                task_run_id,
-            )
+            f'{head[0]}{line & _LOW:012x}{head[1]}{_quoted(message)},"timestamp":"{at}{parts}{tail}'
         )
     return lines
+
+
+def _tail(flow_run_id: str | None, task_run_id: str | None) -> str:
+    """The end of a line, from the end of its time on."""
+    ids = (f'"{id}"' if id else "null" for id in (flow_run_id, task_run_id))
+    return 'Z","flow_run_id":{},"task_run_id":{}}}'.format(*ids)
 
 
 _LOW_BITS = 48
@@ -143,11 +139,15 @@ async def page(
         wide=not _of_one_run(asked),
     )
     if dialect.name == "postgres":
-        return _encode(shown(await reader.fetch(query.sql, *query.params)))
+        return _array(await reader.fetch(query.sql, *query.params))
     # Python's SQLite gives the interpreter lock away for each row, and gets it back late while the
     # event loop is busy; so there a page is one row.
     ((text,),) = await reader.fetch(AS_ONE_ROW.format(query.sql), *query.params)
-    return _encode(shown(_decode_rows(text)))
+    return _array(_decode_rows(text))
+
+
+def _array(rows: Iterable[Row]) -> bytes:
+    return f"[{','.join(texts(rows))}]".encode()
 
 
 AS_ONE_ROW = f"SELECT json_group_array(json_array({_COLUMNS})) FROM ({{}})"

@@ -10,7 +10,6 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
-import msgspec
 from msgspec import Struct
 
 from eventstore import log
@@ -25,8 +24,6 @@ PAGE_LINES = 500
 KEPT_PAGES_MAX = 100
 KEPT_CHARACTERS_MAX = 16 * 1024 * 1024
 """What is kept of the newest lines for listeners that are a little behind."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 class Page(Struct, frozen=True):
@@ -112,6 +109,5 @@ class LogTail:
 
 def frame(row: Row) -> str:
     """A line as a listener is sent it. Like Prefect, without the time at which it was stored."""
-    (line,) = log_lines.shown((row,))
-    line.created = line.updated = None
-    return _encode({"type": "log", "log": line}).decode()
+    (line,) = log_lines.texts((row,), stored=False)
+    return f'{{"type":"log","log":{line}}}'
