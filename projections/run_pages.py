@@ -190,6 +190,7 @@ _BY_ID = {
     "flow_runs": "SELECT id, name FROM flow_runs WHERE id = $1",
     "task_runs": "SELECT id, name FROM task_runs WHERE id = $1",
     "flows": "SELECT id, name FROM flows WHERE id = $1",
+    "deployments": "SELECT id, name FROM deployments WHERE id = $1",
 }
 
 

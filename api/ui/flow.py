@@ -1,6 +1,6 @@
 """One flow: how its runs went over a window of time, how long they take, why they fail."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from statistics import median
 from uuid import UUID
@@ -10,12 +10,15 @@ from msgspec import Struct
 from api.ui import window
 from api.ui.dashboard import KINDS
 from api.ui.page import Missing, Page, Region, Visit
+from api.ui.schedule_words import Words, all_words
 from api.ui.window import Window
 from eventstore.selection import Selection
+from orchestration.deployment_schedules import DeploymentSchedule
 from orchestration.flows import Flow
 from orchestration.states import RUNNING
-from projections import failures, flow_pages, overview, run_pages
+from projections import deployment_pages, failures, flow_pages, overview, run_pages
 from projections.criteria import Ids
+from projections.deployment_pages import ListedDeployment
 from projections.failures import FailingFlow
 from projections.filters import NO_FILTERS, Filters, FlowFilter
 from projections.flow_pages import DOTS_MAX, PastRun, Rate
@@ -157,9 +160,28 @@ async def recent(visit: Visit) -> Recent:
     return Recent(await _flow(visit), runs, len(page.runs) > len(runs))
 
 
+class Planned(Struct, frozen=True):
+    """How it is run without somebody starting it."""
+
+    deployments: Sequence[ListedDeployment]
+    schedules: Mapping[str, Sequence[tuple[DeploymentSchedule, Words]]]
+    """By deployment: its schedules in words."""
+
+
+async def planned(visit: Visit) -> Planned:
+    """Its deployments."""
+    found = await deployment_pages.of_flow(visit.server.database, visit.id, visit.now)
+    schedules = {one.deployment.id: all_words(one.deployment.schedules) for one in found}
+    return Planned(found, schedules)
+
+
 def concerns(visit: Visit) -> Selection:
     """The flow and its runs. Only a run's first event names its flow, so any run may be one."""
     return Selection(type=("flow.*", "flow-run.*"))
+
+
+def _planned_concerns(_: Visit) -> Selection:
+    return Selection(type=("deployment.*", "flow.*", "flow-run.*"))
 
 
 page = Page(
@@ -171,8 +193,9 @@ page = Page(
     regions=(
         Region("history", history, concerns),
         Region("failing", failing, concerns),
+        Region("planned", planned, _planned_concerns),
         Region("recent", recent, concerns),
     ),
-    styles=("charts.css", "dashboard.css", "flows.css"),
+    styles=("charts.css", "dashboard.css", "flows.css", "deployments.css"),
     scripts=("run_bars.js",),
 )

@@ -9,6 +9,7 @@ PAGES: Mapping[str, str] = {
     "task-run": "runs/task-run/",
     "flow": "flows/flow/",
     "artifact": "artifacts/artifact/",
+    "deployment": "deployments/deployment/",
 }
 """Paths of pages about one thing, by kind; its id follows."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -10,13 +11,14 @@ from api.ui.page import Query, Visit
 from orchestration.identifiers import utc
 from orchestration.refusals import Invalid
 from orchestration.states import STATE_TYPES, StateType
-from projections import run_pages
+from projections import deployment_pages, run_pages
 from projections.criteria import Ids, StateTypes, Tags, Text, Time
 from projections.filters import (
     Filters,
     FlowFilter,
     FlowRunFilter,
     State,
+    WorkPoolFilter,
 )
 
 RANGES = {
@@ -31,6 +33,8 @@ STATE_NAMES = ("Late", "AwaitingRetry", "Retrying", "AwaitingConcurrencySlot", "
 CHOICES_MAX = 20
 """Values of one filter."""
 TEXT_CHARACTERS_MAX = 200
+DEPLOYMENTS_MAX = 200
+"""Deployments that a part of a name stands for."""
 
 ORDERS = {
     "": "START_TIME_DESC",
@@ -47,6 +51,9 @@ class Asked(Struct, frozen=True):
     states: Sequence[StateType]
     names: Sequence[str]
     flow: str
+    deployment: str
+    """Part of its name or its flow's, or its id."""
+    pool: str
     text: str
     tags: Sequence[str]
     range: str
@@ -62,6 +69,8 @@ class Asked(Struct, frozen=True):
             self.states
             or self.names
             or self.flow
+            or self.deployment
+            or self.pool
             or self.text
             or self.tags
             or self.range
@@ -79,6 +88,8 @@ def asked(query: Query) -> Asked:
         states=[kind for kind in STATE_TYPES if kind in wanted],
         names=[name[:TEXT_CHARACTERS_MAX] for name in query.all("name")[:CHOICES_MAX]],
         flow=query.one("flow").strip()[:TEXT_CHARACTERS_MAX],
+        deployment=query.one("deployment").strip()[:TEXT_CHARACTERS_MAX],
+        pool=query.one("pool").strip()[:TEXT_CHARACTERS_MAX],
         text=query.one("q").strip()[:TEXT_CHARACTERS_MAX],
         tags=[tag[:TEXT_CHARACTERS_MAX] for tag in tags if tag][:CHOICES_MAX],
         range=query.one("range") if query.one("range") in RANGES else "",
@@ -97,7 +108,8 @@ def _moment(text: str) -> datetime | None:
 
 
 def filters(asked: Asked, now: datetime) -> Filters:
-    """The same in the filter language of the API, but for the flow, which has to be looked up."""
+    """The same in the filter language of the API, but for the flow and the deployment: these have
+    to be looked up."""
     since = asked.since
     if asked.range:
         since = max(now - RANGES[asked.range], since) if since else now - RANGES[asked.range]
@@ -115,16 +127,42 @@ def filters(asked: Asked, now: datetime) -> Filters:
         start_time=Time(before_=asked.until, after_=since) if since or asked.until else None,
         parent_task_run_id=Ids(is_null_=True) if asked.no_subflows else None,
     )
-    return Filters(flow_runs=runs if runs != FlowRunFilter() else None)
+    return Filters(
+        flow_runs=runs if runs != FlowRunFilter() else None,
+        work_pools=WorkPoolFilter(name=Text(any_=[asked.pool])) if asked.pool else None,
+    )
 
 
 async def matching(visit: Visit) -> Filters:
     """The filters of a page's address. For whatever else is shown of the same runs as well."""
     wanted = asked(visit.query)
     found = filters(wanted, visit.now)
-    if not wanted.flow:
-        return found
-    # By ids: for one flow an index gives the order, and totals the number.
     database = visit.server.database
-    ids = await run_pages.flows_named(database, database.dialect, wanted.flow)
-    return replace(found, flows=FlowFilter(id=Ids(any_=ids)))
+    if wanted.flow:
+        # By ids: for one flow an index gives the order, and totals the number.
+        ids = await run_pages.flows_named(database, database.dialect, wanted.flow)
+        found = replace(found, flows=FlowFilter(id=Ids(any_=ids)))
+    if wanted.deployment:
+        of = Ids(any_=await _deployments(visit, wanted.deployment))
+        own = replace(found.flow_runs or FlowRunFilter(), deployment_id=of)
+        found = replace(found, flow_runs=own)
+    return found
+
+
+async def _deployments(visit: Visit, text: str) -> list[UUID]:
+    try:
+        return [UUID(text)]
+    except ValueError:
+        database = visit.server.database
+        named = await deployment_pages.named(database, database.dialect, text, DEPLOYMENTS_MAX)
+        return [UUID(one.id) for one in named]
+
+
+async def deployment_name(visit: Visit) -> str:
+    """What the filter on deployments is called: the name of the one whose id it is, or the text."""
+    text = asked(visit.query).deployment
+    try:
+        about = await deployment_pages.one(visit.server.database, str(UUID(text)))
+    except ValueError:
+        return text
+    return text if about is None else f"{about.flow_name} / {about.deployment.name}"

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from api.ui import run_actions, run_dots, task_run_list
 from api.ui.page import Nav, Page, Region, Visit
-from api.ui.run_filters import ORDERS, RANGES, STATE_NAMES, Asked, asked, matching
+from api.ui.run_filters import ORDERS, RANGES, STATE_NAMES, Asked, asked, deployment_name, matching
 from eventstore.selection import Selection
 from projections import queries, run_pages
 from projections.run_pages import RunPage
@@ -33,6 +33,8 @@ class Bar(Struct, frozen=True):
     """Task runs are listed, not flow runs."""
     run: str
     """The flow run of the task runs."""
+    deployment: str
+    """What the filter on deployments is called."""
 
 
 async def bar(visit: Visit) -> Bar:
@@ -40,7 +42,8 @@ async def bar(visit: Visit) -> Bar:
     query = visit.query
     tasks = task_run_list.shown(query)
     run = task_run_list.run_of(query) if tasks else ""
-    return Bar(asked(query), STATE_NAMES, tuple(RANGES), tasks, run)
+    deployment = await deployment_name(visit)
+    return Bar(asked(query), STATE_NAMES, tuple(RANGES), tasks, run, deployment)
 
 
 async def listed(visit: Visit) -> Listed | task_run_list.Listed:

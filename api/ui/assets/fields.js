@@ -16,7 +16,7 @@ export function mark(form, errors) {
     place.hidden = false;
     const input = document.getElementById(place.id.replace(/-wrong$/, ""));
     input?.setAttribute("aria-invalid", "true");
-    if (input && !first) first = input;
+    if (input && (!first || input.compareDocumentPosition(first) & Node.DOCUMENT_POSITION_FOLLOWING)) first = input;
   }
   first?.focus();
   return homeless;

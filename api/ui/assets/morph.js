@@ -5,7 +5,11 @@ import { tell } from "./times.js";
 
 const KEPT_OF_ROWS = ["aria-selected", "data-cursor"];
 
-Object.assign(Idiomorph.defaults, { ignoreActiveValue: true });
+// What somebody types into is left as it is; a button that has the focus may come to say another thing.
+Object.defineProperty(Idiomorph.defaults, "ignoreActiveValue", {
+  enumerable: true,
+  get: () => Boolean(document.activeElement?.matches("input, select, textarea")),
+});
 Object.assign(Idiomorph.defaults.callbacks, {
   beforeNodeMorphed(old, fresh) {
     if (old.nodeType !== Node.ELEMENT_NODE || old.nodeName !== fresh.nodeName) return true;

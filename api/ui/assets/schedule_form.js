@@ -1,0 +1,20 @@
+// The form of a schedule: the browser's time zone to begin with, and examples to start from.
+
+const form = document.getElementById("schedule");
+
+function changed() { form.dispatchEvent(new Event("input", { bubbles: true })); }
+
+if (form && "fresh" in form.dataset) {
+  const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone && zone !== form.elements.timezone.value) {
+    form.elements.timezone.value = zone;
+    changed();
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const example = event.target.closest?.("[data-cron]");
+  if (!example) return;
+  form.elements.cron.value = example.dataset.cron;
+  changed();
+});
