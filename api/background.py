@@ -16,6 +16,7 @@ from services.scheduled_runs import Horizon
 from services.scheduler import Scheduler
 from services.service import Service
 from services.shell import Clock, Shell
+from services.zombies import Zombies
 
 
 class Offered(Struct, frozen=True):
@@ -69,6 +70,14 @@ SERVICES = (
         lambda shell, _, clock, settings: LeaseExpiry(shell, clock),
     ),
     Offered(
+        Zombies.name,
+        "gives up flow runs that fell silent, where their tags say so",
+        lambda settings: settings.services_zombies_enabled,
+        lambda shell, _, clock, settings: Zombies(
+            shell, clock, settings.services_zombies_after, settings.services_zombies_retries
+        ),
+    ),
+    Offered(
         Foreman.name,
         "says which workers are offline, and which pools and queues are not ready",
         lambda settings: settings.services_foreman_enabled,
@@ -80,6 +89,7 @@ SERVICES = (
                 missed_heartbeats=settings.services_foreman_inactivity_heartbeat_multiple,
                 fallback_interval=settings.services_foreman_fallback_heartbeat_interval,
                 queue=settings.services_foreman_work_queue_last_polled_timeout,
+                deployment=settings.services_foreman_deployment_last_polled_timeout,
             ),
         ),
     ),

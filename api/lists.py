@@ -9,7 +9,7 @@ from api.errors import HttpError
 from api.http import Answer, Call
 from eventstore.database import Row
 from orchestration.refusals import Invalid
-from projections import paging, queries, runs_of_flows
+from projections import deployments, paging, queries, runs_of_flows
 from projections.filters import EntityTable, Filters
 from projections.paging import Offset, PageNumber
 from projections.run_documents import SHOWN, shown
@@ -55,6 +55,8 @@ async def documents(
     database = call.server.database
     runs = table in RUNS
     columns, dialect = SHOWN if runs else "document", database.dialect
+    if table == "deployments":
+        columns = deployments.SHOWN
     query = None
     if table == "flow_runs":
         query = await runs_of_flows.page(
@@ -64,6 +66,8 @@ async def documents(
         table, columns, filters, sort, dialect, limit=limit, offset=offset, wide=True
     )
     rows = await database.fetch(query.sql, *query.params)
+    if table == "deployments":
+        return [deployments.shown(row) for row in rows]
     return shown_all(rows, call.server.now()) if runs else [row[0] for row in rows]
 
 

@@ -58,6 +58,8 @@ class Server:
         self.runner = Runner(self.store, derived)
         self.intake = Intake(
             self.shell,
+            self.pulses,
+            self.now,
             Limits(
                 name_characters=settings.events_maximum_event_name_length,
                 labels_per_resource=settings.events_maximum_labels_per_resource,

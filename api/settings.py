@@ -183,6 +183,45 @@ class Settings(Struct, frozen=True, kw_only=True):
             least=1,
         ),
     ] = timedelta(seconds=60)
+    services_foreman_deployment_last_polled_timeout: Annotated[
+        timedelta,
+        Setting(
+            doc="A deployment whose runs nobody asked for so long, and whose work queue nobody "
+            "polled, is not ready.",
+            at="server.services.foreman.deployment_last_polled_timeout_seconds",
+            legacy=("PREFECT_API_SERVICES_FOREMAN_DEPLOYMENT_LAST_POLLED_TIMEOUT_SECONDS",),
+            least=1,
+        ),
+    ] = timedelta(seconds=60)
+    services_zombies_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Give up flow runs that fell silent while they were Running, where a tag "
+            "`zombies:crash` or `zombies:retry` says so.",
+            at="pluperfect.services_zombies_enabled",
+            legacy=("PREFECT_SERVER_SERVICES_ZOMBIES_ENABLED",),
+        ),
+    ] = True
+    services_zombies_after: Annotated[
+        timedelta,
+        Setting(
+            doc="How long a flow run that has sent heartbeats may be silent before it is given "
+            "up; clients send one every 30 s at the most.",
+            at="pluperfect.services_zombies_after",
+            legacy=("PREFECT_SERVER_SERVICES_ZOMBIES_AFTER_SECONDS",),
+            above=0,
+        ),
+    ] = timedelta(seconds=90)
+    services_zombies_retries: Annotated[
+        int,
+        Setting(
+            doc="How often a flow run with the tag `zombies:retry` is started again, besides the "
+            "retries of its failures; then it is Crashed.",
+            at="pluperfect.services_zombies_retries",
+            legacy=("PREFECT_SERVER_SERVICES_ZOMBIES_RETRIES",),
+            least=0,
+        ),
+    ] = 3
     services_late_runs_enabled: Annotated[
         bool,
         Setting(

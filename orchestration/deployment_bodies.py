@@ -16,6 +16,7 @@ from orchestration.identifiers import (
     tidy,
 )
 from orchestration.run_policies import FlowRunPolicy
+from orchestration.schema_size import oversized
 from orchestration.states import ProposedState
 
 DeploymentName: TypeAlias = Annotated[
@@ -41,6 +42,11 @@ class VersionInfo(Struct, frozen=True, kw_only=True):
 
 _IDS = ("storage_document_id", "infrastructure_document_id", "global_concurrency_limit_id")
 PositiveInt: TypeAlias = Annotated[int, Meta(gt=0, le=2**31 - 1)]
+
+
+def _check(schema: Any) -> None:
+    if schema is not UNSET and (fault := oversized(schema)):
+        raise ValueError(fault)
 
 
 class DeploymentCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,6 +79,7 @@ class DeploymentCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         tidy(self, ids=("flow_id", *_IDS))
+        _check(self.parameter_openapi_schema)
 
 
 class DeploymentUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,6 +109,7 @@ class DeploymentUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         tidy(self, ids=_IDS)
+        _check(self.parameter_openapi_schema)
 
 
 class DeploymentFlowRunCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

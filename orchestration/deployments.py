@@ -14,6 +14,7 @@ from orchestration.deployment_bodies import (
     DeploymentCreate,
     DeploymentUpdate,
 )
+from orchestration.deployment_limits import ConcurrencyLimit, limited
 from orchestration.deployment_schedules import (
     ScheduleCreate,
     Schedules,
@@ -30,21 +31,9 @@ from orchestration.documents import Extras, extras_field
 from orchestration.flow_run_bodies import CreatedBy
 from orchestration.identifiers import Labels
 from orchestration.refusals import Conflict, Invalid, NotFound
+from orchestration.surroundings import Surroundings
 
 Status: TypeAlias = Literal["READY", "NOT_READY"]
-
-
-class ConcurrencyLimit(Struct, frozen=True, kw_only=True):
-    """The global concurrency limit of a deployment, as the API shows it within the deployment."""
-
-    id: str
-    created: datetime
-    updated: datetime
-    active: bool = True
-    name: str
-    limit: int
-    active_slots: int = 0
-    slot_decay_per_second: float = 0.0
 
 
 # --- events ---------------------------------------------------------------------------------------
@@ -76,6 +65,7 @@ class DeploymentCreated(Event, frozen=True, tag="deployment.created"):
     storage_document_id: str | None = None
     infrastructure_document_id: str | None = None
     enforce_parameter_schema: bool = True
+    around: Surroundings = Surroundings()
     extras: Extras = extras_field()
 
 
@@ -105,6 +95,9 @@ class DeploymentUpdated(Event, frozen=True, tag="deployment.updated"):
     storage_document_id: str | UnsetType | None = UNSET
     infrastructure_document_id: str | UnsetType | None = UNSET
     enforce_parameter_schema: bool | UnsetType = UNSET
+    before: dict[str, Any] = {}  # noqa: RUF012
+    """What those that others are told of held; of a concurrency limit its id."""
+    around: Surroundings = Surroundings()
     extras: Extras = extras_field()
 
 
@@ -114,6 +107,7 @@ class DeploymentStatusSet(Event, frozen=True, tag="deployment.status-set"):
     status: Status
     last_polled: datetime | None = None
     name: str = ""
+    around: Surroundings = Surroundings()
 
 
 class DeploymentDeleted(Event, frozen=True, tag="deployment.deleted"):
@@ -121,6 +115,7 @@ class DeploymentDeleted(Event, frozen=True, tag="deployment.deleted"):
 
     name: str
     flow_id: str
+    around: Surroundings = Surroundings()
 
 
 DeploymentEvent: TypeAlias = (
@@ -150,61 +145,68 @@ class Facts(Struct, frozen=True, kw_only=True):
     """None: the body says nothing about it."""
 
 
-class PutDeployment(Struct, frozen=True, kw_only=True):
+class _About(Struct, frozen=True, kw_only=True):
+    """What every command says."""
+
+    id: str
+    around: Surroundings = Surroundings()
+    """The deployment's flow, queue and pool after the command; its emissions name them."""
+
+
+class PutDeployment(_About, frozen=True, kw_only=True):
     """Make a deployment, or make it what the body says. That the name is its own is the caller's
     to find out."""
 
-    id: str
     body: DeploymentCreate
     facts: Facts
     flow_labels: Labels = {}
 
 
-class UpdateDeployment(Struct, frozen=True, kw_only=True):
+class UpdateDeployment(_About, frozen=True, kw_only=True):
     """Change some of a deployment's fields."""
 
-    id: str
     body: DeploymentUpdate
     facts: Facts
 
 
-class PauseDeployment(Struct, frozen=True, kw_only=True):
+class PauseDeployment(_About, frozen=True, kw_only=True):
     """Let the schedules rest, or go on."""
 
-    id: str
     paused: bool
     now: datetime
 
 
-class AddSchedules(Struct, frozen=True, kw_only=True):
+class AddSchedules(_About, frozen=True, kw_only=True):
     """Give a deployment more schedules."""
 
-    id: str
     schedules: Sequence[ScheduleCreate]
     facts: Facts
 
 
-class ChangeSchedule(Struct, frozen=True, kw_only=True):
+class ChangeSchedule(_About, frozen=True, kw_only=True):
     """Change one schedule; without a body, remove it."""
 
-    id: str
     schedule_id: str
     body: ScheduleUpdate | None
     now: datetime
 
 
-class SetStatus(Struct, frozen=True, kw_only=True):
+class SetStatus(_About, frozen=True, kw_only=True):
     """Note whether somebody asks for the deployment's runs."""
 
-    id: str
     status: Status
-    now: datetime
+    polled: datetime | None
+    """When somebody last did, if that is known."""
 
 
-class DeleteDeployment(Struct, frozen=True, kw_only=True):
+class LeaveQueue(_About, frozen=True, kw_only=True):
+    """The work queue of the deployment is gone, or about to be; its name is remembered."""
+
+    work_queue_id: str
+
+
+class DeleteDeployment(_About, frozen=True, kw_only=True):
     """Forget a deployment."""
-
-    id: str
 
 
 DeploymentCommand: TypeAlias = (
@@ -214,6 +216,7 @@ DeploymentCommand: TypeAlias = (
     | AddSchedules
     | ChangeSchedule
     | SetStatus
+    | LeaveQueue
     | DeleteDeployment
 )
 
@@ -223,6 +226,9 @@ DeploymentCommand: TypeAlias = (
 class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A deployment as the API shows it. `created` and `updated` are the projection's to stamp."""
 
+    last_polled: datetime | None = None
+    """When it last became ready or ceased to be; while it is ready, pulses know better. The first
+    field, so that whoever shows the deployment can put the pulse's time in its place."""
     id: str
     created: datetime | None = None
     updated: datetime | None = None
@@ -242,7 +248,6 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     labels: Labels = {}
     work_queue_name: str | None = None
     work_queue_id: str | None = None
-    last_polled: datetime | None = None
     parameter_openapi_schema: dict[str, Any] | None = None
     path: str | None = None
     pull_steps: tuple[dict[str, Any], ...] | None = ()
@@ -266,25 +271,38 @@ def decide(command: DeploymentCommand, deployment: Deployment | None) -> list[De
         return _put(command, deployment)
     if deployment is None:
         raise NotFound("Deployment", command.id)
+    around = command.around
     match command:
         case UpdateDeployment(body=body, facts=facts):
-            return _update(deployment, body, facts)
+            return _update(deployment, body, facts, around)
         case PauseDeployment(paused=paused, now=now):
-            return _change(deployment, {"paused": paused}, now)
+            return _change(deployment, {"paused": paused}, now, around)
         case AddSchedules(schedules=wanted, facts=facts):
             after = with_new(command.id, deployment.schedules, wanted, facts.ids, facts.now)
-            return _change(deployment, {"schedules": after}, facts.now)
+            return _change(deployment, {"schedules": after}, facts.now, around)
         case ChangeSchedule(schedule_id=id, body=body, now=now):
             known = deployment.schedules
             after = without(known, id) if body is None else with_changed(known, id, body, now)
-            return _change(deployment, {"schedules": after}, now)
-        case SetStatus(status=status, now=now):
+            return _change(deployment, {"schedules": after}, now, around)
+        case SetStatus(status=status, polled=polled):
             if deployment.status == status:
                 return []
-            polled = now if status == "READY" else None
-            return [DeploymentStatusSet(status=status, last_polled=polled, name=deployment.name)]
+            name = deployment.name
+            return [
+                DeploymentStatusSet(status=status, last_polled=polled, name=name, around=around)
+            ]
+        case LeaveQueue(work_queue_id=left):
+            if deployment.work_queue_id != left:
+                return []
+            before, name = {"work_queue_id": left}, deployment.name
+            return [
+                DeploymentUpdated(
+                    name=name, work_queue_id=None, work_pool_name=None, before=before, around=around
+                )
+            ]
         case DeleteDeployment():
-            return [DeploymentDeleted(name=deployment.name, flow_id=deployment.flow_id)]
+            name, flow_id = deployment.name, deployment.flow_id
+            return [DeploymentDeleted(name=name, flow_id=flow_id, around=around)]
         case _:
             assert_never(command)
 
@@ -326,24 +344,32 @@ def _put(command: PutDeployment, deployment: Deployment | None) -> list[Deployme
     known = () if deployment is None else deployment.schedules
     given["schedules"] = put(command.id, known, body.schedules, facts.ids, facts.now)
     if body.concurrency_limit is not UNSET:
-        given["global_concurrency_limit"] = _limit(
-            command.id, deployment, body.concurrency_limit, facts
+        limit = None if deployment is None else deployment.global_concurrency_limit
+        given["global_concurrency_limit"] = limited(
+            limit, body.concurrency_limit, command.id, facts.limit_id, facts.now
         )
     labels = {} if body.labels is UNSET else body.labels or {}
     given["labels"] = {**command.flow_labels, "prefect.flow.id": body.flow_id, **labels}
     if deployment is not None:
         if body.extras is not UNSET:
             given["extras"] = body.extras
-        return _change(deployment, given, facts.now)
+        return _change(deployment, given, facts.now, command.around)
     given.setdefault("parameter_openapi_schema", {})
     return [
         DeploymentCreated(
-            id=command.id, name=body.name, flow_id=body.flow_id, extras=body.extras, **given
+            id=command.id,
+            name=body.name,
+            flow_id=body.flow_id,
+            around=command.around,
+            extras=body.extras,
+            **given,
         )
     ]
 
 
-def _update(deployment: Deployment, body: DeploymentUpdate, facts: Facts) -> list[DeploymentEvent]:
+def _update(
+    deployment: Deployment, body: DeploymentUpdate, facts: Facts, around: Surroundings
+) -> list[DeploymentEvent]:
     from orchestration.value_schemas import complaint  # Loads a library that few commands need.
 
     given = _given(body, facts)
@@ -352,8 +378,12 @@ def _update(deployment: Deployment, body: DeploymentUpdate, facts: Facts) -> lis
             deployment.id, deployment.schedules, body.schedules, facts.ids, facts.now
         )
     if body.concurrency_limit is not UNSET:
-        given["global_concurrency_limit"] = _limit(
-            deployment.id, deployment, body.concurrency_limit, facts
+        given["global_concurrency_limit"] = limited(
+            deployment.global_concurrency_limit,
+            body.concurrency_limit,
+            deployment.id,
+            facts.limit_id,
+            facts.now,
         )
     if given.get("enforce_parameter_schema", deployment.enforce_parameter_schema):
         schema = given.get("parameter_openapi_schema") or deployment.parameter_openapi_schema
@@ -368,24 +398,7 @@ def _update(deployment: Deployment, body: DeploymentUpdate, facts: Facts) -> lis
             raise Conflict(f"Error updating deployment: {fault}")
     if body.extras is not UNSET:
         given["extras"] = body.extras
-    return _change(deployment, given, facts.now)
-
-
-def _limit(
-    id: str, deployment: Deployment | None, limit: int | None, facts: Facts
-) -> ConcurrencyLimit | None:
-    known = None if deployment is None else deployment.global_concurrency_limit
-    if limit is None:
-        return None
-    if known is not None:
-        return known if known.limit == limit else replace(known, limit=limit, updated=facts.now)
-    return ConcurrencyLimit(
-        id=facts.limit_id,
-        created=facts.now,
-        updated=facts.now,
-        name=f"deployment:{id}",
-        limit=limit,
-    )
+    return _change(deployment, given, facts.now, around)
 
 
 _IN_RUNS = frozenset(
@@ -404,8 +417,21 @@ _IN_RUNS = frozenset(
 """What the runs of a schedule have from the deployment: when it changes they are made anew."""
 
 
+_UNTOLD = frozenset(
+    (
+        "schedules",
+        "work_queue_name",
+        "work_pool_name",
+        "storage_document_id",
+        "infrastructure_document_id",
+        "extras",
+    )
+)
+"""The fields whose changes nobody is told of, as in Prefect."""
+
+
 def _change(
-    deployment: Deployment, wanted: Mapping[str, Any], now: datetime
+    deployment: Deployment, wanted: Mapping[str, Any], now: datetime, around: Surroundings
 ) -> list[DeploymentEvent]:
     changes = {
         name: value
@@ -421,7 +447,11 @@ def _change(
         changes["schedules"] = settled(
             renewed(one, now) if old.get(one.id) == one else one for one in schedules
         )
-    return [DeploymentUpdated(name=deployment.name, **changes)]
+    before = {name: getattr(deployment, name) for name in changes if name not in _UNTOLD}
+    if "global_concurrency_limit" in before:
+        limit = before["global_concurrency_limit"]
+        before["global_concurrency_limit"] = None if limit is None else limit.id
+    return [DeploymentUpdated(name=deployment.name, before=before, around=around, **changes)]
 
 
 # --- evolve ---------------------------------------------------------------------------------------
@@ -431,9 +461,7 @@ def evolve(deployment: Deployment | None, event: DeploymentEvent) -> Deployment 
     """The deployment after the event."""
     match event:
         case DeploymentCreated():
-            return Deployment(
-                **{name: getattr(event, name) for name in DeploymentCreated.__struct_fields__}
-            )
+            return Deployment(**{name: getattr(event, name) for name in _KEPT})
         case DeploymentUpdated():
             return deployment and _updated(deployment, event)
         case DeploymentStatusSet(status=status, last_polled=polled):
@@ -447,11 +475,14 @@ def evolve(deployment: Deployment | None, event: DeploymentEvent) -> Deployment 
             assert_never(event)
 
 
+_KEPT = set(DeploymentCreated.__struct_fields__) - {"around"}
+
+
 def _updated(deployment: Deployment, event: DeploymentUpdated) -> Deployment:
     changes: dict[str, Any] = {
         name: value
-        for name in DeploymentUpdated.__struct_fields__
-        if name not in ("name", "extras") and (value := getattr(event, name)) is not UNSET
+        for name in _KEPT & set(DeploymentUpdated.__struct_fields__) - {"name", "extras"}
+        if (value := getattr(event, name)) is not UNSET
     }
     if event.extras is not UNSET:
         known = deployment.extras if deployment.extras is not UNSET else {}

@@ -12,6 +12,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field, json
 from eventstore.decider import Decider
 from eventstore.events import Event, Recorded
 from orchestration.artifacts import Artifact, ArtifactCreated, ArtifactDeleted
+from orchestration.deployment_emissions import TELLING, told
 from orchestration.documents import Extras, accept, document, extras_field, parse
 from orchestration.flow_runs import FlowRunStateSet
 from orchestration.flows import FlowCreated, FlowDeleted, FlowUpdated
@@ -212,6 +213,13 @@ def emission_of(recorded: Recorded[Any]) -> bytes | None:
             return document(_variable_changed(event, recorded))
         case ArtifactCreated(collection_id=str()) | ArtifactDeleted(latest=True):
             return document(_collection_changed(event, recorded))
+        case _ if isinstance(event, TELLING):
+            said = told(event, _id_in(recorded))
+            if said is None:
+                return None
+            return document(
+                _happened(recorded, said.name, said.resource, said.payload, said.related)
+            )
         case _:
             return None
 
@@ -228,6 +236,7 @@ EMITTING: tuple[type[Event], ...] = (
     VariableDeleted,
     ArtifactCreated,
     ArtifactDeleted,
+    *TELLING,
 )
 """The types of events that `emission_of` may have something to say about."""
 

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
 from orchestration.states import (
+    AWAITING_RETRY,
     CANCELLING,
     FAILED,
     LATE,
@@ -20,9 +21,12 @@ from orchestration.states import (
     TERMINAL,
     State,
 )
+from orchestration.zombies import TAG, policy_of
 
 TOLD_REPLACEMENTS_MAX = 5
 """Of the states that rules put in the place of proposed ones, the newest are told."""
+TOLD_HOLDERS_MAX = 5
+"""Of the runs that hold the slots of a limit, so many are named."""
 POLLED_RECENTLY = timedelta(seconds=60)
 """A queue that nobody polled for so long has no worker."""
 
@@ -32,6 +36,27 @@ class Change(Struct, frozen=True):
 
     event: FlowRunStateSet
     actor: str
+
+
+class Holder(Struct, frozen=True):
+    """A flow run that holds a slot which others wait for."""
+
+    id: str
+    name: str
+
+
+class Limit(Struct, frozen=True):
+    """How many runs of a queue or pool may go on at the same time, and who does."""
+
+    most: int
+    held: int
+    holders: Sequence[Holder]
+    """Up to `TOLD_HOLDERS_MAX` of them."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether nobody else gets a slot."""
+        return self.held >= self.most
 
 
 class Around(Struct, frozen=True, kw_only=True):
@@ -45,6 +70,10 @@ class Around(Struct, frozen=True, kw_only=True):
     pool_paused: bool = False
     polled: datetime | None = None
     """When a worker last asked the queue for runs."""
+    queue_limit: Limit | None = None
+    pool_limit: Limit | None = None
+    heard: datetime | None = None
+    """When the run's heart last beat."""
 
 
 class Link(Struct, frozen=True):
@@ -88,6 +117,7 @@ def _present(
     elif kind == RUNNING:
         again = f", for the {run.run_count}. time." if run.run_count > 1 else "."
         yield Sentence(f"It is {state.name} since {since}{again}")
+        yield from _heard_of(run, around, now)
     elif kind == PAUSED:
         yield from _paused(run, state)
     elif kind == CANCELLING:
@@ -111,6 +141,8 @@ def _scheduled(
         yield Sentence(
             f"Attempt {run.run_count} failed; it is retried, at most {retries} times{why}"
         )
+    elif state.name == AWAITING_RETRY and state.message:
+        yield Sentence(state.message)
     if due is not None and due > now:
         yield Sentence(f"It waits for its time, {_time(due)}, in {_duration(due - now)}.")
         return
@@ -148,6 +180,12 @@ def _waits_for_a_worker(run: FlowRun, around: Around, now: datetime) -> Iterator
         yield Sentence(
             f"Its work queue {around.queue_name} is paused: no worker gets runs of it.", queue
         )
+    yield from _waits_for_a_slot(
+        around.pool_limit, f"work pool {around.pool_name}", f"/work_pools/{around.pool_name}"
+    )
+    yield from _waits_for_a_slot(
+        around.queue_limit, f"work queue {around.queue_name}", f"/work_queues/{run.work_queue_id}"
+    )
     if around.polled is None:
         yield Sentence(
             f"It waits for a worker: none has ever asked the work queue {around.queue_name} for "
@@ -165,6 +203,41 @@ def _waits_for_a_worker(run: FlowRun, around: Around, now: datetime) -> Iterator
             f"It waits for a worker of the work queue {around.queue_name}, which was asked for "
             f"runs {_duration(now - around.polled)} ago.",
             queue,
+        )
+
+
+def _waits_for_a_slot(limit: Limit | None, place: str, path: str) -> Iterator[Sentence]:
+    if limit is None or not limit.reached:
+        return
+    where = Link(place.rpartition(" ")[0], path)
+    if limit.most == 0:
+        yield Sentence(f"Its {place} lets no run go on: its limit is 0.", (where,))
+        return
+    names = ", ".join(one.name for one in limit.holders)
+    more = limit.held - len(limit.holders)
+    others = f" and {more} more" if more > 0 else ""
+    yield Sentence(
+        f"Its {place} lets {_runs(limit.most)} go on at the same time, and {limit.held} "
+        f"{'does' if limit.held == 1 else 'do'}: {names}{others}.",
+        (where, *(Link(one.name, f"/flow_runs/{one.id}") for one in limit.holders)),
+    )
+
+
+def _runs(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"
+
+
+def _heard_of(run: FlowRun, around: Around, now: datetime) -> Iterator[Sentence]:
+    policy = policy_of(run.tags)
+    if around.heard is not None:
+        silent = _duration(now - around.heard)
+        then = {"crash": "it is crashed", "retry": "it is started again, or crashed"}
+        end = f" If it stays silent, {then[policy]}." if policy else ""
+        yield Sentence(f"It was last heard of {silent} ago.{end}")
+    elif policy is not None:
+        yield Sentence(
+            f"Its tag {TAG}{policy} has no effect: it sends no heartbeats. Set "
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY where it runs."
         )
 
 

@@ -211,6 +211,13 @@ def retry_failed(t: Transition[FlowRun], facts: FlowFacts) -> Verdict:
     )
 
 
+@rule({RUNNING}, {SCHEDULED})
+def start_over(t: Transition[FlowRun], facts: FlowFacts) -> Verdict:
+    """A run whose process is gone is for another one to start, with all of its pauses to come."""
+    policy = replace(t.run.empirical_policy, resuming=False, pause_keys=(), retry_type="reschedule")
+    return Accept(run=replace(t.run, empirical_policy=policy))
+
+
 CORE = Policy.of(
     # PreserveDeploymentConcurrencyLeaseId: needs leases (the id stays with the run's states).
     prevent_duplicate,
@@ -244,6 +251,10 @@ MARK_LATE = Policy.of(
     # EnforceDeploymentConcurrencyOnLate: needs the deployment, its limit and strategy.
 )
 """What the service that finds late runs goes by."""
+
+
+GIVEN_UP = Policy.of(start_over)
+"""What the service that gives up silent runs goes by; it proposes nothing to a run that ended."""
 
 
 def policy_for(force: bool) -> Policy:

@@ -15,7 +15,6 @@ from orchestration.refusals import AlreadyExists, MissingReference, NotFound, No
 from orchestration.run_clock import advance, timestamp_after
 from orchestration.run_policies import FlowRunPolicy, current_names
 from orchestration.states import (
-    NAMES,
     RUNNING,
     SCHEDULED,
     TERMINAL,
@@ -83,7 +82,10 @@ class FlowRunUpdated(Event, frozen=True, tag="flow-run.updated"):
     infrastructure_pid: str | UnsetType | None = UNSET
     job_variables: dict[str, Any] | UnsetType | None = UNSET
     parent_task_run_id: str | UnsetType | None = UNSET
-    """Set to nothing when the parent task run is deleted."""
+    """Set to nothing when the parent task run is deleted; so is what is next when the queue is."""
+    work_queue_id: str | UnsetType | None = UNSET
+    work_pool_id: str | UnsetType | None = UNSET
+    work_pool_name: str | UnsetType | None = UNSET
     extras: Extras = extras_field()
 
 
@@ -177,6 +179,13 @@ class OrphanFlowRun(Struct, frozen=True, kw_only=True):
     id: str
 
 
+class LeaveQueue(Struct, frozen=True, kw_only=True):
+    """The work queue that a run waits in is gone, or about to be; the run stays."""
+
+    id: str
+    work_queue_id: str
+
+
 FlowRunCommand: TypeAlias = (
     CreateFlowRun
     | UpdateFlowRun
@@ -184,6 +193,7 @@ FlowRunCommand: TypeAlias = (
     | SetFlowRunState
     | DeleteFlowRun
     | OrphanFlowRun
+    | LeaveQueue
 )
 
 # --- value ----------------------------------------------------------------------------------------
@@ -255,6 +265,10 @@ def decide(command: FlowRunCommand, flow_run: FlowRun | None) -> list[FlowRunEve
         case OrphanFlowRun():
             is_child = flow_run is not None and flow_run.parent_task_run_id is not None
             return [FlowRunUpdated(parent_task_run_id=None)] if is_child else []
+        case LeaveQueue(work_queue_id=left):
+            if flow_run is None or flow_run.work_queue_id != left:
+                return []
+            return [FlowRunUpdated(work_queue_id=None, work_pool_id=None, work_pool_name=None)]
         case _:
             assert_never(command)
 
@@ -292,14 +306,6 @@ def parent_state(event: FlowRunStateSet, flow_run_id: str, id: str, now: datetim
     state = restored(event.state)
     details = with_details(state.state_details, child_flow_run_id=flow_run_id)
     return State(id, state.type, state.name, now, state.message, state.data, details, state.extras)
-
-
-def may_be_late(state: State | None) -> bool:
-    """Whether a run in this state waits for its time, and is Late some time after it.
-
-    Not one that waits for something else as well: a retry, a slot, an answer.
-    """
-    return state is not None and state.type == SCHEDULED and state.name == NAMES[SCHEDULED][0]
 
 
 def existing(flow_run: FlowRun | None, id: str) -> FlowRun:

@@ -18,14 +18,20 @@ def fault_in_job_variables(
     if not isinstance(schema, dict) or not schema:
         return None
     properties = schema.get("properties")
-    given: dict[str, Any] = {}
-    for name, one in properties.items() if isinstance(properties, dict) else ():
-        if not isinstance(one, dict) or "default" not in one:
-            continue
-        if complaint({name: one["default"]}, schema, partial=True) is None:
-            given[name] = one["default"]
-        else:
-            partial = True
+    given: dict[str, Any] = {
+        name: one["default"]
+        for name, one in (properties.items() if isinstance(properties, dict) else ())
+        if isinstance(one, dict) and "default" in one
+    }
+    if complaint(given, schema, partial=True) is not None:
+        # Some are wrong; mostly none is, and looking at each takes as often as long.
+        right = {
+            name: default
+            for name, default in given.items()
+            if complaint({name: default}, schema, partial=True) is None
+        }
+        partial = partial or len(right) < len(given)
+        given = right
     for layer in layers:
         given |= layer or {}
     return complaint(given, schema, partial=partial)

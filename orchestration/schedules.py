@@ -23,13 +23,19 @@ from orchestration.identifiers import Text, utc
 from orchestration.refusals import Invalid
 
 if TYPE_CHECKING:
-    from dateutil.rrule import rrule, rruleset
+    from dateutil.rrule import rrule
 
 CANDIDATES_MAX = 1_000
 """Moments that are looked at in one expansion; a rule that yields none of use in so many, none."""
 RRULE_CHARACTERS_MAX = 6_500
 """A year of RDATEs, and some more."""
 CRON_CHARACTERS_MAX = 1_000
+STEPS_MAX = 20_000
+"""Days and moments that the expansion of one rule looks at: days without any are passed over one by
+one, and so are moments before the ones that are asked for. About fifty years of days, and a few
+hundredths of a second."""
+INTERVAL_SECONDS_MIN = 1.0
+"""What comes more often is no schedule: a run takes longer to start."""
 INTERVAL_SECONDS_MAX = 100 * 366 * 86_400.0
 """Beyond a hundred years the calendar ends before the second run."""
 RRULE_ANCHOR = datetime(2020, 1, 1)
@@ -81,18 +87,34 @@ def checked(schedule: Schedule, now: datetime) -> Schedule:
     if schedule.timezone:
         _zone(schedule)
     if schedule.interval is not UNSET:
+        if schedule.interval < INTERVAL_SECONDS_MIN:
+            raise Invalid("The interval of a schedule is at least one second")
         anchor = now if schedule.anchor_date is UNSET else _anchor(schedule)
         return replace(schedule, anchor_date=anchor, timezone=schedule.timezone or "UTC")
     if schedule.cron is not UNSET:
         _check_cron(schedule.cron)
-        return replace(
+        whole = replace(
             schedule,
             timezone=schedule.timezone or None,
             day_or=True if schedule.day_or is UNSET else schedule.day_or,
         )
+        if next(_cron(whole, now), None) is None:
+            raise Invalid(f'The cron string "{schedule.cron}" names no day of the next 50 years')
+        return whole
     assert schedule.rrule is not UNSET
     text = _check_rrule(schedule.rrule)
-    return replace(schedule, rrule=text, timezone=schedule.timezone or "UTC")
+    whole = replace(schedule, rrule=text, timezone=schedule.timezone or "UTC")
+    try:
+        next(_rrule(whole, now), None)
+    except ValueError as error:
+        raise Invalid(f'Invalid RRule string "{schedule.rrule}": {error}') from None
+    except _TooFar:
+        raise Invalid(
+            f'The RRule string "{schedule.rrule}" names no moment soon enough: {STEPS_MAX:,} days '
+            "or moments lie before the next one. Name a later DTSTART, or a rarer FREQ with less "
+            "in its BY… parts"
+        ) from None
+    return whole
 
 
 def _anchor(schedule: Schedule) -> datetime:
@@ -148,8 +170,8 @@ def occurrences(schedule: Schedule, start: datetime, end: datetime) -> Iterator[
             if previous is None or moment > previous:
                 yield moment
                 previous = moment
-    except OverflowError:
-        return  # The calendar is over.
+    except (OverflowError, ValueError, _TooFar):
+        return  # The calendar is over, nothing of use is near, or the rule's parts exclude all.
 
 
 def _candidates(schedule: Schedule, start: datetime) -> Iterator[datetime]:
@@ -221,20 +243,81 @@ def _cron(schedule: Schedule, start: datetime) -> Iterator[datetime]:
 def _rrule(schedule: Schedule, start: datetime) -> Iterator[datetime]:
     from dateutil.rrule import rrule, rrulestr
 
-    zone = _zone(schedule)
+    zone, steps = _zone(schedule), _Steps(STEPS_MAX)
     assert schedule.rrule is not UNSET
     rules = rrulestr(schedule.rrule, dtstart=RRULE_ANCHOR, ignoretz=True)
     wall = start.astimezone(zone).replace(tzinfo=None) - timedelta(hours=3)
     if isinstance(rules, rrule):
-        rules = _advanced(rules, wall)
+        moments = steps.counted(_advanced(rules, wall))
     else:
-        _advance_all(rules, wall)
-    yield from rules.xafter(wall, inc=True)
+        for name in ("_rrule", "_exrule"):
+            parts = [_Counted(_advanced(rule, wall), steps) for rule in getattr(rules, name)]
+            setattr(rules, name, parts)
+        moments = iter(rules)
+    for moment in moments:
+        if moment >= wall:
+            yield moment
 
 
-def _advance_all(rules: "rruleset", wall: datetime) -> None:
-    for name in ("_rrule", "_exrule"):
-        setattr(rules, name, [_advanced(rule, wall) for rule in getattr(rules, name)])
+class _TooFar(Exception):
+    """The expansion of a rule took all the steps that it may."""
+
+
+class _Steps:
+    """How many steps are left. The library takes those between two moments without being asked; of
+    each day it asks whether the rule has parts that leave days out, and there it is counted."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def take(self) -> None:
+        """Raises _TooFar."""
+        self._left -= 1
+        if self._left < 0:
+            raise _TooFar
+
+    def counted(self, rule: "rrule") -> Iterator[datetime]:
+        """The moments of a rule."""
+        rule = rule.replace()
+        for name in _OF_DAYS:
+            part = getattr(rule, name)
+            if part:
+                setattr(rule, name, _Part(part))
+                getattr(rule, name).steps = self
+        for moment in rule:
+            self.take()
+            yield moment
+
+
+_OF_DAYS = (
+    "_bymonth",
+    "_byweekno",
+    "_byweekday",
+    "_byeaster",
+    "_bymonthday",
+    "_bynmonthday",
+    "_byyearday",
+)
+
+
+class _Part(tuple[int, ...]):
+    """A part of a rule that leaves days out, which counts how often it is asked."""
+
+    steps: _Steps
+
+    def __bool__(self) -> bool:
+        self.steps.take()
+        return True
+
+
+class _Counted:
+    """A rule among others, whose moments count as steps of all of them together."""
+
+    def __init__(self, rule: "rrule", steps: _Steps) -> None:
+        self._rule, self._steps = rule, steps
+
+    def __iter__(self) -> Iterator[datetime]:
+        return self._steps.counted(self._rule)
 
 
 def _advanced(rule: "rrule", wall: datetime) -> "rrule":
@@ -246,7 +329,13 @@ def _advanced(rule: "rrule", wall: datetime) -> "rrule":
     from dateutil.rrule import DAILY, HOURLY, MINUTELY, SECONDLY
 
     seconds = {DAILY: 86_400, HOURLY: 3_600, MINUTELY: 60, SECONDLY: 1}.get(rule._freq)
-    if seconds is None or rule._count is not None or rule._dtstart >= wall:
+    if seconds is None or rule._dtstart >= wall:
         return rule
     step = timedelta(seconds=seconds * rule._interval)
-    return rule.replace(dtstart=rule._dtstart + (wall - rule._dtstart) // step * step)
+    passed = (wall - rule._dtstart) // step
+    begin = rule._dtstart + passed * step
+    if rule._count is None:
+        return rule.replace(dtstart=begin)
+    if any(rule._original_rule.values()) or passed >= rule._count:
+        return rule  # Not each step is a moment; or it was over before.
+    return rule.replace(dtstart=begin, count=rule._count - passed)

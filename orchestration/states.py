@@ -66,6 +66,10 @@ a client may send any other."""
 
 LATE: Final = "Late"
 """The name of a SCHEDULED state whose time has come and gone."""
+AWAITING_RETRY: Final = "AwaitingRetry"
+"""The name of a SCHEDULED state in which a run waits to be tried again."""
+AWAITING_SLOT: Final = "AwaitingConcurrencySlot"
+"""The name of a SCHEDULED state in which a run waits for a slot of its deployment's limit."""
 
 Table: TypeAlias = dict[StateType | None, frozenset[StateType]]
 
@@ -313,3 +317,11 @@ def kept(state: State) -> State:
             state.extras,
         )
     return state
+
+
+def may_be_late(state: State | None) -> bool:
+    """Whether a run in this state waits for its time, and is Late some time after it.
+
+    Not one that waits for something else as well: a retry, a slot, an answer.
+    """
+    return state is not None and state.type == SCHEDULED and state.name == NAMES[SCHEDULED][0]

@@ -6,6 +6,7 @@ result. Templates come from whoever may call the API, so they can do little: see
 """
 
 from collections.abc import Mapping
+from hashlib import sha256
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,10 +16,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jsonschema import Draft202012Validator, SchemaError
 from jsonschema.exceptions import ValidationError, best_match
 from msgspec import UNSET
-from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from orchestration.schema_checker import STEPS_MAX, TooMuch, errors
+from orchestration.schema_size import oversized
+
 KIND = "__prefect_kind"
+KNOWN_MAX = 1_000
+"""Schemas that are remembered to be ones."""
 TEMPLATE_CHARACTERS_MAX = 10_000
 """Longer templates are not rendered."""
 PROBLEMS_MAX = 50
@@ -47,9 +52,6 @@ _ALLOWED = (
 )
 """What a template may consist of: no loops, no calls, no arithmetic, which could take for ever."""
 _FILTERS = frozenset({"default", "d", "lower", "title", "tojson", "trim", "upper"})
-_NO_FETCHING: Registry[Any] = Registry()
-"""Schemas refer to their own parts alone; nothing is loaded from anywhere."""
-
 Place: TypeAlias = tuple[str | int, ...]
 """Where something is in a value: names of members and numbers of items."""
 
@@ -142,9 +144,14 @@ def complaint(value: Any, schema: Any, *, partial: bool = False) -> str | None:
     `partial`: more will be added to the value, so nothing is missed in it.
     """
     try:
-        error = best_match(_checker(schema, partial).iter_errors(value))
+        error = best_match(errors(value, _meant(schema, partial)))
     except SchemaError as refused:
         return _cut(f"Invalid schema: {refused.message}")
+    except TooMuch:
+        return (
+            f"Validation failed. Failure reason: it takes more than {STEPS_MAX:,} steps to check "
+            "the value by its schema; make one of them simpler"
+        )
     except RecursionError:
         return "Invalid schema: Unable to validate schema with circular references."
     except Unresolvable as refused:
@@ -158,10 +165,10 @@ def problems(value: Any, schema: Any, *, partial: bool = False) -> list[Problem]
     if said is None:
         return []
     try:
-        errors = list(islice(_checker(schema, partial).iter_errors(value), PROBLEMS_MAX))
-    except (SchemaError, RecursionError, Unresolvable):
+        found = list(islice(errors(value, _meant(schema, partial)), PROBLEMS_MAX))
+    except (SchemaError, RecursionError, Unresolvable, TooMuch):
         return [Problem((), said)]
-    return [_problem(best_match([error]) or error) for error in errors]
+    return [_problem(best_match([error]) or error) for error in found]
 
 
 def _problem(error: ValidationError) -> Problem:
@@ -174,12 +181,25 @@ def _problem(error: ValidationError) -> Problem:
     return Problem(path, _cut(error.message))
 
 
-def _checker(schema: Any, partial: bool) -> Draft202012Validator:
+def _meant(schema: Any, partial: bool) -> Any:
+    """The schema by which a value is to be checked. Raises SchemaError if it is none."""
+    too_large = oversized(schema)
+    if too_large is not None:
+        raise SchemaError(too_large)
     meant = _as_pydantic_meant(schema)
     if partial:
         meant = _without_required(meant)
-    Draft202012Validator.check_schema(meant)
-    return Draft202012Validator(meant, registry=_NO_FETCHING)
+    digest = sha256(msgspec.json.encode(meant)).digest()
+    if digest not in _known:
+        Draft202012Validator.check_schema(meant)
+        _known[digest] = None
+        if len(_known) > KNOWN_MAX:
+            del _known[next(iter(_known))]
+    return meant
+
+
+_known: dict[bytes, None] = {}
+"""Digests of what was found to be a schema: to find out takes far longer than to check a value."""
 
 
 def _without_required(schema: Any) -> Any:

@@ -1,16 +1,20 @@
 """Read model: deployments, with their schedules.   Table: migrations/0012.deployments.sql"""
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from msgspec import json
+from msgspec.structs import replace
 
+from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row, Table
-from orchestration.deployments import Deployment, DeploymentEvent, evolve
+from eventstore.events import Recorded
+from orchestration.deployments import Deployment, DeploymentEvent, DeploymentStatusSet, evolve
 from orchestration.documents import document, parse
 from projections.columns import json_array, micros
-from projections.entities import entity_projection
-from projections.projection import Model
+from projections.entities import entity_id, evolved, own_row
+from projections.projection import Model, Projection, Rows
+from projections.work_queues import SUBJECT as QUEUE_SUBJECT
 
 TABLE = Table(
     "deployments",
@@ -61,19 +65,61 @@ def from_row(row: Row) -> Deployment:
 # Not remembered: parameter schemas are large. Flow runs keep a few deployments as neighbours.
 DEPLOYMENTS = Model(TABLE, render, from_row)
 
-projection = entity_projection("deployments", 1, DEPLOYMENTS, get_args(DeploymentEvent), evolve)
+
+def apply(rows: Rows, recorded: Recorded[Any]) -> None:
+    """Fold an event into its deployment. That somebody asks for its runs is no change of it."""
+    id_ = entity_id(recorded)
+    before = rows.get(DEPLOYMENTS, id_)
+    after = evolved(rows, DEPLOYMENTS, evolve, recorded)
+    if isinstance(recorded.event, DeploymentStatusSet) and before and after:
+        rows.put(DEPLOYMENTS, (id_,), replace(after, updated=before.updated))
+
+
+projection = Projection(
+    name="deployments",
+    version=2,
+    mode="inline",
+    models=(DEPLOYMENTS,),
+    handles=frozenset(get_args(DeploymentEvent)),
+    apply=apply,
+    reads=own_row(DEPLOYMENTS),
+)
+
+SUBJECT = "deployment:"
+"""What the pulse of a deployment is called: this and its id. It says when whoever serves it last
+asked for its runs; a poll of its queue is one of the queue."""
+_POLLED = (
+    f"(SELECT max(pulses.at) FROM pulses WHERE pulses.subject IN ('{SUBJECT}' || deployments.id, "
+    f"'{QUEUE_SUBJECT}' || deployments.work_queue_id))"
+)
+SHOWN = f"deployments.document, {_POLLED}"
+"""Columns from which a deployment is shown."""
+_FIRST = '{"last_polled":'
+"""How documents begin, but not those that an older release has folded."""
+
+
+def shown(row: Row) -> str:
+    """A deployment as the API answers with it, from the columns of `SHOWN`."""
+    text, polled = str(row[0]), row[1]
+    if polled is None or not text.startswith(_FIRST):
+        return text
+    rest = text.partition(",")[2]
+    return f"{_FIRST}{json.encode(from_microseconds(polled)).decode()},{rest}"
+
+
+BY_ID = f"SELECT {SHOWN} FROM deployments WHERE deployments.id = $1"
 
 
 async def by_id(reader: Reader, id: str) -> str | None:
-    """Document of one deployment."""
-    rows = await reader.fetch_keys(TABLE, [(id,)])
-    return rows[0][_DOCUMENT] if rows else None
+    """One deployment as the API shows it."""
+    rows = await reader.fetch(BY_ID, id)
+    return shown(rows[0]) if rows else None
 
 
 async def entity(reader: Reader, id: str) -> Deployment | None:
     """One deployment."""
-    found = await by_id(reader, id)
-    return None if found is None else parse(Deployment, found)
+    rows = await reader.fetch_keys(TABLE, [(id,)])
+    return from_row(rows[0]) if rows else None
 
 
 ID_BY_NAME = "SELECT id FROM deployments WHERE flow_id = $1 AND name = $2"
@@ -86,15 +132,15 @@ async def id_by_name(reader: Reader, flow_id: str, name: str) -> str | None:
 
 
 BY_NAMES = (
-    "SELECT deployments.document FROM deployments JOIN flows ON flows.id = deployments.flow_id "
+    f"SELECT {SHOWN} FROM deployments JOIN flows ON flows.id = deployments.flow_id "
     "WHERE flows.name = $1 AND deployments.name = $2"
 )
 
 
 async def by_names(reader: Reader, flow: str, deployment: str) -> str | None:
-    """Document of the deployment with these names."""
+    """The deployment with these names as the API shows it."""
     rows = await reader.fetch(BY_NAMES, flow, deployment)
-    return str(rows[0][0]) if rows else None
+    return shown(rows[0]) if rows else None
 
 
 SCHEDULED = "SELECT id FROM deployments WHERE scheduled = 1 AND id > $1 ORDER BY id LIMIT $2"
@@ -113,13 +159,34 @@ async def some_of_flow(reader: Reader, flow_id: str) -> list[str]:
     return [str(row[0]) for row in await reader.fetch(OF_FLOW, flow_id)]
 
 
-async def not_ready(reader: Reader, ids: Sequence[str]) -> list[str]:
-    """Of these deployments, those that are shown as not ready."""
-    if not ids:
-        return []
-    rows = await reader.fetch_keys(TABLE, [(id,) for id in ids])
-    at = list(TABLE.columns).index("status")
-    return [str(row[0]) for row in rows if row[at] != "READY"]
+OF_QUEUE = "SELECT id FROM deployments WHERE work_queue_id = $1 LIMIT 200"
+
+
+async def some_of_queue(reader: Reader, queue_id: str) -> list[str]:
+    """Ids of up to 200 deployments of a work queue."""
+    return [str(row[0]) for row in await reader.fetch(OF_QUEUE, queue_id)]
+
+
+_STATUSES = Table("deployments", {"id": "text", "status": "text"})
+
+
+async def statuses(reader: Reader, ids: Sequence[str]) -> dict[str, str]:
+    """Of these deployments, the statuses of those that there are."""
+    rows = await reader.fetch_keys(_STATUSES, [(id,) for id in ids]) if ids else ()
+    return {str(id): status for id, status in rows}
+
+
+READY = (
+    f"SELECT id, heard FROM (SELECT deployments.id, COALESCE({_POLLED}, deployments.updated) "
+    "AS heard FROM deployments WHERE deployments.status = 'READY') AS ready "
+    "ORDER BY heard LIMIT $1"
+)
+
+
+async def ready(reader: Reader, limit: int) -> list[Row]:
+    """Ids of deployments that are ready, and when somebody last asked for their runs, themselves
+    or by their queue (microseconds); the one that this is longest ago for in front."""
+    return await reader.fetch(READY, limit)
 
 
 KEYS_TAKEN = "SELECT idempotency_key FROM flow_runs WHERE {among} AND flow_id = $2"

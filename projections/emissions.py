@@ -177,7 +177,7 @@ def reads(recorded: Recorded[Any]) -> Iterable[tuple[Model[Any], tuple[Value, ..
 
 projection = Projection(
     name="emissions",
-    version=2,
+    version=3,
     mode="derived",
     models=(EMISSIONS, EMISSION_RESOURCES, EMISSION_TOTALS),
     handles=frozenset({*EMITTING, FeedTrimmed}),

@@ -173,14 +173,12 @@ DEPLOYMENTS_MAX = 1_000
 """Deployments of the polled queues that are told apart in one go; the others the next time."""
 
 
-async def deployments(
-    reader: Reader, dialect: Dialect, queue_ids: Sequence[str], *, ready: bool
-) -> list[str]:
-    """Ids of deployments of these queues that are shown as ready, or as not."""
+async def idle_deployments(reader: Reader, dialect: Dialect, queue_ids: Sequence[str]) -> list[str]:
+    """Ids of deployments of these queues that are shown as not ready."""
     among = dialect.in_list("deployments.work_queue_id", "$1")
     rows = await reader.fetch(
         "SELECT id FROM deployments WHERE deployments.work_queue_id IS NOT NULL "
-        f"AND {among} AND deployments.status {'=' if ready else '<>'} 'READY' "
+        f"AND {among} AND deployments.status <> 'READY' "
         f"ORDER BY id LIMIT {DEPLOYMENTS_MAX}",
         json.encode(queue_ids).decode(),
     )

@@ -1,18 +1,26 @@
 """Why a flow run is in the state it is in: what is read for `orchestration/explanation.py`."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, json
+from msgspec import Struct
 
 from eventstore import log
-from eventstore.codec import Codec, from_microseconds
-from eventstore.database import Database
-from orchestration.explanation import Around, Change, Sentence, explained
+from eventstore.codec import Codec
+from eventstore.database import Database, Row
+from orchestration.explanation import (
+    TOLD_HOLDERS_MAX,
+    Around,
+    Change,
+    Holder,
+    Limit,
+    Sentence,
+    explained,
+)
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
+from projections import pulses, work_pools, work_queues
 from projections.flow_runs import FLOW_RUNS
-from projections.work_queues import SUBJECT
 
 EVENTS_MAX = 200
 """Of a run's events, so many of the newest are looked at."""
@@ -46,12 +54,6 @@ async def explanation(
 
 
 OF_DEPLOYMENT = "SELECT name, paused FROM deployments WHERE id = $1"
-OF_QUEUE = (
-    "SELECT work_queues.name, work_queues.document, work_pools.name, work_pools.document "
-    "FROM work_queues LEFT JOIN work_pools ON work_pools.id = work_queues.work_pool_id "
-    "WHERE work_queues.id = $1"
-)
-POLLED = "SELECT at FROM pulses WHERE subject = $1"
 
 
 async def _around(database: Database, run: FlowRun) -> Around:
@@ -60,20 +62,38 @@ async def _around(database: Database, run: FlowRun) -> Around:
         for name, paused in await database.fetch(OF_DEPLOYMENT, run.deployment_id):
             found |= {"deployment_name": name, "deployment_paused": bool(paused)}
     if run.work_queue_id is not None:
-        for queue, queue_document, pool, pool_document in await database.fetch(
-            OF_QUEUE, run.work_queue_id
-        ):
-            found |= {
-                "queue_name": queue,
-                "queue_paused": _paused(queue_document),
-                "pool_name": pool,
-                "pool_paused": _paused(pool_document),
-            }
-        for (at,) in await database.fetch(POLLED, SUBJECT + run.work_queue_id):
-            found["polled"] = from_microseconds(at)
+        found |= await _of_queue(database, run.work_queue_id)
+    found["heard"] = await pulses.heard(database, pulses.FLOW_RUN + run.id)
     return Around(**found)
 
 
-def _paused(document: str | None) -> bool:
-    entity: Mapping[str, Any] = json.decode(document) if document else {}
-    return bool(entity.get("is_paused"))
+async def _of_queue(database: Database, queue_id: str) -> dict[str, Any]:
+    queue = await work_queues.by_id(database, queue_id)
+    if queue is None:
+        return {}
+    found: dict[str, Any] = {
+        "queue_name": queue.name,
+        "queue_paused": queue.is_paused,
+        "polled": queue.last_polled,
+    }
+    if queue.concurrency_limit is not None:
+        held = await work_pools.slots_of_queues(
+            database, database.dialect, [queue_id], cancelling=False
+        )
+        rows = await work_pools.holders(
+            database, queue_id, cancelling=False, limit=TOLD_HOLDERS_MAX
+        )
+        found["queue_limit"] = _limit(queue.concurrency_limit, held.get(queue_id, 0), rows)
+    pool = await work_pools.by_id(database, queue.work_pool_id)
+    if pool is None:
+        return found
+    found |= {"pool_name": pool.name, "pool_paused": pool.is_paused}
+    if pool.concurrency_limit is not None:
+        held = await work_pools.slots_of_pools(database, database.dialect, [pool.id])
+        rows = await work_pools.holders_of_pool(database, pool.id, TOLD_HOLDERS_MAX)
+        found["pool_limit"] = _limit(pool.concurrency_limit, held.get(pool.id, 0), rows)
+    return found
+
+
+def _limit(most: int, held: int, rows: Sequence[Row]) -> Limit:
+    return Limit(most, held, [Holder(row[0], row[1]) for row in rows])

@@ -1,5 +1,7 @@
 """Queries: flow runs that a service sees to when it is time, and what is left of cancelled ones."""
 
+from msgspec import json
+
 from eventstore.database import Reader, Row
 from orchestration.documents import parse
 from orchestration.flow_runs import FlowRun
@@ -21,6 +23,32 @@ async def paused(reader: Reader, after: str) -> list[FlowRun]:
     return [parse(FlowRun, row[1]) for row in await reader.fetch(PAUSED, after, PAGE)]
 
 
+RUNNING = (
+    "SELECT id, tags FROM flow_runs "
+    f"WHERE state_type = 'RUNNING' AND {_ACTIVE} AND id > $1 ORDER BY id LIMIT $2"
+)
+
+
+async def running(reader: Reader, after: str) -> list[tuple[str, list[str]]]:
+    """Ids and tags of up to `PAGE` flow runs that are Running, those with the next ids."""
+    return [(row[0], json.decode(row[1])) for row in await reader.fetch(RUNNING, after, PAGE)]
+
+
+# Part by part as the indexes have it, word for word.
+OF_QUEUE = (
+    "SELECT id FROM flow_runs WHERE work_queue_id = $1 AND state_type = 'SCHEDULED' "
+    "UNION ALL SELECT id FROM flow_runs WHERE work_queue_id = $1 AND work_queue_id IS NOT NULL "
+    "AND state_type IN ('CANCELLING', 'PENDING', 'RUNNING') "
+    f"UNION ALL SELECT id FROM flow_runs WHERE state_type = 'PAUSED' AND {_ACTIVE} "
+    "AND work_queue_id = $1 LIMIT 200"
+)
+
+
+async def some_of_queue(reader: Reader, queue_id: str) -> list[str]:
+    """Ids of up to 200 runs of a work queue that have not ended."""
+    return [row[0] for row in await reader.fetch(OF_QUEUE, queue_id)]
+
+
 CANCELLING_FIRST = (
     "SELECT id, state_timestamp FROM flow_runs "
     f"WHERE state_type = 'CANCELLING' AND {_ACTIVE} ORDER BY state_timestamp LIMIT $1"
@@ -30,6 +58,17 @@ CANCELLING_FIRST = (
 async def cancelling_first(reader: Reader, limit: int) -> list[Row]:
     """Ids of runs that are being cancelled and since when, in microseconds, longest first."""
     return await reader.fetch(CANCELLING_FIRST, limit)
+
+
+PENDING_FIRST = (
+    "SELECT id, state_timestamp FROM flow_runs "
+    f"WHERE state_type = 'PENDING' AND {_ACTIVE} ORDER BY state_timestamp LIMIT $1"
+)
+
+
+async def pending_first(reader: Reader, limit: int) -> list[Row]:
+    """Ids of pending runs and since when, in microseconds, longest first."""
+    return await reader.fetch(PENDING_FIRST, limit)
 
 
 CANCELLED_SINCE = (

@@ -116,6 +116,17 @@ async def slots_of_queues(
     return {row[0]: int(row[1]) for row in rows}
 
 
+async def holders_of_pool(reader: Reader, pool_id: str, limit: int) -> list[Row]:
+    """Runs that hold a slot of a pool: id and name; by id."""
+    return await reader.fetch(
+        "SELECT flow_runs.id, flow_runs.name FROM work_queues "
+        "JOIN flow_runs ON flow_runs.work_queue_id = work_queues.id "
+        f"WHERE work_queues.work_pool_id = $1 AND {_AT_WORK} ORDER BY flow_runs.id LIMIT $2",
+        pool_id,
+        limit,
+    )
+
+
 async def holders(
     reader: Reader, queue_id: str, *, cancelling: bool, limit: int, offset: int = 0
 ) -> list[Row]:

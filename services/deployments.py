@@ -5,11 +5,13 @@ makes the new ones. What a command that was cut short left behind, the scheduler
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
-from eventstore.database import Transaction
+from eventstore.database import Reader, Transaction
 from eventstore.events import NewEvents
 from eventstore.execute import execute
 from eventstore.ids import new_id
@@ -33,8 +35,9 @@ from orchestration.deployments import (
 )
 from orchestration.job_variables import fault_in_job_variables
 from orchestration.refusals import Conflict, Invalid, MissingReference, NotFound
+from orchestration.surroundings import Neighbour, Surroundings
 from orchestration.work_pools import DEFAULT_AGENT_POOL
-from projections import deployments, work_pools
+from projections import deployments, work_pools, work_queues
 from projections.deployments import DEPLOYMENTS
 from projections.flows import FLOWS
 from services import scheduled_runs
@@ -73,7 +76,15 @@ async def put(
         if only_new and known is not None:
             raise Conflict(f"The flow has a deployment {body.name!r} already; take another name")
         id_ = fresh_id if held is None else held
-        command = PutDeployment(id=id_, body=body, facts=facts, flow_labels=flow.labels or {})
+        command = PutDeployment(
+            id=id_,
+            body=body,
+            facts=facts,
+            flow_labels=flow.labels or {},
+            around=Surroundings(
+                flow=Neighbour(flow.id, flow.name), **await _queue(tx, known, facts.place)
+            ),
+        )
         events = decide(command, known)
         if not events:
             return Decision()
@@ -122,7 +133,7 @@ async def update(
         limit_id=new_id(),
         place=await _place(shell, body.work_pool_name, body.work_queue_name, origin, clears=True),
     )
-    await _execute(shell, UpdateDeployment(id=id_, body=body, facts=facts), origin)
+    await _execute(shell, UpdateDeployment(id=id_, body=body, facts=facts), origin, facts.place)
     await _tidy(shell, id_, clock(), origin)
 
 
@@ -164,29 +175,54 @@ async def delete(shell: Shell, id_: str, origin: Origin) -> None:
 
 
 async def mark_ready(shell: Shell, ids: Sequence[str], clock: Clock, origin: Origin) -> None:
-    """Somebody asks for the runs of these deployments: those that are not ready are now."""
-    for id_ in await deployments.not_ready(shell.store.database, ids):
-        command = SetStatus(id=id_, status="READY", now=clock())
+    """Somebody asks for the runs of these deployments, which are not ready: now they are."""
+    for id_ in ids:
+        command = SetStatus(id=id_, status="READY", polled=clock())
         try:
             await _execute(shell, command, origin)
         except NotFound:
             continue  # It was deleted.
 
 
-async def mark_not_ready(shell: Shell, ids: Sequence[str], clock: Clock, origin: Origin) -> None:
-    """Nobody asks for the runs of these deployments any more."""
-    for id_ in ids:
-        try:
-            await _execute(shell, SetStatus(id=id_, status="NOT_READY", now=clock()), origin)
-        except NotFound:
-            continue  # It was deleted.
+async def mark_not_ready(shell: Shell, id_: str, polled: datetime, origin: Origin) -> None:
+    """Nobody asks for the runs of this deployment any more; `polled` is when somebody last did."""
+    with suppress(NotFound):  # It was deleted.
+        await _execute(shell, SetStatus(id=id_, status="NOT_READY", polled=polled), origin)
 
 
-async def _execute(shell: Shell, command: DeploymentCommand, origin: Origin) -> Done[None]:
+async def _execute(
+    shell: Shell, command: DeploymentCommand, origin: Origin, place: Place | None = None
+) -> Done[None]:
+    """Carry out a command on a deployment that is there; `place` is where it puts it."""
+
     async def decide_one(deployment: Deployment | None) -> Decided[None]:
-        return Decided(decide(command, deployment), None)
+        known = existing(deployment, command.id)
+        _, flow = await shell.neighbour(FLOWS, f"flow:{known.flow_id}", known.flow_id)
+        around = Surroundings(
+            flow=None if flow is None else Neighbour(flow.id, flow.name),
+            **await _queue(shell.store.database, known, place),
+        )
+        return Decided(decide(replace(command, around=around), known), None)
 
     return await shell.execute(DEPLOYMENTS, CATEGORY, command.id, decide_one, origin)
+
+
+async def _queue(
+    reader: Reader, known: Deployment | None, place: Place | None
+) -> dict[str, Neighbour]:
+    """The queue and the pool that a deployment is in after a command that puts it in `place`."""
+    if place is not None:
+        id_ = place.work_queue_id
+    else:
+        id_ = None if known is None else known.work_queue_id
+    queue = None if id_ is None else await work_queues.by_id(reader, id_)
+    if queue is None:
+        return {}
+    found = {"work_queue": Neighbour(queue.id, queue.name)}
+    pool = await work_pools.by_id(reader, queue.work_pool_id)
+    if pool is not None:
+        found["work_pool"] = Neighbour(pool.id, pool.name, type=pool.type)
+    return found
 
 
 async def _tidy(shell: Shell, id_: str, now: datetime, origin: Origin) -> None:

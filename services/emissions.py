@@ -36,11 +36,14 @@ from orchestration.emissions import (
 from orchestration.refusals import Invalid
 from orchestration.task_run_reports import Report, is_report, read_report
 from orchestration.task_runs import TaskRunReported
+from orchestration.zombies import run_of_heartbeat
 from projections.emission_filters import EventFilter, Glimpse, predicate
 from projections.emissions import glimpse
 from projections.flow_runs import FLOW_RUNS
+from projections.pulses import FLOW_RUN
 from projections.task_runs import TASK_RUNS
-from services.shell import Origin, Shell
+from services.pulses import Pulses
+from services.shell import Clock, Origin, Shell
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +85,8 @@ class Arrival(Struct):
     canonical_id: str | None = None
     orphaned: bool = False
     """A report about something that was deleted."""
+    heart_of: str | None = None
+    """The flow run that it is a heartbeat of: a pulse, not an event."""
     refusal: Exception | None = None
     """Why it could not be recorded after all."""
 
@@ -114,8 +119,12 @@ _FLOW_RUN_IDS = Table("flow_runs", {"id": "text"})
 class Intake:
     """Records emissions; one per process."""
 
-    def __init__(self, shell: Shell, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, shell: Shell, pulses: Pulses, clock: Clock, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         self._shell = shell
+        self._pulses = pulses
+        self._clock = clock
         self._limits = limits
         self._first_sights: dict[_Keys, str] = {}
         """Task runs whose first report is on its way into the log, by their keys."""
@@ -131,7 +140,8 @@ class Intake:
             except (*UNREADABLE, ValueError) as error:
                 # It happened, so the feed shows it; but it tells nothing about a task run.
                 logger.warning("emission %s reports no task run: %s", emission.id, error)
-        return Arrival(emission.id, kept, report)
+        beats = run_of_heartbeat(emission.event, emission.resource["prefect.resource.id"])
+        return Arrival(emission.id, kept, report, heart_of=beats)
 
     async def take(self, sent: Sequence[bytes], origin: Origin) -> Taken:
         """Record some emissions in their order; what cannot be accepted is refused by itself.
@@ -152,11 +162,17 @@ class Intake:
     async def record(self, arrivals: Sequence[Arrival], origin: Origin) -> int | None:
         """Record emissions in their order: position of the last one, None if there is none.
 
+        Of a heartbeat only the pulse is kept.
+
         Raises DatabaseUnavailable, Overloaded, ReadOnly or LogReplaced; then any of them may have
         been recorded or not, and all of them may be sent again.
         """
         position = None
-        for some in _portions(arrivals):
+        for arrival in arrivals:
+            if arrival.heart_of is not None:
+                # When it came, not when it was sent: by our clock.
+                self._pulses.note(FLOW_RUN + arrival.heart_of, self._clock())
+        for some in _portions([one for one in arrivals if one.heart_of is None]):
             position = await self._record(some, origin) or position
         return position
 

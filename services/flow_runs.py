@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventstore.committer import Written
+from eventstore.database import Reader
 from eventstore.errors import AlreadyRecorded
 from eventstore.events import Event, NewEvents
 from eventstore.ids import new_id
@@ -28,7 +29,6 @@ from orchestration.flow_runs import (
     answer_from,
     decide,
     existing,
-    may_be_late,
     parent_state,
     settle,
 )
@@ -43,13 +43,15 @@ from orchestration.states import (
     ProposedState,
     State,
     StateDetails,
+    may_be_late,
     new_state,
     proposed,
 )
 from orchestration.surroundings import Neighbour, Surroundings
 from orchestration.task_runs import TaskRun
 from orchestration.transition import FlowFacts, OrchestrationResult, Policy, TaskFacts
-from projections import flow_runs, log_lines
+from orchestration.work_queues import DEFAULT
+from projections import flow_runs, log_lines, work_pools, work_queues
 from projections.flow_runs import FLOW_RUNS
 from projections.flows import FLOWS
 from projections.task_runs import TASK_RUNS
@@ -65,6 +67,7 @@ from services.shell import (
     natural_id,
     unchanged,
 )
+from services.work_pools import no_pool, no_queue
 
 CATEGORY = "flow-run"
 
@@ -97,12 +100,13 @@ async def create(
     """Create a flow run: its shown form, whether it is new, and the log's position after it.
 
     A run that exists under the same idempotency key is answered as it is. Raises MissingReference
-    if the flow or the parent task run does not exist, NotFound if the work pool does not.
+    if the flow or the parent task run does not exist, NotFound if the work pool or its queue does
+    not.
     """
-    if body.work_pool_name is not None:
-        # Work pools are an entity that is still to come: whatever the name, there is none.
-        raise NotFound(f'Work pool "{body.work_pool_name}"')
     database = shell.store.database
+    queue, pool = None, None
+    if body.work_pool_name:
+        queue, pool = await _place(database, body.work_pool_name, body.work_queue_name)
     id_ = new_id()
     once: Once | None = None
     if body.idempotency_key is not None:
@@ -124,6 +128,8 @@ async def create(
         if body.parent_task_run_id is not None and around.parent is None:
             raise MissingReference("Task run", body.parent_task_run_id)
         named, labels = around.named, (around.flow.labels or {}) if around.flow else {}
+        if queue is not None:
+            named = replace(named, work_queue=queue, work_pool=pool)
         if under is not None:
             labels = under.labels
             named = replace(
@@ -154,6 +160,23 @@ async def create(
             raise NotFound("Flow run", id_)  # Deleted within the last milliseconds.
         return shown, True, done.position
     return flow_runs.shown_row(done.row, clock()), True, done.position
+
+
+async def _place(
+    reader: Reader, pool_name: str, queue_name: str | None
+) -> tuple[Neighbour, Neighbour]:
+    """The queue of this name, or the default one, of the pool of that name; and the pool."""
+    pool = await work_pools.by_name(reader, pool_name)
+    if pool is None:
+        raise no_pool(pool_name)
+    queue = (
+        await work_queues.by_name(reader, pool.id, queue_name)
+        if queue_name
+        else await work_queues.by_id(reader, pool.default_queue_id)
+    )
+    if queue is None:
+        raise no_queue(pool_name, queue_name or DEFAULT)
+    return Neighbour(queue.id, queue.name), Neighbour(pool.id, pool.name, type=pool.type)
 
 
 def _first_state(wanted: ProposedState | None, now: datetime) -> State:

@@ -10,14 +10,18 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from eventstore.codec import from_microseconds
-from projections import polls, work_queues, workers
+from eventstore.codec import from_microseconds, to_microseconds
+from projections import deployments as deployment_rows
+from projections import pulses, work_queues, workers
 from services import deployments, work_pools
 from services import workers as people
 from services.shell import Clock, Origin, Shell
 
 LOOKED_AT_MAX = 10_000
 """Workers, and queues, that one look takes in: those that were not heard of for longest."""
+REMEMBERED = timedelta(days=1)
+"""How long the pulse of a run or deployment is kept that is not heard of any more."""
+FORGET_EVERY = timedelta(hours=1)
 PAUSE_SECONDS_MIN = 0.1
 """Between two looks, however soon the next one is overdue."""
 
@@ -33,6 +37,8 @@ class Patience(Struct, frozen=True):
     """The interval of a worker that names none."""
     queue: timedelta
     """Since the last poll."""
+    deployment: timedelta
+    """Since whoever serves it, or a worker of its queue, last asked for its runs."""
 
 
 class Foreman:
@@ -46,6 +52,8 @@ class Foreman:
         self._patience = patience
         self._next: datetime | None = None
         """When the next one is overdue."""
+        self._forgot: datetime | None = None
+        """When old pulses were last taken away."""
 
     def lag_seconds(self) -> float:
         """For how long somebody has been overdue."""
@@ -57,8 +65,18 @@ class Foreman:
         while True:
             self._next = None
             await self._look_at_workers(origin)
+            await self._look_at_deployments(origin)
             await self._look_at_queues(origin)
+            await self._forget()
             await asyncio.sleep(self._pause())
+
+    async def _forget(self) -> None:
+        now = self._clock()
+        if self._forgot is not None and now - self._forgot < FORGET_EVERY:
+            return
+        self._forgot = now
+        before = to_microseconds(now - REMEMBERED)
+        await self._shell.store.database.transact(lambda tx: pulses.forget(tx, before))
 
     def _pause(self) -> float:
         most = self._patience.look.total_seconds()
@@ -86,6 +104,12 @@ class Foreman:
                 if worker is not None:
                     await people.miss(self._shell, worker, origin)
 
+    async def _look_at_deployments(self, origin: Origin) -> None:
+        for id_, heard in await deployment_rows.ready(self._shell.store.database, LOOKED_AT_MAX):
+            polled = from_microseconds(heard)
+            if self._overdue(polled, self._patience.deployment):
+                await deployments.mark_not_ready(self._shell, id_, polled, origin)
+
     async def _look_at_queues(self, origin: Origin) -> None:
         database = self._shell.store.database
         for queue in await work_queues.polled(database, LOOKED_AT_MAX):
@@ -93,7 +117,4 @@ class Foreman:
             if queue.status != "READY" or polled is None:
                 continue
             if self._overdue(polled, self._patience.queue):
-                # The deployments first: if this is cut short, the queue is found again.
-                ids = await polls.deployments(database, database.dialect, [queue.id], ready=True)
-                await deployments.mark_not_ready(self._shell, ids, self._clock, origin)
                 await work_pools.set_queue_readiness(self._shell, queue, False, origin)

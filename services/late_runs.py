@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from orchestration.flow_runs import FlowRunStateSet, may_be_late
+from orchestration.flow_runs import FlowRunStateSet
+from orchestration.states import may_be_late
 from projections import flow_runs as flow_run_rows
 from services import flow_runs
 from services.run_timers import RunTimers

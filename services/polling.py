@@ -10,6 +10,7 @@ from datetime import datetime
 from eventstore.codec import to_microseconds
 from orchestration.work_pools import WorkPool
 from orchestration.work_queues import WorkQueue
+from projections import deployments as rows
 from projections import polls, work_queues
 from projections.polls import Due, Window
 from services import deployments
@@ -69,5 +70,25 @@ async def note(
             await set_queue_readiness(shell, queue, True, origin)
     database = shell.store.database
     ids = [queue.id for queue in polled]
-    idle = await polls.deployments(database, database.dialect, ids, ready=False)
-    await deployments.mark_ready(shell, idle, lambda: now, origin)
+    idle = await polls.idle_deployments(database, database.dialect, ids)
+    await _wake(shell, pulses, idle, now, origin)
+
+
+async def note_served(
+    shell: Shell, pulses: Pulses, ids: Sequence[str], now: datetime, origin: Origin
+) -> None:
+    """Whoever serves these deployments asked for their runs; there need not be such ones."""
+    statuses = await rows.statuses(shell.store.database, ids)
+    for id_ in statuses:
+        pulses.note(rows.SUBJECT + id_, now)
+    idle = [id_ for id_, status in statuses.items() if status != "READY"]
+    await _wake(shell, pulses, idle, now, origin)
+
+
+async def _wake(
+    shell: Shell, pulses: Pulses, idle: Sequence[str], now: datetime, origin: Origin
+) -> None:
+    if idle:
+        # The pulses first: whoever sees a deployment that is ready sees why.
+        await pulses.flush()
+        await deployments.mark_ready(shell, idle, lambda: now, origin)

@@ -32,7 +32,7 @@ from orchestration.names import slug
 from orchestration.schedules import occurrences
 from orchestration.states import SCHEDULED, StateDetails, new_state
 from orchestration.surroundings import Neighbour, Surroundings
-from projections import deployments
+from projections import deployments, work_pools
 from projections.deployments import DEPLOYMENTS
 from projections.flows import FLOWS
 from services import flow_runs
@@ -108,6 +108,10 @@ async def make(
     is made, and VersionConflict raised.
     """
     flow_stream = f"flow:{deployment.flow_id}"
+    pool: Neighbour | None = None
+    if deployment.work_pool_name is not None:
+        found = await work_pools.by_name(shell.store.database, deployment.work_pool_name)
+        pool = None if found is None else Neighbour(found.id, found.name, type=found.type)
     written: Written | None = None
     for start in range(0, len(wanted), RUNS_PER_COMMIT_MAX):
         part = wanted[start : start + RUNS_PER_COMMIT_MAX]
@@ -123,7 +127,7 @@ async def make(
                 left = await _without_a_run(tx, shell.store.database.dialect, deployment, part)
                 if not left:
                     return Decision()
-                made = [_run(deployment, flow, slot, now) for slot in left]
+                made = [_run(deployment, flow, pool, slot, now) for slot in left]
                 around = unchanged(flow_stream, flow_version)
                 return Decision(
                     appends=(unchanged(f"deployment:{deployment.id}", version), around, *made)
@@ -159,7 +163,9 @@ async def _without_a_run(
     ]
 
 
-def _run(deployment: Deployment, flow: Flow, slot: Slot, now: datetime) -> NewEvents:
+def _run(
+    deployment: Deployment, flow: Flow, pool: Neighbour | None, slot: Slot, now: datetime
+) -> NewEvents:
     schedule, id_ = slot.schedule, slot.run_id
     details = StateDetails(scheduled_time=slot.moment)
     state = new_state(SCHEDULED, new_id(), now, message="Flow run scheduled", details=details)
@@ -176,6 +182,7 @@ def _run(deployment: Deployment, flow: Flow, slot: Slot, now: datetime) -> NewEv
         flow=Neighbour(flow.id, flow.name, flow.tags),
         deployment=Neighbour(deployment.id, deployment.name, deployment.tags),
         work_queue=queue_of(deployment),
+        work_pool=pool,
     )
     command = CreateFlowRun(
         id=id_,

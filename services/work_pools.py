@@ -44,6 +44,7 @@ from orchestration.workers import DeleteWorker
 from projections import work_pools, work_queues, workers
 from services.pulses import Pulses
 from services.shell import Origin, Shell, fresh_ids
+from services.vacating import vacate
 
 POOL, QUEUE, WORKER = "work-pool", "work-queue", "worker"
 POLLED_LATELY = timedelta(seconds=60)
@@ -144,6 +145,8 @@ async def delete(shell: Shell, pulses: Pulses, name: str, origin: Origin) -> Non
     """Remove a pool with its queues and workers. Raises NotFound."""
     pool = await named(shell.store.database, name)
     gone: list[str] = []
+    held = [queue.id for queue in await work_queues.all_of_pool(shell.store.database, pool.id)]
+    await vacate(shell, held, origin)
 
     async def decide_under_lock(tx: Transaction) -> Decision:
         current = await work_pools.by_id(tx, pool.id)
@@ -164,6 +167,7 @@ async def delete(shell: Shell, pulses: Pulses, name: str, origin: Origin) -> Non
 
     await shell.execute_serially(contention(pool.id), decide_under_lock, origin)
     pulses.forget(gone)
+    await vacate(shell, held, origin)
 
 
 # --- queues ---------------------------------------------------------------------------------------
@@ -297,6 +301,9 @@ async def update_queue(
 
 async def delete_queue(shell: Shell, pulses: Pulses, queue: WorkQueue, origin: Origin) -> None:
     """Remove a queue. Raises NotFound, and Conflict for the default queue of a pool."""
+    owner = await work_pools.by_id(shell.store.database, queue.work_pool_id)
+    if owner is None or owner.default_queue_id != queue.id:
+        await vacate(shell, [queue.id], origin)
 
     async def decide_under_lock(tx: Transaction) -> Decision:
         current = await work_queues.by_id(tx, queue.id)
@@ -307,6 +314,7 @@ async def delete_queue(shell: Shell, pulses: Pulses, queue: WorkQueue, origin: O
 
     await shell.execute_serially(contention(queue.work_pool_id), decide_under_lock, origin)
     pulses.forget([work_queues.SUBJECT + queue.id])
+    await vacate(shell, [queue.id], origin)
 
 
 async def set_queue_readiness(shell: Shell, queue: WorkQueue, ready: bool, origin: Origin) -> None:

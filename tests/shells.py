@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 from eventstore.database import Database
 from eventstore.notifier import DatabaseNotifier
 from eventstore.store import EventStore
 from projections import catalogue
 from projections.inline import InlineProjector
+from services.emissions import Intake
+from services.pulses import Pulses
 from services.shell import Shell
 
 
@@ -29,3 +32,8 @@ async def shell_on(database: Database) -> AsyncIterator[Shell]:
     await store.open()
     yield Shell(store, projector)
     await store.close()
+
+
+def intake_of(shell: Shell) -> Intake:
+    """What takes emissions in, as a server has it; nothing writes its pulses."""
+    return Intake(shell, Pulses(shell.store.database), lambda: datetime.now(UTC))

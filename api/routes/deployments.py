@@ -28,7 +28,7 @@ from projections import deployments, queries
 from projections.filters import DeploymentFilter, Filters
 from projections.paging import Offset, PageNumber
 from projections.sorting import DeploymentSort
-from services import deployment_runs, scheduled_runs
+from services import deployment_runs, polling, scheduled_runs
 from services import deployments as commands
 from services.scheduled_runs import Horizon
 
@@ -245,7 +245,7 @@ async def read_scheduled_flow_runs(call: Call, body: Polling) -> Answer:
     limit = limited(call, body.limit)
     found = await documents(call, "flow_runs", filters, "NEXT_SCHEDULED_START_TIME_ASC", limit, 0)
     server = call.server
-    await commands.mark_ready(server.shell, ids, server.now, call.origin)
+    await polling.note_served(server.shell, server.pulses, ids, server.now(), call.origin)
     return Answer(200, f"[{','.join(found)}]".encode())
 
 

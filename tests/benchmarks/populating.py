@@ -33,7 +33,6 @@ from orchestration.states import ProposedDetails, ProposedState, StateType
 from projections import rebuild
 from projections.catalogue import CODEC, DERIVED, INLINE
 from services import flow_runs
-from services.emissions import Intake
 from services.shell import Origin
 from tests.benchmarks.rebuilding import record
 from tests.benchmarks.stored import store_flow
@@ -84,7 +83,7 @@ async def _pattern(database: Database, tasks: int, minutes: float) -> tuple[int,
     await server.store.open()
     try:
         flows = [await store_flow(server, FlowCreate(name=name), begin, ORIGIN) for name in FLOWS]
-        intake = Intake(server.shell)
+        intake = server.intake
         for place in range(PATTERN_RUNS):
             expected = begin + timedelta(minutes=minutes * place / PATTERN_RUNS)
             start = expected + timedelta(milliseconds=dice.randint(200, 4_000))

@@ -35,7 +35,6 @@ from eventstore.postgres import PostgresDatabase, PostgresOptions
 from eventstore.sqlite import SqliteDatabase
 from orchestration.flows import FlowCreate
 from projections.catalogue import CODEC, DERIVED, INLINE
-from services.emissions import Intake
 from services.shell import Origin
 from tests.benchmarks import report
 from tests.benchmarks.contenders import Engine
@@ -64,7 +63,7 @@ async def short_history(database: Database) -> list[Row]:
     await server.store.open()
     try:
         flow_id = await store_flow(server, FlowCreate(name="benchmark-0"), now, origin)
-        intake = Intake(server.shell)
+        intake = server.intake
         for run in recipe(FLOW_RUNS, now):
             run_id = await store_run(server, run, flow_id, origin)
             for _ in range(TASK_RUNS):

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from orchestration import flow_rules
-from orchestration.flow_rules import CORE, MARK_LATE, MINIMAL, policy_for
+from orchestration.flow_rules import CORE, GIVEN_UP, MARK_LATE, MINIMAL, policy_for
 from orchestration.flow_runs import FlowRun
 from orchestration.run_policies import FlowRunPolicy
 from orchestration.states import STATE_TYPES, TERMINAL, StateType
@@ -317,4 +317,4 @@ class TestMinimal:
 
 def test_every_rule_is_part_of_a_policy() -> None:
     rules = {r for r in vars(flow_rules).values() if isinstance(r, Rule)}
-    assert rules == {*CORE.rules, *MINIMAL.rules, *MARK_LATE.rules}
+    assert rules == {*CORE.rules, *MINIMAL.rules, *MARK_LATE.rules, *GIVEN_UP.rules}

@@ -42,9 +42,58 @@ def test_a_moment_that_is_both_ends_of_the_span_is_in_it() -> None:
     assert list(occurrences(daily, NOW, NOW)) == [NOW]
 
 
-def test_what_never_happens_comes_to_an_end() -> None:
-    assert moments(Schedule(cron="0 0 30 2 *")) == []
+def test_what_is_over_is_a_schedule_without_moments() -> None:
     assert moments(Schedule(rrule="FREQ=DAILY;COUNT=3")) == []
+    assert moments(Schedule(rrule="FREQ=DAILY;UNTIL=20210101T000000")) == []
+
+
+NEVER = [
+    Schedule(cron="0 0 30 2 *"),
+    Schedule(rrule="FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30"),
+    Schedule(rrule="FREQ=DAILY;BYMONTH=4;BYMONTHDAY=31"),
+    Schedule(rrule="FREQ=MINUTELY;BYMONTH=2;BYMONTHDAY=30;BYDAY=MO"),
+    Schedule(rrule="RRULE:FREQ=SECONDLY\nEXRULE:FREQ=SECONDLY"),
+    Schedule(rrule="FREQ=SECONDLY;INTERVAL=2;BYSECOND=1"),
+]
+TOO_OFTEN = [
+    Schedule(interval=0.001),
+    Schedule(
+        rrule="DTSTART:19700101T000000\nFREQ=SECONDLY;BYMONTH=1,2,3,4,5,6,7,8;COUNT=999999999"
+    ),
+    Schedule(
+        rrule="FREQ=YEARLY;BYHOUR="
+        + ",".join(map(str, range(24)))
+        + ";BYDAY=MO,TU,WE,TH,FR,SA,SU;BYMINUTE="
+        + ",".join(map(str, range(60)))
+    ),
+]
+
+
+@pytest.mark.parametrize("schedule", NEVER + TOO_OFTEN, ids=str)
+def test_a_rule_that_could_be_walked_through_for_ever_is_refused(schedule: Schedule) -> None:
+    with pytest.raises(Invalid, match=r"names no|at least one second|Invalid RRule"):
+        checked(schedule, NOW)
+
+
+@pytest.mark.parametrize("schedule", NEVER, ids=str)
+def test_one_that_was_stored_all_the_same_has_no_moments(schedule: Schedule) -> None:
+    assert list(occurrences(schedule, NOW, FAR)) == []
+
+
+def test_rare_moments_are_found_behind_many_days_without_any() -> None:
+    leap = Schedule(rrule="FREQ=DAILY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO")
+    assert moments(leap, 1) == [] and next(
+        occurrences(checked(leap, NOW), NOW, datetime.max.replace(tzinfo=UTC))
+    )
+    friday = Schedule(rrule="FREQ=DAILY;BYMONTHDAY=13;BYDAY=FR;BYHOUR=9")
+    assert moments(friday, 2) == ["2026-03-13T09:00:00", "2026-11-13T09:00:00"]
+
+
+def test_of_so_many_moments_the_last_ones_are_found_without_walking_through_the_others() -> None:
+    rule = "DTSTART:20000101T000000\nFREQ=SECONDLY;COUNT=900000000"
+    assert moments(Schedule(rrule=rule), 1) == ["2026-03-07T12:00:00"]
+    ends = Schedule(rrule="DTSTART:20260307T000000\nFREQ=MINUTELY;COUNT=722")
+    assert moments(ends, 5) == ["2026-03-07T12:00:00", "2026-03-07T12:01:00"]
 
 
 def test_a_rule_by_the_second_does_not_walk_there_from_2020() -> None:

@@ -16,11 +16,10 @@ from orchestration.states import ProposedState, StateType
 from projections import catalogue, flow_run_facts, flow_run_lists, flow_run_page
 from projections.flow_run_lists import ORDERS, PAGE_TASK_RUNS, TaskOrder
 from services import flow_runs, flows
-from services.emissions import Intake
 from services.shell import Origin, Shell
 from tests.emitting import NOON, at, report, wire
 from tests.projections.plans import plan
-from tests.shells import shell_on
+from tests.shells import intake_of, shell_on
 
 ORIGIN = Origin("tester")
 
@@ -59,7 +58,7 @@ async def task_runs(shell: Shell, run: str, *ends: str) -> list[str]:
         }
         told["payload"]["validated_state"]["message"] = f"{end} {number}"
         sent.append(wire(told))
-    await Intake(shell).take(sent, ORIGIN)
+    await intake_of(shell).take(sent, ORIGIN)
     return ids
 
 

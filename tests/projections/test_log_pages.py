@@ -14,10 +14,9 @@ from orchestration.flows import FlowCreate
 from projections import log_pages
 from projections.log_pages import LogPage, page, whole
 from services import flow_runs, flows
-from services.emissions import Intake
 from services.shell import Origin, Shell
 from tests.emitting import NOON, emission, wire
-from tests.shells import shell_on
+from tests.shells import intake_of, shell_on
 
 RUNS = 40
 FLOW_NAMES = ("etl", "billing")
@@ -27,7 +26,7 @@ FLOW_NAMES = ("etl", "billing")
 async def shell(database: Database) -> AsyncIterator[Shell]:
     """With some flows, runs and emissions, by several actors."""
     async with shell_on(database) as shell:
-        intake = Intake(shell)
+        intake = intake_of(shell)
         for n in range(RUNS):
             origin = Origin(("anna", "bert")[n % 2], f"request-{n // 3}")
             flow, _, _ = await flows.create(shell, FlowCreate(name=FLOW_NAMES[n % 2]), NOON, origin)

@@ -21,11 +21,10 @@ from orchestration.task_inputs import TaskRunInput
 from orchestration.task_runs import TaskRunCreate
 from projections import run_timeline
 from services import artifacts, flow_runs, flows, task_runs
-from services.emissions import Intake
 from services.shell import Origin, Shell
 from tests.emitting import NOON, at, emission, report, wire
 from tests.projections.plans import plan
-from tests.shells import shell_on
+from tests.shells import intake_of, shell_on
 
 ORIGIN = Origin("tester")
 KEY_MAX = 2_000
@@ -134,7 +133,7 @@ async def test_every_state_is_at_the_position_that_brought_it(
     chance.shuffle(sent)
     expected: list[tuple[str | None, str]] = [(None, "PENDING"), (over_rest, "PENDING")]
     for step, told in enumerate(sent):
-        await Intake(shell).take([wire(told)], ORIGIN)
+        await intake_of(shell).take([wire(told)], ORIGIN)
         id_ = told["resource"]["prefect.resource.id"].rpartition(".")[2]
         expected.append((id_, told["payload"]["validated_state"]["type"]))
         if step == 7:
@@ -162,7 +161,7 @@ async def test_what_a_run_emits_by_itself_is_no_mark(shell: Shell) -> None:
     moment = datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)
     mine = emission(event="rows.loaded", related=related, occurred=moment.isoformat())
     others = [emission(event="prefect.flow-run.heartbeat", related=related), emission()]
-    await Intake(shell).take([wire(one) for one in (mine, *others)], ORIGIN)
+    await intake_of(shell).take([wire(one) for one in (mine, *others)], ORIGIN)
     entries = shell.store.ring.after(before, 100)
     assert entries is not None
     marks = run_timeline.emitted([entry.row for entry in entries], run)

@@ -17,11 +17,10 @@ from projections.run_totals import HOUR, MINUTE
 from projections.task_run_totals import TOTALS_OF_TASK_RUNS, ended
 from projections.verification import verify
 from services import flow_runs, flows, task_runs
-from services.emissions import Intake
 from services.shell import Origin, Shell
 from tests.emitting import NOON, at, report, wire
 from tests.projections.plans import plan
-from tests.shells import shell_on
+from tests.shells import intake_of, shell_on
 
 ORIGIN = Origin("tester")
 TABLE = TOTALS_OF_TASK_RUNS.table
@@ -58,7 +57,7 @@ async def reported(shell: Shell, flow_run: str, number: int, *kinds: str, second
         )
         told["payload"]["task_run"]["start_time"] = at(seconds).isoformat()
         sent.append(wire(told))
-    await Intake(shell).take(sent, ORIGIN)
+    await intake_of(shell).take(sent, ORIGIN)
 
 
 async def check(database: Database) -> list[tuple[object, ...]]:

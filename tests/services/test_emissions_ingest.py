@@ -167,7 +167,8 @@ async def test_the_limits_of_the_settings_hold(target: Target) -> None:
 
 async def test_limits_above_the_usual_ones_can_be_chosen(server: Server) -> None:
     other = {"prefect.resource.id": "o", "prefect.resource.role": "r"}
-    generous = Intake(server.shell, Limits(related_resources=600, name_characters=1_100))
+    limits = Limits(related_resources=600, name_characters=1_100)
+    generous = Intake(server.shell, server.pulses, server.now, limits)
     sent = emission(event="e" * 1_100, related=[other] * 600)
     assert (await generous.take([wire(sent)], ORIGIN)).refused == [None]
     assert (await server.intake.take([wire(sent)], ORIGIN)).refused != [None]

@@ -1,7 +1,7 @@
 """The foreman: who fell silent is offline, what nobody polls is not ready, and no sooner."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import json
@@ -9,13 +9,17 @@ from msgspec import json
 from api.server import Server
 from api.settings import Settings
 from eventstore import log
+from eventstore.codec import to_microseconds
 from eventstore.migrate import Target
 from orchestration.deployment_bodies import DeploymentCreate
+from orchestration.deployments import Deployment, DeploymentStatusSet
+from orchestration.documents import parse
 from orchestration.flows import FlowCreate
 from orchestration.work_pools import WorkPool, WorkPoolCreate, WorkPoolStatusChanged
 from orchestration.work_queues import WorkQueueStatusChanged
 from orchestration.workers import WorkerCameOnline, WorkerWentOffline
-from projections import polls, work_queues, workers
+from projections import deployments as deployment_rows
+from projections import pulses, work_queues, workers
 from projections import work_pools as rows
 from services import deployments, flows, polling, work_pools
 from services import workers as people
@@ -28,6 +32,7 @@ SETTINGS = Settings(
     services_foreman_loop=timedelta(seconds=0.2),
     services_foreman_inactivity_heartbeat_multiple=2,
     services_foreman_work_queue_last_polled_timeout=timedelta(seconds=1),
+    services_foreman_deployment_last_polled_timeout=timedelta(seconds=1),
 )
 WAIT_SECONDS = 20.0
 
@@ -43,6 +48,23 @@ async def beat(server: Server, pool: WorkPool, name: str) -> None:
     assert current is not None
     now = server.now()
     await people.heartbeat(server.shell, server.pulses, current, name, 1, now, ORIGIN)
+
+
+async def new_deployment(server: Server, **fields: Any) -> str:
+    """Id of a new deployment."""
+    flow, _, _ = await flows.create(server.shell, FlowCreate(name="f"), server.now(), ORIGIN)
+    body = DeploymentCreate(name="d", flow_id=str(json.decode(flow)["id"]), **fields)
+    made, _, _ = await deployments.put(server.shell, body, server.now, ORIGIN)
+    return str(json.decode(made)["id"])
+
+
+async def shown(server: Server, id_: str) -> tuple[str, datetime | None]:
+    """The status of a deployment, and when somebody last asked for its runs."""
+    await server.pulses.flush()
+    text = await deployment_rows.by_id(server.database, id_)
+    assert text is not None
+    deployment = parse(Deployment, text)
+    return deployment.status, deployment.last_polled
 
 
 async def said(server: Server, kind: type[Any]) -> Any:
@@ -110,21 +132,82 @@ async def test_a_queue_that_nobody_polls_any_more_is_not_ready_nor_are_its_deplo
         pool = await new_pool(server)
         when = polling.window(None, None)
         queues, _ = await polling.poll_pool(server.shell, pool, None, when, 10)
-        flow, _, _ = await flows.create(server.shell, FlowCreate(name="f"), server.now(), ORIGIN)
-        flow_id = str(json.decode(flow)["id"])
-        body = DeploymentCreate(name="d", flow_id=flow_id, work_pool_name=pool.name)
-        await deployments.put(server.shell, body, server.now, ORIGIN)
-        await polling.note(server.shell, server.pulses, queues, server.now(), ORIGIN)
-        ids = [pool.default_queue_id]
-        dialect = server.database.dialect
-        (deployed,) = await polls.deployments(server.database, dialect, ids, ready=True)
+        deployed = await new_deployment(server, work_pool_name=pool.name)
+        polled = server.now()
+        await polling.note(server.shell, server.pulses, queues, polled, ORIGIN)
+        assert await shown(server, deployed) == ("READY", polled)
         fact = await said(server, WorkQueueStatusChanged)
-        idle = await polls.deployments(server.database, dialect, ids, ready=False)
-        assert idle == [deployed]
         assert fact.event.status == "NOT_READY"
+        gone = await said(server, DeploymentStatusSet)
+        assert gone.event.last_polled == polled
+        assert gone.event.around.work_pool is not None
+        assert gone.event.around.work_pool.name == pool.name
+        assert await shown(server, deployed) == ("NOT_READY", polled)
         queue = await work_queues.by_id(server.database, pool.default_queue_id)
         assert queue is not None
         assert queue.status == "NOT_READY"
         assert queue.last_polled is not None
         assert fact.recorded_at - queue.last_polled > timedelta(seconds=0.9)
     verify_digests(target)
+
+
+async def test_a_served_deployment_is_ready_as_long_as_its_server_asks_for_runs(
+    target: Target,
+) -> None:
+    async with serving(target, SETTINGS) as server:
+        served, idle = await new_deployment(server), server.now()
+
+        async def ask() -> datetime:
+            now = server.now()
+            await polling.note_served(server.shell, server.pulses, [served], now, ORIGIN)
+            return now
+
+        asked = await ask()
+        before = (await log.head(server.database)).position
+        while asked - idle < timedelta(seconds=1.5):
+            asked = await ask()
+            assert await shown(server, served) == ("READY", asked)
+        assert (await log.head(server.database)).position == before, "no poll is an event"
+        fact = await said(server, DeploymentStatusSet)
+        assert fact.event.last_polled == asked
+        assert fact.recorded_at - asked >= timedelta(seconds=1)
+        assert await shown(server, served) == ("NOT_READY", asked)
+        asked = await ask()
+        assert await shown(server, served) == ("READY", asked)
+    verify_digests(target)
+
+
+async def test_a_deployment_is_ready_as_long_as_either_it_or_its_queue_is_polled(
+    target: Target,
+) -> None:
+    async with serving(target, SETTINGS) as server:
+        pool = await new_pool(server)
+        deployed = await new_deployment(server, work_pool_name=pool.name)
+        queues, _ = await polling.poll_pool(
+            server.shell, pool, None, polling.window(None, None), 10
+        )
+        await polling.note_served(server.shell, server.pulses, [deployed], server.now(), ORIGIN)
+        polled = server.now()
+        while server.now() - polled < timedelta(seconds=1.5):
+            polled_last = server.now()
+            await polling.note(server.shell, server.pulses, queues, polled_last, ORIGIN)
+            assert (await shown(server, deployed))[0] == "READY"
+        fact = await said(server, DeploymentStatusSet)
+        assert fact.event.last_polled == polled_last
+    verify_digests(target)
+
+
+async def test_pulses_that_nobody_asks_for_any_more_are_taken_away(target: Target) -> None:
+    async with serving(target, Settings(services_enabled=False)) as server:
+        now = server.now()
+        old = now - timedelta(days=2)
+        for subject in ("flow-run:1", "deployment:1", "worker:1", "work-queue:1"):
+            server.pulses.note(subject, old)
+        server.pulses.note("flow-run:2", now)
+        await server.pulses.flush()
+        before = to_microseconds(now - timedelta(days=1))
+        await server.database.transact(lambda tx: pulses.forget(tx, before))
+        for subject in ("flow-run:1", "deployment:1"):
+            assert await server.pulses.last(subject) is None
+        for subject in ("flow-run:2", "worker:1", "work-queue:1"):
+            assert await server.pulses.last(subject) is not None

@@ -1,0 +1,71 @@
+"""Zombies: flow runs that are Running although nothing runs any more.
+
+Whether one that fell silent is given up is for its deployment to say, by a tag: tags are what every
+client can give to a deployment, its runs have them from it, and each of their events names them.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+from orchestration.flow_runs import FlowRun
+from orchestration.states import (
+    AWAITING_RETRY,
+    CRASHED,
+    RUNNING,
+    SCHEDULED,
+    State,
+    StateDetails,
+    StateType,
+    new_state,
+)
+
+ZombiePolicy: TypeAlias = Literal["crash", "retry"]
+TAG = "zombies:"
+"""`zombies:crash`, or `zombies:retry`."""
+HEARTBEAT = "prefect.flow-run.heartbeat"
+"""What the client emits while it runs a flow, if it is told to."""
+_RUN = "prefect.flow-run."
+
+
+def policy_of(tags: Sequence[str]) -> ZombiePolicy | None:
+    """What is to become of a run with these tags that fell silent; None: nothing.
+
+    Of two that contradict each other the more careful one counts.
+    """
+    if f"{TAG}crash" in tags:
+        return "crash"
+    return "retry" if f"{TAG}retry" in tags else None
+
+
+def watched(type: StateType, tags: Sequence[str]) -> bool:
+    """Whether a run in a state of this type is given up when it falls silent."""
+    return type == RUNNING and policy_of(tags) is not None
+
+
+def run_of_heartbeat(event: str, resource: str) -> str | None:
+    """The id of the flow run that an emission about this resource is a heartbeat of, if it is."""
+    if event != HEARTBEAT or not resource.startswith(_RUN):
+        return None
+    return resource.removeprefix(_RUN).lower()
+
+
+def given_up(run: FlowRun, heard: datetime, id: str, now: datetime, retries: int) -> State:
+    """The state that a run gets which was last heard of at `heard`; `id` is minted for it.
+
+    It is started again if it may be, at most so many times besides the retries of its failures.
+    """
+    silent = f"It was last heard of at {heard:%Y-%m-%d %H:%M:%S} UTC"
+    policy = run.empirical_policy
+    again = policy_of(run.tags) == "retry" and run.deployment_id is not None
+    if again and run.run_count <= retries + (policy.retries or 0):
+        due = now + timedelta(seconds=policy.retry_delay or 0)
+        return new_state(
+            SCHEDULED,
+            id,
+            now,
+            name=AWAITING_RETRY,
+            message=f"{silent}; it is started again.",
+            details=StateDetails(scheduled_time=due),
+        )
+    return new_state(CRASHED, id, now, message=f"{silent}; whatever ran it is gone.")

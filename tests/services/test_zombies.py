@@ -1,0 +1,199 @@
+"""Zombies: a run that fell silent is given up if its tags say so; no other one ever is."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from msgspec import json
+
+from api.server import Server
+from api.settings import Settings
+from eventstore import log
+from eventstore.migrate import Target
+from orchestration.deployment_bodies import DeploymentCreate, DeploymentFlowRunCreate
+from orchestration.zombies import HEARTBEAT
+from projections import deployments as deployment_rows
+from projections.flow_runs import FLOW_RUNS
+from services import deployment_runs, deployments, zombies
+from tests.emitting import emission, wire
+from tests.services.runs_here import (
+    ORIGIN,
+    becomes,
+    flow_states,
+    message_of,
+    new_flow,
+    new_run,
+    new_task,
+    set_state,
+    task_states,
+)
+from tests.services.serving_here import serving
+from tests.serving import verify_digests
+
+AFTER = timedelta(seconds=0.5)
+SETTINGS = Settings(services_zombies_after=AFTER, services_zombies_retries=1)
+IDLE = Settings(services_enabled=False)
+CRASH, RETRY = ("zombies:crash",), ("zombies:retry",)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats are not on their way here for long."""
+    monkeypatch.setattr(zombies, "ON_THE_WAY", timedelta(0))
+
+
+@pytest.fixture
+async def server(target: Target) -> AsyncIterator[Server]:
+    async with serving(target, SETTINGS) as server:
+        yield server
+    verify_digests(target)
+
+
+async def beat(server: Server, id_: str) -> None:
+    resource = {"prefect.resource.id": f"prefect.flow-run.{id_}"}
+    sent = wire(emission(event=HEARTBEAT, resource=resource))
+    assert (await server.intake.take([sent], ORIGIN)).refused == [None]
+    await server.pulses.flush()
+
+
+async def deployed_run(server: Server, **fields: Any) -> str:
+    """A run of a deployment with these tags, which is running."""
+    body = DeploymentCreate(name=str(uuid4()), flow_id=await new_flow(server), **fields)
+    made, _, _ = await deployments.put(server.shell, body, server.now, ORIGIN)
+    deployment = await deployment_rows.entity(server.database, json.decode(made)["id"])
+    assert deployment is not None
+    run, _, _ = await deployment_runs.create(
+        server.shell, deployment, DeploymentFlowRunCreate(), server.now, ORIGIN
+    )
+    id_ = str(json.decode(run)["id"])
+    await set_state(server, id_, "RUNNING")
+    return id_
+
+
+async def test_a_run_that_fell_silent_is_crashed(server: Server) -> None:
+    id_ = await deployed_run(server, tags=CRASH)
+    await beat(server, id_)
+    heard = server.now()
+    assert await becomes(server, id_, "Crashed") - heard > AFTER / 2
+    assert await flow_states(server, id_) == ["Scheduled", "Running", "Crashed"]
+    assert "last heard of" in (await message_of(server, id_) or "")
+
+
+async def test_who_did_not_ask_for_it_or_sends_no_heartbeats_is_left_alone(server: Server) -> None:
+    flow_id = await new_flow(server)
+    unasked = await new_run(server, "RUNNING", flow_id)
+    await beat(server, unasked)
+    unheard = await new_run(server, "RUNNING", flow_id, tags=CRASH)
+    for _ in range(3):  # Three times the patience, each told by a run that is given up.
+        silent = await new_run(server, "RUNNING", flow_id, tags=CRASH)
+        await beat(server, silent)
+        await becomes(server, silent, "Crashed")
+    assert await flow_states(server, unasked) == ["Running"]
+    assert await flow_states(server, unheard) == ["Running"]
+
+
+async def test_a_run_that_ended_is_not_crashed_whenever_its_timer_goes_off(server: Server) -> None:
+    flow_id = await new_flow(server)
+    ended = [await new_run(server, "RUNNING", flow_id, tags=CRASH) for _ in range(3)]
+    for id_ in ended:
+        await beat(server, id_)
+    for id_, state in zip(ended, ("COMPLETED", "FAILED", "CANCELLED"), strict=True):
+        await set_state(server, id_, state)  # type: ignore[arg-type]
+        await beat(server, id_)  # Late, as what is still on its way.
+    silent = await new_run(server, "RUNNING", flow_id, tags=CRASH)
+    await beat(server, silent)
+    await becomes(server, silent, "Crashed")
+    # Even if a timer were left: it is decided upon against what the log says then.
+    service = server.services._services["zombies"]
+    assert isinstance(service, zombies.Zombies)
+    for id_ in ended:
+        await service.see_to(id_, server.now() + timedelta(hours=1), ORIGIN)
+    names = [(await flow_states(server, id_))[-1] for id_ in ended]
+    assert names == ["Completed", "Failed", "Cancelled"]
+
+
+async def test_a_run_that_is_heard_of_again_and_again_goes_on(server: Server) -> None:
+    flow_id = await new_flow(server)
+    alive = await new_run(server, "RUNNING", flow_id, tags=CRASH)
+    for _ in range(3):
+        await beat(server, alive)
+        silent = await new_run(server, "RUNNING", flow_id, tags=CRASH)
+        await beat(server, silent)
+        # It is due after the one that is alive would have been, without its next heartbeat.
+        while (await flow_states(server, silent))[-1] != "Crashed":
+            await beat(server, alive)
+    assert await flow_states(server, alive) == ["Running"]
+
+
+async def test_a_run_of_a_deployment_is_started_again_so_often(server: Server) -> None:
+    id_ = await deployed_run(server, tags=RETRY)
+    await beat(server, id_)
+    await becomes(server, id_, "AwaitingRetry")
+    _, run = await server.shell.load(FLOW_RUNS, f"flow-run:{id_}", id_, fresh=True)
+    assert run.empirical_policy.retry_type == "reschedule", "for a worker to start, not itself"
+    await set_state(server, id_, "PENDING", force=False)
+    await set_state(server, id_, "RUNNING", force=False)
+    await becomes(server, id_, "Crashed")
+    assert await flow_states(server, id_) == [
+        "Scheduled",
+        "Running",
+        "AwaitingRetry",
+        "Pending",
+        "Running",
+        "Crashed",
+    ]
+
+
+async def test_a_run_that_nobody_could_start_again_is_crashed(server: Server) -> None:
+    id_ = await new_run(server, "RUNNING", tags=RETRY)
+    await beat(server, id_)
+    await becomes(server, id_, "Crashed")
+
+
+async def test_what_ran_in_the_same_process_crashes_with_it(server: Server) -> None:
+    id_ = await new_run(server, "RUNNING", tags=CRASH)
+    task = await new_task(server, id_, "RUNNING")
+    done = await new_task(server, id_, "COMPLETED")
+    parent = await new_task(server, id_, "RUNNING")
+    child = await new_run(server, "RUNNING", parent_task_run_id=parent)
+    grandchild = await new_task(server, child, "RUNNING")
+    await beat(server, id_)
+    await becomes(server, id_, "Crashed")
+    for one in (child, grandchild, task, parent):
+        await becomes(server, one, "Crashed")
+    assert await task_states(server, done) == ["Completed"]
+
+
+async def test_the_next_term_begins_with_patience_for_everybody(target: Target) -> None:
+    async with serving(target, IDLE) as idle:
+        flow_id = await new_flow(idle)
+        alive = await new_run(idle, "RUNNING", flow_id, tags=CRASH)
+        silent = await new_run(idle, "RUNNING", flow_id, tags=CRASH)
+        for id_ in (alive, silent):
+            await beat(idle, id_)
+        position = (await log.head(idle.database)).position
+    async with serving(target, SETTINGS) as server:
+        began = server.now()
+        await beat(server, alive)
+        crashed = await becomes(server, silent, "Crashed")
+        assert crashed - began >= AFTER, "however long it was silent while nobody listened"
+        states = await flow_states(server, alive)
+        assert states == ["Running"] or await message_of(server, alive) is not None
+        assert (await log.head(server.database)).position > position
+    verify_digests(target)
+
+
+async def test_heartbeats_are_pulses_and_no_events(server: Server) -> None:
+    id_ = await new_run(server, "RUNNING")
+    before = (await log.head(server.database)).position
+    for _ in range(3):
+        await beat(server, id_)
+    assert (await log.head(server.database)).position == before
+    assert await server.pulses.last(f"flow-run:{id_}") is not None
+
+
+async def test_it_can_be_switched_off(target: Target) -> None:
+    async with serving(target, Settings(services_zombies_enabled=False)) as server:
+        assert "zombies" not in server.services._services
