@@ -4,6 +4,7 @@ What a client emits is kept as it came. What the server itself has to say is not
 time: `emission_of` is a pure function of an event of the log.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias, assert_never
 
@@ -17,6 +18,7 @@ from orchestration.documents import Extras, accept, document, extras_field, pars
 from orchestration.flow_runs import FlowRunStateSet
 from orchestration.flows import FlowCreated, FlowDeleted, FlowUpdated
 from orchestration.identifiers import Id, tidy
+from orchestration.pool_emissions import POOL_EMITTING, QUEUE_EMITTING, Told, of_pool, of_queue
 from orchestration.refusals import Invalid
 from orchestration.states import PAUSED, FormerState, RecordedState
 from orchestration.surroundings import Neighbour
@@ -220,6 +222,10 @@ def emission_of(recorded: Recorded[Any]) -> bytes | None:
             return document(
                 _happened(recorded, said.name, said.resource, said.payload, said.related)
             )
+        case _ if isinstance(event, POOL_EMITTING):
+            return _told(of_pool(recorded), recorded)
+        case _ if isinstance(event, QUEUE_EMITTING):
+            return _told(of_queue(recorded), recorded)
         case _:
             return None
 
@@ -237,6 +243,8 @@ EMITTING: tuple[type[Event], ...] = (
     ArtifactCreated,
     ArtifactDeleted,
     *TELLING,
+    *POOL_EMITTING,
+    *QUEUE_EMITTING,
 )
 """The types of events that `emission_of` may have something to say about."""
 
@@ -409,12 +417,23 @@ def _collection_changed(
     )
 
 
+def _told(told: Told | None, recorded: Recorded[Any]) -> bytes | None:
+    if told is None:
+        return None
+    return document(
+        _happened(
+            recorded, told.name, told.resource, told.payload, told.related, follows=told.follows
+        )
+    )
+
+
 def _happened(
     recorded: Recorded[Any],
     name: str,
     resource: dict[str, str],
-    payload: dict[str, Any],
+    payload: Mapping[str, Any],
     related: tuple[dict[str, str], ...] = (),
+    follows: str | None = None,
 ) -> Emission:
     """An emission that happened when, and is identified as, the event that tells of it."""
     return Emission(
@@ -424,6 +443,7 @@ def _happened(
         related=related,
         payload=Raw(json.encode(payload)),
         id=recorded.event_id,
+        follows=follows,
         received=recorded.recorded_at,
     )
 

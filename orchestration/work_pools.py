@@ -5,14 +5,16 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias, assert_never
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, json
 from msgspec.structs import replace
 
 from eventstore.decider import Decider
 from eventstore.events import Event
-from orchestration.documents import Extras, extras_field
+from orchestration import patches
+from orchestration.documents import Extras, document, extras_field
 from orchestration.identifiers import Id, Name, Text, tidy
 from orchestration.refusals import AlreadyExists, Invalid, NotFound
+from orchestration.surroundings import Neighbour
 
 AGENT = "prefect-agent"
 """Type of the pools that agents poll and no worker belongs to: these have no status."""
@@ -67,18 +69,37 @@ class WorkPoolUpdated(Event, frozen=True, tag="work-pool.updated"):
     concurrency_limit: int | UnsetType | None = UNSET
     storage_configuration: StorageConfiguration | UnsetType = UNSET
     extras: Extras = extras_field()
+    about: Neighbour | None = None
+    """The pool. An emission tells of it, and of what it was before."""
+    former: dict[str, Any] | None = None
+    """The fields that were changed, as they were."""
+
+
+class Preceding(Struct, frozen=True):
+    """The last time that a pool's status changed."""
+
+    id: str
+    """Of the event."""
+    at: datetime
 
 
 class WorkPoolStatusChanged(Event, frozen=True, tag="work-pool.status-changed"):
     """Workers came, the last one went, or the pool was paused or resumed."""
 
     status: Status
+    about: Neighbour | None = None
+    """The pool. An emission tells of it, and which one it follows."""
+    preceding: Preceding | None = None
 
 
 class WorkPoolDeleted(Event, frozen=True, tag="work-pool.deleted"):
     """The pool is gone, its queues and workers with it."""
 
     name: str
+    about: Neighbour | None = None
+    """The pool. An emission tells of it, and of what belonged to it."""
+    default_queue_id: str | None = None
+    default_result_storage_block_id: str | None = None
 
 
 WorkPoolEvent: TypeAlias = (
@@ -127,6 +148,7 @@ class UpdateWorkPool(Struct, frozen=True, kw_only=True):
     body: WorkPoolUpdate
     workers_online: bool
     """Whether it is ready as soon as it is resumed."""
+    preceding: Preceding | None = None
 
 
 class SetWorkPoolReadiness(Struct, frozen=True, kw_only=True):
@@ -134,6 +156,7 @@ class SetWorkPoolReadiness(Struct, frozen=True, kw_only=True):
 
     id: str
     ready: bool
+    preceding: Preceding | None = None
 
 
 class DeleteWorkPool(Struct, frozen=True, kw_only=True):
@@ -230,28 +253,39 @@ def decide(command: WorkPoolCommand, pool: WorkPool | None) -> list[WorkPoolEven
     if isinstance(command, CreateWorkPool):
         if pool is not None:
             raise AlreadyExists("Work pool", command.id)
-        return [_created(command.id, command.default_queue_id, command.body)]
+        return _created(command.id, command.default_queue_id, command.body)
     if pool is None:
         raise NotFound("Work pool", command.id)
     match command:
         case UpdateWorkPool(body=body):
-            return _changes(pool, body, command.workers_online)
+            return _changes(pool, body, command)
         case SetWorkPoolReadiness(ready=ready):
-            return _moved(pool, _status_of(pool.type, pool.is_paused, ready))
+            wanted = _status_of(pool.type, pool.is_paused, ready)
+            return _moved(pool, wanted, command.preceding)
         case DeleteWorkPool():
-            return [WorkPoolDeleted(name=pool.name)]
+            return [
+                WorkPoolDeleted(
+                    name=pool.name,
+                    about=named(pool),
+                    default_queue_id=pool.default_queue_id,
+                    default_result_storage_block_id=(
+                        pool.storage_configuration.default_result_storage_block_id
+                    ),
+                )
+            ]
         case _:
             assert_never(command)
 
 
-def _created(id_: str, default_queue_id: str, body: WorkPoolCreate) -> WorkPoolCreated:
+def _created(id_: str, default_queue_id: str, body: WorkPoolCreate) -> list[WorkPoolEvent]:
     check_base_job_template(body.base_job_template)
-    return WorkPoolCreated(
+    status = _status_of(body.type, body.is_paused, ready=False)
+    created = WorkPoolCreated(
         id=id_,
         name=body.name,
         type=body.type,
         default_queue_id=default_queue_id,
-        status=_status_of(body.type, body.is_paused, ready=False),
+        status=status,
         description=body.description,
         base_job_template=body.base_job_template,
         is_paused=body.is_paused,
@@ -259,6 +293,11 @@ def _created(id_: str, default_queue_id: str, body: WorkPoolCreate) -> WorkPoolC
         storage_configuration=body.storage_configuration,
         extras=body.extras,
     )
+    if status is None:
+        return [created]
+    # Said once more by itself: that is what followers of statuses look out for.
+    about = Neighbour(id_, body.name, type=body.type)
+    return [created, WorkPoolStatusChanged(status=status, about=about)]
 
 
 _NULLABLE = ("description", "concurrency_limit")
@@ -266,30 +305,49 @@ _REQUIRED = ("base_job_template", "is_paused", "storage_configuration")
 """A null for one of these leaves it as it is."""
 
 
-def _changes(pool: WorkPool, body: WorkPoolUpdate, workers_online: bool) -> list[WorkPoolEvent]:
-    wanted: dict[str, Any] = {name: getattr(body, name) for name in (*_NULLABLE, *_REQUIRED)}
-    changes = {
-        name: value
-        for name, value in wanted.items()
-        if value is not UNSET
-        and not (value is None and name in _REQUIRED)
-        and value != getattr(pool, name)
-    }
+def named(pool: WorkPool) -> Neighbour:
+    """The pool as emissions tell of it."""
+    return Neighbour(pool.id, pool.name, type=pool.type)
+
+
+def _changes(pool: WorkPool, body: WorkPoolUpdate, command: UpdateWorkPool) -> list[WorkPoolEvent]:
+    changes = patches.changes(pool, body, _NULLABLE, _REQUIRED)
     if "base_job_template" in changes:
         check_base_job_template(changes["base_job_template"])
     if not changes and body.extras is UNSET:
         return []
-    events: list[WorkPoolEvent] = [WorkPoolUpdated(extras=body.extras, **changes)]
+    former = {name: _plain(getattr(pool, name)) for name in changes}
+    events: list[WorkPoolEvent] = [
+        WorkPoolUpdated(extras=body.extras, about=named(pool), former=former, **changes)
+    ]
     paused = changes.get("is_paused")
     if paused is not None:
-        events += _moved(pool, _status_of(pool.type, paused, workers_online))
+        status = _status_of(pool.type, paused, command.workers_online)
+        events += _moved(pool, status, command.preceding)
     return events
 
 
-def _moved(pool: WorkPool, status: Status | None) -> list[WorkPoolEvent]:
+def _plain(value: Any) -> Any:
+    return json.decode(document(value)) if isinstance(value, Struct) else value
+
+
+def _moved(
+    pool: WorkPool, status: Status | None, preceding: Preceding | None
+) -> list[WorkPoolEvent]:
     if status is None or status == pool.status:
         return []
-    return [WorkPoolStatusChanged(status=status)]
+    return [WorkPoolStatusChanged(status=status, about=named(pool), preceding=preceding)]
+
+
+def shown_to_workers(event: WorkPoolUpdated) -> bool:
+    """Whether a change is one that the pool's workers have to know of."""
+    shown = (
+        event.base_job_template,
+        event.concurrency_limit,
+        event.is_paused,
+        event.storage_configuration,
+    )
+    return any(value is not UNSET for value in shown)
 
 
 # --- evolve ---------------------------------------------------------------------------------------
@@ -313,25 +371,13 @@ def evolve(pool: WorkPool | None, event: WorkPoolEvent) -> WorkPool | None:
                 extras=event.extras,
             )
         case WorkPoolUpdated():
-            return pool and _updated(pool, event)
+            return pool and patches.changed(pool, event, (*_NULLABLE, *_REQUIRED))
         case WorkPoolStatusChanged(status=status):
             return pool and replace(pool, status=status)
         case WorkPoolDeleted():
             return None
         case _:
             assert_never(event)
-
-
-def _updated(pool: WorkPool, event: WorkPoolUpdated) -> WorkPool:
-    changes: dict[str, Any] = {
-        name: value
-        for name in (*_NULLABLE, *_REQUIRED)
-        if (value := getattr(event, name)) is not UNSET
-    }
-    if event.extras is not UNSET:
-        known = pool.extras if pool.extras is not UNSET else {}
-        changes["extras"] = {**known, **event.extras}
-    return replace(pool, **changes)
 
 
 decider: Decider[WorkPoolCommand, WorkPool, WorkPoolEvent] = Decider(decide, evolve)

@@ -9,9 +9,11 @@ from msgspec.structs import replace
 
 from eventstore.decider import Decider
 from eventstore.events import Event
+from orchestration import patches
 from orchestration.documents import Extras, extras_field
 from orchestration.identifiers import Id, Name, canonical, tidy
 from orchestration.refusals import AlreadyExists, Conflict, NotFound
+from orchestration.surroundings import Neighbour
 from orchestration.work_pools import Limit, Status
 
 DEFAULT = "default"
@@ -52,6 +54,8 @@ class WorkQueueCreated(Event, frozen=True, tag="work-queue.created"):
     concurrency_limit: int | None = None
     filter: QueueFilter | None = None
     extras: Extras = extras_field()
+    work_pool: Neighbour | None = None
+    """As emissions tell of it."""
 
 
 class WorkQueueUpdated(Event, frozen=True, tag="work-queue.updated"):
@@ -64,12 +68,20 @@ class WorkQueueUpdated(Event, frozen=True, tag="work-queue.updated"):
     priority: int | UnsetType = UNSET
     filter: QueueFilter | UnsetType | None = UNSET
     extras: Extras = extras_field()
+    about: Neighbour | None = None
+    """The queue, if somebody asked for the change: then an emission tells of it."""
+    work_pool: Neighbour | None = None
+    former: dict[str, Any] | None = None
+    """The fields that were changed, as they were."""
 
 
 class WorkQueueStatusChanged(Event, frozen=True, tag="work-queue.status-changed"):
     """Somebody polls the queue, nobody does any more, or it was paused or resumed."""
 
     status: Status
+    about: Neighbour | None = None
+    """The queue, as emissions tell of it."""
+    work_pool: Neighbour | None = None
 
 
 class WorkQueueDeleted(Event, frozen=True, tag="work-queue.deleted"):
@@ -77,6 +89,8 @@ class WorkQueueDeleted(Event, frozen=True, tag="work-queue.deleted"):
 
     name: str
     work_pool_id: str
+    work_pool: Neighbour | None = None
+    """As emissions tell of it."""
 
 
 WorkQueueEvent: TypeAlias = (
@@ -120,8 +134,7 @@ class CreateWorkQueue(Struct, frozen=True, kw_only=True):
 
     id: str
     body: WorkQueueCreate
-    work_pool_id: str
-    work_pool_name: str
+    work_pool: Neighbour
     priority: int
 
 
@@ -132,6 +145,7 @@ class UpdateWorkQueue(Struct, frozen=True, kw_only=True):
     body: WorkQueueUpdate
     polled_lately: bool
     """Whether it is ready as soon as it is resumed."""
+    work_pool: Neighbour | None
 
 
 class MoveWorkQueue(Struct, frozen=True, kw_only=True):
@@ -146,6 +160,7 @@ class SetWorkQueueReadiness(Struct, frozen=True, kw_only=True):
 
     id: str
     ready: bool
+    work_pool: Neighbour | None
 
 
 class DeleteWorkQueue(Struct, frozen=True, kw_only=True):
@@ -154,6 +169,7 @@ class DeleteWorkQueue(Struct, frozen=True, kw_only=True):
     id: str
     is_default: bool
     """Of a pool that stays: then it stays as well."""
+    work_pool: Neighbour | None
 
 
 WorkQueueCommand: TypeAlias = (
@@ -224,7 +240,7 @@ def decide(command: WorkQueueCommand, queue: WorkQueue | None) -> list[WorkQueue
         raise NotFound("Work queue", command.id)
     match command:
         case UpdateWorkQueue(body=body):
-            return _changes(queue, body, command.polled_lately)
+            return _changes(queue, body, command)
         case MoveWorkQueue(priority=priority):
             return [WorkQueueUpdated(priority=priority)] if priority != queue.priority else []
         case SetWorkQueueReadiness(ready=ready):
@@ -233,14 +249,18 @@ def decide(command: WorkQueueCommand, queue: WorkQueue | None) -> list[WorkQueue
             wanted: Status = "READY" if ready else "NOT_READY"
             if queue.status in ("PAUSED", wanted):
                 return []
-            return [WorkQueueStatusChanged(status=wanted)]
+            return [_moved(queue, wanted, command.work_pool)]
         case DeleteWorkQueue(is_default=True):
             raise Conflict(
                 f"Queue {queue.name!r} is the default queue of work pool "
                 f"{queue.work_pool_name!r}; it is deleted together with the pool"
             )
         case DeleteWorkQueue():
-            return [WorkQueueDeleted(name=queue.name, work_pool_id=queue.work_pool_id)]
+            return [
+                WorkQueueDeleted(
+                    name=queue.name, work_pool_id=queue.work_pool_id, work_pool=command.work_pool
+                )
+            ]
         case _:
             assert_never(command)
 
@@ -250,14 +270,15 @@ def _created(command: CreateWorkQueue) -> WorkQueueCreated:
     return WorkQueueCreated(
         id=command.id,
         name=body.name,
-        work_pool_id=command.work_pool_id,
-        work_pool_name=command.work_pool_name,
+        work_pool_id=command.work_pool.id,
+        work_pool_name=command.work_pool.name,
         priority=command.priority,
         description=body.description,
         is_paused=body.is_paused,
         concurrency_limit=body.concurrency_limit,
         filter=body.filter,
         extras=body.extras,
+        work_pool=command.work_pool,
     )
 
 
@@ -266,24 +287,33 @@ _REQUIRED = ("name", "is_paused", "priority")
 """A null for one of these leaves it as it is."""
 
 
-def _changes(queue: WorkQueue, body: WorkQueueUpdate, polled_lately: bool) -> list[WorkQueueEvent]:
-    wanted: dict[str, Any] = {name: getattr(body, name) for name in (*_NULLABLE, *_REQUIRED)}
-    changes = {
-        name: value
-        for name, value in wanted.items()
-        if value is not UNSET
-        and not (value is None and name in _REQUIRED)
-        and value != getattr(queue, name)
-    }
+def _changes(
+    queue: WorkQueue, body: WorkQueueUpdate, command: UpdateWorkQueue
+) -> list[WorkQueueEvent]:
+    changes = patches.changes(queue, body, _NULLABLE, _REQUIRED)
+    after = replace(queue, name=changes.get("name", queue.name))
     events: list[WorkQueueEvent] = []
     if changes or body.extras is not UNSET:
-        events.append(WorkQueueUpdated(extras=body.extras, **changes))
+        events.append(
+            WorkQueueUpdated(
+                extras=body.extras,
+                about=Neighbour(queue.id, after.name),
+                work_pool=command.work_pool,
+                former={name: getattr(queue, name) for name in changes},
+                **changes,
+            )
+        )
     if body.is_paused is True and queue.status != "PAUSED":
-        events.append(WorkQueueStatusChanged(status="PAUSED"))
+        events.append(_moved(after, "PAUSED", command.work_pool))
     if body.is_paused is False and queue.status == "PAUSED":
-        status: Status = "READY" if polled_lately else "NOT_READY"
-        events.append(WorkQueueStatusChanged(status=status))
+        ready: Status = "READY" if command.polled_lately else "NOT_READY"
+        events.append(_moved(after, ready, command.work_pool))
     return events
+
+
+def _moved(queue: WorkQueue, status: Status, work_pool: Neighbour | None) -> WorkQueueStatusChanged:
+    about = Neighbour(queue.id, queue.name)
+    return WorkQueueStatusChanged(status=status, about=about, work_pool=work_pool)
 
 
 # --- evolve ---------------------------------------------------------------------------------------
@@ -307,25 +337,13 @@ def evolve(queue: WorkQueue | None, event: WorkQueueEvent) -> WorkQueue | None:
                 extras=event.extras,
             )
         case WorkQueueUpdated():
-            return queue and _updated(queue, event)
+            return queue and patches.changed(queue, event, (*_NULLABLE, *_REQUIRED))
         case WorkQueueStatusChanged(status=status):
             return queue and replace(queue, status=status)
         case WorkQueueDeleted():
             return None
         case _:
             assert_never(event)
-
-
-def _updated(queue: WorkQueue, event: WorkQueueUpdated) -> WorkQueue:
-    changes: dict[str, Any] = {
-        name: value
-        for name in (*_NULLABLE, *_REQUIRED)
-        if (value := getattr(event, name)) is not UNSET
-    }
-    if event.extras is not UNSET:
-        known = queue.extras if queue.extras is not UNSET else {}
-        changes["extras"] = {**known, **event.extras}
-    return replace(queue, **changes)
 
 
 decider: Decider[WorkQueueCommand, WorkQueue, WorkQueueEvent] = Decider(decide, evolve)

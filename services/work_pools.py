@@ -8,6 +8,7 @@ as one of its workers is online.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from eventstore import log
 from eventstore.committer import Written
 from eventstore.database import Reader, Transaction
 from eventstore.events import ANY_VERSION, Event, NewEvents
@@ -17,14 +18,17 @@ from orchestration import work_pools as pools
 from orchestration import work_queues as queues
 from orchestration import workers as people
 from orchestration.refusals import Conflict, NotFound
+from orchestration.surroundings import Neighbour
 from orchestration.work_pools import (
     AGENT,
     DEFAULT_AGENT_POOL,
     CreateWorkPool,
     DeleteWorkPool,
+    Preceding,
     UpdateWorkPool,
     WorkPool,
     WorkPoolCreate,
+    WorkPoolStatusChanged,
     WorkPoolUpdate,
 )
 from orchestration.work_queues import (
@@ -49,6 +53,8 @@ from services.vacating import vacate
 POOL, QUEUE, WORKER = "work-pool", "work-queue", "worker"
 POLLED_LATELY = timedelta(seconds=60)
 """A queue that is resumed is ready if it was polled within this time."""
+PRECEDING_AMONG = 10
+"""Of so many of its newest events the last change of a pool's status is looked for."""
 
 
 def contention(pool_id: str) -> str:
@@ -112,8 +118,7 @@ async def _create(shell: Shell, id_: str, body: WorkPoolCreate, origin: Origin) 
         queue = CreateWorkQueue(
             id=queue_id,
             body=WorkQueueCreate(name=DEFAULT, description="The work pool's default queue."),
-            work_pool_id=id_,
-            work_pool_name=body.name,
+            work_pool=Neighbour(id_, body.name, type=body.type),
             priority=1,
         )
         return Decision(
@@ -135,10 +140,26 @@ async def update(shell: Shell, name: str, body: WorkPoolUpdate, origin: Origin) 
         if current is None:
             raise no_pool(name)
         online = await workers.any_online(tx, pool.id)
-        command = UpdateWorkPool(id=pool.id, body=body, workers_online=online)
+        command = UpdateWorkPool(
+            id=pool.id,
+            body=body,
+            workers_online=online,
+            preceding=await preceding(shell, tx, pool.id),
+        )
         return Decision(appends=(appended(POOL, pool.id, pools.decide(command, current)),))
 
     await shell.execute_serially(contention(pool.id), decide_under_lock, origin)
+
+
+async def preceding(shell: Shell, tx: Transaction, pool_id: str) -> Preceding | None:
+    """The last time that a pool's status changed, if that was among its newest events."""
+    stream, store = f"{POOL}:{pool_id}", shell.store
+    after = max(0, await log.stream_version(tx, stream) - PRECEDING_AMONG)
+    facts = await log.read_stream(tx, store.database.dialect, store.codec, stream, after)
+    for fact in reversed(facts):
+        if isinstance(fact.event, WorkPoolStatusChanged):
+            return Preceding(fact.event_id, fact.recorded_at)
+    return None
 
 
 async def delete(shell: Shell, pulses: Pulses, name: str, origin: Origin) -> None:
@@ -153,10 +174,10 @@ async def delete(shell: Shell, pulses: Pulses, name: str, origin: Origin) -> Non
         if current is None:
             raise no_pool(name)
         gone.clear()
-        appends = []
+        appends, of = [], pools.named(current)
         for queue in await work_queues.all_of_pool(tx, pool.id):
-            deleted = queues.decide(DeleteWorkQueue(id=queue.id, is_default=False), queue)
-            appends.append(appended(QUEUE, queue.id, deleted))
+            command = DeleteWorkQueue(id=queue.id, is_default=False, work_pool=of)
+            appends.append(appended(QUEUE, queue.id, queues.decide(command, queue)))
             gone.append(work_queues.SUBJECT + queue.id)
         for worker in await workers.all_of_pool(tx, pool.id):
             forgotten = people.decide(DeleteWorker(id=worker.id), worker)
@@ -245,8 +266,7 @@ async def _create_in(
         command = CreateWorkQueue(
             id=id_,
             body=body,
-            work_pool_id=pool.id,
-            work_pool_name=pool.name,
+            work_pool=pools.named(pool),
             priority=priority,
         )
         made = appended(QUEUE, id_, queues.decide(command, None))
@@ -291,7 +311,8 @@ async def update_queue(
                 f"A work queue named {body.name!r} already exists in work pool "
                 f"{queue.work_pool_name!r}."
             )
-        command = UpdateWorkQueue(id=queue.id, body=body, polled_lately=lately)
+        of = await _pool_of(tx, queue)
+        command = UpdateWorkQueue(id=queue.id, body=body, polled_lately=lately, work_pool=of)
         own = appended(QUEUE, queue.id, queues.decide(command, current))
         room = _room(others, body.priority) if isinstance(body.priority, int) else ()
         return Decision(appends=(own, *room))
@@ -309,7 +330,8 @@ async def delete_queue(shell: Shell, pulses: Pulses, queue: WorkQueue, origin: O
         current = await work_queues.by_id(tx, queue.id)
         pool = await work_pools.by_id(tx, queue.work_pool_id)
         default = pool is not None and pool.default_queue_id == queue.id
-        command = DeleteWorkQueue(id=queue.id, is_default=default)
+        of = None if pool is None else pools.named(pool)
+        command = DeleteWorkQueue(id=queue.id, is_default=default, work_pool=of)
         return Decision(appends=(appended(QUEUE, queue.id, queues.decide(command, current)),))
 
     await shell.execute_serially(contention(queue.work_pool_id), decide_under_lock, origin)
@@ -324,7 +346,14 @@ async def set_queue_readiness(shell: Shell, queue: WorkQueue, ready: bool, origi
         current = await work_queues.by_id(tx, queue.id)
         if current is None:
             return Decision()
-        events = queues.decide(SetWorkQueueReadiness(id=queue.id, ready=ready), current)
+        of = await _pool_of(tx, queue)
+        command = SetWorkQueueReadiness(id=queue.id, ready=ready, work_pool=of)
+        events = queues.decide(command, current)
         return Decision(appends=(appended(QUEUE, queue.id, events),))
 
     await shell.execute_serially(contention(queue.work_pool_id), decide_under_lock, origin)
+
+
+async def _pool_of(tx: Transaction, queue: WorkQueue) -> Neighbour | None:
+    pool = await work_pools.by_id(tx, queue.work_pool_id)
+    return None if pool is None else pools.named(pool)

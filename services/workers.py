@@ -18,7 +18,7 @@ from orchestration.workers import DeleteWorker, MissWorker, NoteWorker, Worker
 from projections import work_pools, workers
 from services.pulses import Pulses
 from services.shell import Origin, Shell
-from services.work_pools import POOL, WORKER, appended, contention, no_pool
+from services.work_pools import POOL, WORKER, appended, contention, no_pool, preceding
 
 
 async def heartbeat(
@@ -47,7 +47,10 @@ async def _note(shell: Shell, pool: WorkPool, name: str, origin: Origin) -> Work
         held = await workers.by_name(tx, pool.id, name)
         id_ = new_id() if held is None else held.id
         noted = people.decide(NoteWorker(id=id_, name=name, work_pool_id=pool.id), held)
-        ready = pools.decide(SetWorkPoolReadiness(id=pool.id, ready=True), current)
+        command = SetWorkPoolReadiness(
+            id=pool.id, ready=True, preceding=await preceding(shell, tx, pool.id)
+        )
+        ready = pools.decide(command, current)
         return Decision(appends=(appended(WORKER, id_, noted), appended(POOL, pool.id, ready)))
 
     await shell.execute_serially(contention(pool.id), decide_under_lock, origin)
@@ -64,7 +67,7 @@ async def miss(shell: Shell, worker: Worker, origin: Origin) -> None:
         current = await workers.by_id(tx, worker.id)
         command = MissWorker(id=worker.id, last_heartbeat_time=worker.last_heartbeat_time)
         missed = appended(WORKER, worker.id, people.decide(command, current))
-        return Decision(appends=(missed, *await _without(tx, worker)))
+        return Decision(appends=(missed, *await _without(shell, tx, worker)))
 
     await shell.execute_serially(contention(worker.work_pool_id), decide_under_lock, origin)
 
@@ -78,15 +81,17 @@ async def delete(shell: Shell, pulses: Pulses, pool: WorkPool, name: str, origin
     async def decide_under_lock(tx: Transaction) -> Decision:
         current = await workers.by_id(tx, worker.id)
         gone = appended(WORKER, worker.id, people.decide(DeleteWorker(id=worker.id), current))
-        return Decision(appends=(gone, *await _without(tx, worker)))
+        return Decision(appends=(gone, *await _without(shell, tx, worker)))
 
     await shell.execute_serially(contention(pool.id), decide_under_lock, origin)
     pulses.forget([workers.SUBJECT + worker.id])
 
 
-async def _without(tx: Transaction, worker: Worker) -> tuple[NewEvents, ...]:
+async def _without(shell: Shell, tx: Transaction, worker: Worker) -> tuple[NewEvents, ...]:
     pool = await work_pools.by_id(tx, worker.work_pool_id)
     if pool is None or await workers.any_online(tx, pool.id, but=worker.id):
         return ()
-    events = pools.decide(SetWorkPoolReadiness(id=pool.id, ready=False), pool)
-    return (appended(POOL, pool.id, events),)
+    command = SetWorkPoolReadiness(
+        id=pool.id, ready=False, preceding=await preceding(shell, tx, pool.id)
+    )
+    return (appended(POOL, pool.id, pools.decide(command, pool)),)
