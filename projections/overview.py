@@ -25,7 +25,9 @@ LATE_MAX = 2_000
 """Late runs that are grouped by flow, those due first."""
 LATE_FLOWS_SHOWN = 6
 RUNNING_SHOWN = 10
-NEXT_SHOWN = 5
+NEXT_SHOWN = 8
+"""Runs that wait for their time, late ones among them."""
+NEXT_LATE_SHOWN = 3
 PAST_RUNS = 40
 """Newest runs of a flow that tell how long it takes."""
 
@@ -91,13 +93,14 @@ class RunningRun(Struct, frozen=True):
 
 
 class NextRun(Struct, frozen=True):
-    """A run that waits for its time."""
+    """A run that waits for its time, or for somebody to start it."""
 
     id: str
     name: str
     flow_id: str
     flow_name: str
     state_name: str
+    pool_name: str | None
     due: datetime
 
 
@@ -253,10 +256,12 @@ async def _tasks(
 
 _NEXT = """
 SELECT flow_runs.id, flow_runs.name, flow_runs.flow_id, flows.name, state_name,
-  next_scheduled_start_time
+  work_pools.name, next_scheduled_start_time
 FROM flow_runs JOIN flows ON flows.id = flow_runs.flow_id
+LEFT JOIN work_queues ON work_queues.id = flow_runs.work_queue_id
+LEFT JOIN work_pools ON work_pools.id = work_queues.work_pool_id
 WHERE flow_runs.id IN (
-  SELECT flow_runs.id FROM flow_runs WHERE state_type = 'SCHEDULED' AND state_name <> 'Late'
+  SELECT flow_runs.id FROM flow_runs WHERE state_type = 'SCHEDULED' AND state_name {is_late} 'Late'
   AND next_scheduled_start_time IS NOT NULL AND {matching}
   ORDER BY next_scheduled_start_time LIMIT {most}
 )
@@ -265,15 +270,17 @@ ORDER BY next_scheduled_start_time, flow_runs.id
 
 
 async def upcoming(reader: Reader, dialect: Dialect, filters: Filters) -> list[NextRun]:
-    """The next runs that wait for their time."""
+    """The next runs that wait for their time; some that are late stand in front of them."""
     matching = where("flow_runs", filters, dialect)
-    rows = await reader.fetch(
-        _NEXT.format(matching=matching.sql, most=NEXT_SHOWN), *matching.params
-    )
-    return [
-        NextRun(id_, name, flow_id, flow_name, state_name, from_microseconds(due))
-        for id_, name, flow_id, flow_name, state_name, due in rows
-    ]
+    found: list[NextRun] = []
+    for is_late, most in (("=", NEXT_LATE_SHOWN), ("<>", NEXT_SHOWN)):
+        sql = _NEXT.format(is_late=is_late, matching=matching.sql, most=most)
+        rows = await reader.fetch(sql, *matching.params)
+        found += [
+            NextRun(id_, name, flow_id, flow_name, state_name, pool, from_microseconds(due))
+            for id_, name, flow_id, flow_name, state_name, pool, due in rows
+        ]
+    return found[:NEXT_SHOWN]
 
 
 _ANY = "SELECT 1 FROM flow_runs LIMIT 1"

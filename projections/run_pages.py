@@ -191,6 +191,8 @@ _BY_ID = {
     "task_runs": "SELECT id, name FROM task_runs WHERE id = $1",
     "flows": "SELECT id, name FROM flows WHERE id = $1",
     "deployments": "SELECT id, name FROM deployments WHERE id = $1",
+    "work_pools": "SELECT id, name FROM work_pools WHERE id = $1",
+    "work_queues": "SELECT id, name FROM work_queues WHERE id = $1",
 }
 
 

@@ -1,14 +1,31 @@
-"""What people do to flow runs from a list: set a state, cancel, and take that back."""
+"""What people do to flow runs: set a state, cancel, pause, suspend, retry, and take that back."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from eventstore.ids import new_id
 from orchestration.documents import parse
+from orchestration.flow_runs import FlowRun
 from orchestration.refusals import NotFound
-from orchestration.states import CANCELLING, ProposedDetails, ProposedState, State, StateType
+from orchestration.states import (
+    CANCELLED,
+    CANCELLING,
+    COMPLETED,
+    PAUSED,
+    RUNNING,
+    SCHEDULED,
+    TERMINAL,
+    ProposedDetails,
+    ProposedState,
+    State,
+    StateType,
+    has_result,
+)
 from projections import states
+from projections.flow_runs import FLOW_RUNS
 from services import flow_runs
 from services.shell import Origin, Shell
 
@@ -54,8 +71,64 @@ async def set_states(
 
 
 async def cancel(shell: Shell, ids: Sequence[str], now: datetime, origin: Origin) -> Outcome:
-    """Ask each run to end. One that nothing runs is cancelled at once; the rules see to that."""
-    return await set_states(shell, ids, ProposedState(type=CANCELLING), now, origin)
+    """Ask each run to end. One that nothing runs is cancelled at once; the rules see to that.
+
+    A run that is paused is cancelled at once too: nothing leads from Paused to Cancelling.
+    """
+    rows = await shell.store.database.fetch_keys(FLOW_RUNS.table, [(id_,) for id_ in ids])
+    runs: list[FlowRun] = [FLOW_RUNS.parse(row) for row in rows]
+    paused = {run.id for run in runs if run.state_type == PAUSED}
+    others = [id_ for id_ in ids if id_ not in paused]
+    at_once = await set_states(shell, sorted(paused), ProposedState(type=CANCELLED), now, origin)
+    asked = await set_states(shell, others, ProposedState(type=CANCELLING), now, origin)
+    changed, refused = [*at_once.changed, *asked.changed], [*at_once.refused, *asked.refused]
+    return Outcome(changed, refused)
+
+
+Choice: TypeAlias = Literal["retry", "pause", "suspend", "resume", "cancel"]
+
+
+def choices(run: FlowRun) -> frozenset[Choice]:
+    """What a person can have done with a run in its state. The rules have the last word."""
+    kind = run.state_type
+    if kind in TERMINAL:
+        data = run.state.data if run.state else None
+        kept = kind == COMPLETED and bool(data) and has_result(data)
+        return frozenset() if run.deployment_id is None or kept else frozenset({"retry"})
+    found: set[Choice] = set()
+    if kind == RUNNING:
+        found.add("pause")
+        if run.deployment_id is not None and run.parent_task_run_id is None:
+            found.add("suspend")
+    if kind == PAUSED:
+        found.add("resume")
+    if kind != CANCELLING:
+        found.add("cancel")
+    return frozenset(found)
+
+
+async def pause(
+    shell: Shell, id_: str, lasting: timedelta, suspend: bool, now: datetime, origin: Origin
+) -> Outcome:
+    """Pause a run for at most so long, after which it has failed.
+
+    `suspend`: its process ends, and a worker starts it anew when it is resumed.
+    """
+    details = ProposedDetails(
+        pause_timeout=now + lasting, pause_reschedule=suspend, pause_key=new_id()
+    )
+    name = "Suspended" if suspend else None
+    wanted = ProposedState(type=PAUSED, name=name, state_details=details)
+    return await set_states(shell, [id_], wanted, now, origin)
+
+
+async def retry(shell: Shell, id_: str, now: datetime, origin: Origin) -> Outcome:
+    """Have a run that has ended started once more by whoever runs its deployment."""
+    details = ProposedDetails(scheduled_time=now)
+    wanted = ProposedState(
+        type=SCHEDULED, name="AwaitingRetry", message="Retried by hand", state_details=details
+    )
+    return await set_states(shell, [id_], wanted, now, origin)
 
 
 async def restore(

@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from eventstore.database import Reader
 from eventstore.events import NewEvents
@@ -27,7 +29,16 @@ from projections import run_inputs
 from projections.flow_runs import FLOW_RUNS
 from projections.run_inputs import RUN_INPUTS
 from services import flow_runs
-from services.shell import Decided, Done, Origin, Shell, fresh_ids, natural_id, unchanged
+from services.shell import (
+    Decided,
+    Done,
+    Origin,
+    Shell,
+    fresh_ids,
+    natural_id,
+    unchanged,
+    whichever,
+)
 
 CATEGORY = "flow-run-input"
 
@@ -99,12 +110,20 @@ async def resume(
         decided = await flow_runs.judged(
             shell, run, _next_state(state, now), policy_for(False), now, fresh, None
         )
-        if keyset and found and decided.answer.status == "ACCEPT":
-            response = await _response(shell, id_, keyset, found)
-            return Decided(decided.events, decided.answer, more=(*decided.more, response))
-        return decided
+        if not keyset or not found:
+            return decided
+        response = await _response(shell, id_, keyset, found)
+        return whichever(decided, lambda one: _answered(one, response))
 
     return await shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide_resume, origin)
+
+
+def _answered(
+    decided: Decided[OrchestrationResult], response: NewEvents
+) -> Decided[OrchestrationResult]:
+    if decided.answer.status != "ACCEPT":
+        return decided
+    return replace(decided, more=(*decided.more, response))
 
 
 def _next_state(paused: State, now: datetime) -> State:
@@ -129,6 +148,15 @@ async def _checked(
         raise _Refused(f"Error hydrating run input: {error}") from None
     if not isinstance(made, dict):
         raise _Refused("Reason: the run input has to be an object.")
+    schema = await _schema(reader, flow_run_id, keyset)
+    wrong = complaint(made, schema)
+    if wrong is not None:
+        raise _Refused(f"Reason: {wrong}")
+    return made
+
+
+async def _schema(reader: Reader, flow_run_id: str, keyset: Mapping[str, str]) -> Any:
+    """The schema that the run left. Raises _Refused."""
     stored = await run_inputs.by_id(reader, id_of(flow_run_id, keyset.get("schema", "")))
     if stored is None:
         raise _Refused("Run input schema not found.")
@@ -138,10 +166,41 @@ async def _checked(
         schema = msgspec.json.decode(stored.value)
     except (msgspec.DecodeError, RecursionError):
         raise _Refused("Run input schema is not valid JSON.") from None
-    wrong = complaint(made, schema)
-    if wrong is not None:
-        raise _Refused(f"Reason: {wrong}")
-    return made
+    return schema
+
+
+class Wanted(Struct, frozen=True):
+    """The input that a paused run waits for."""
+
+    schema: Any
+    """What it has to be like; None if the run left nothing that can be read."""
+    problem: str | None
+    """Why there is none."""
+    description: str | None
+    """Markdown for whoever fills it in."""
+
+
+async def wanted(reader: Reader, run: FlowRun) -> Wanted | None:
+    """What a run waits for; None if it is not paused, or goes on without an input."""
+    state = run.state
+    keyset = state.state_details.run_input_keyset if state and state.type == PAUSED else None
+    if not keyset:
+        return None
+    described = await run_inputs.by_id(reader, id_of(run.id, keyset.get("description", "")))
+    description = None if described is None else _text(described.value)
+    try:
+        return Wanted(await _schema(reader, run.id, keyset), None, description)
+    except _Refused as refused:
+        return Wanted(None, str(refused), description)
+
+
+def _text(value: str) -> str:
+    """Clients send a description as a JSON string, or as it is."""
+    try:
+        found = msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return value
+    return found if isinstance(found, str) else value
 
 
 async def _response(

@@ -5,19 +5,21 @@ from typing import Any
 
 from msgspec import Struct
 
-from api.ui import window
+from api.ui import window, work_pools
 from api.ui.page import Nav, Page, Query, Region, Visit
 from api.ui.window import Window
 from eventstore.selection import Selection
-from projections import failures, overview, task_run_totals
+from projections import failures, overview, task_run_totals, work_pool_pages
 from projections.criteria import Ids, Tags
 from projections.failures import Failing
 from projections.filters import NO_FILTERS, Filters, FlowRunFilter
 from projections.overview import Counts, LateFlow, NextRun, RunningRun
+from projections.work_pool_pages import PoolLine
 
 TAGS_MAX = 20
 """Tags that one address may ask for."""
 TAG_CHARACTERS_MAX = 200
+POOLS_SHOWN = 6
 
 KINDS = (
     "FAILED",
@@ -96,12 +98,25 @@ class Late(Struct, frozen=True):
 
 
 class Running(Struct, frozen=True):
-    """What runs now and what comes next."""
+    """What runs now."""
 
     query: Mapping[str, Any]
     runs: Sequence[RunningRun]
     in_all: int
-    upcoming: Sequence[NextRun]
+
+
+class Upcoming(Struct, frozen=True):
+    """What comes next."""
+
+    query: Mapping[str, Any]
+    runs: Sequence[NextRun]
+
+
+class Pools(Struct, frozen=True):
+    """Work pools, whatever the filters; those that somebody should look at first."""
+
+    pools: Sequence[PoolLine]
+    in_all: int
 
 
 class Tasks(Struct, frozen=True):
@@ -181,11 +196,27 @@ async def late(visit: Visit) -> Late:
 
 
 async def running(visit: Visit) -> Running:
-    """What runs now, whenever it started, and what comes next."""
+    """What runs now, whenever it started."""
     database, wanted = visit.server.database, asked(visit)
-    dialect, matching = database.dialect, filters(wanted)
-    runs, in_all = await overview.running(database, dialect, matching)
-    return Running(wanted.query, runs, in_all, await overview.upcoming(database, dialect, matching))
+    runs, in_all = await overview.running(database, database.dialect, filters(wanted))
+    return Running(wanted.query, runs, in_all)
+
+
+async def upcoming(visit: Visit) -> Upcoming:
+    """What comes next, and what should have come."""
+    database, wanted = visit.server.database, asked(visit)
+    found = await overview.upcoming(database, database.dialect, filters(wanted))
+    return Upcoming(wanted.query, found)
+
+
+async def pools(visit: Visit) -> Pools:
+    """Whether somebody works for the work pools."""
+    server = visit.server
+    await server.pulses.flush()
+    database = server.database
+    return Pools(
+        *await work_pool_pages.worst_first(database, database.dialect, visit.now, POOLS_SHOWN)
+    )
 
 
 async def tasks(visit: Visit) -> Tasks:
@@ -224,7 +255,9 @@ page = Page(
         Region("failing", failing, flow_runs),
         Region("late", late, flow_runs),
         Region("running", running, runs_and_tasks),
+        Region("upcoming", upcoming, flow_runs),
         Region("tasks", tasks, task_runs),
+        Region("pools", pools, work_pools.concerns, pulses=True),
     ),
     nav=Nav("Dashboard", "dashboard", "d"),
     styles=("charts.css", "dashboard.css"),

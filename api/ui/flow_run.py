@@ -8,17 +8,19 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from api.ui import flow_run_timeline, log_lines
+from api.ui import flow_run_actions, flow_run_timeline, flow_run_why, log_lines
 from api.ui.flow_run_tabs import TABS
 from api.ui.page import Missing, Page, Region, Visit
 from api.ui.tabs import Tab
 from eventstore.selection import Selection
 from orchestration.run_clock import NO_TIME
-from orchestration.states import CANCELLING, RUNNING, TERMINAL
+from orchestration.states import RUNNING, TERMINAL
 from projections import flow_run_page
 from projections.flow_run_page import FailedTask, Parts, Run
+from services import run_actions
+from services.run_actions import Choice
 
-GONE = "This flow run does not exist"
+GONE = flow_run_why.GONE
 FAILED_TYPES = ("CRASHED", "FAILED")
 
 
@@ -36,7 +38,10 @@ class Head(Struct, frozen=True):
     failed: bool
     failures: Sequence[FailedTask]
     traceback: str | None
-    cancellable: bool
+    choices: frozenset[Choice]
+    """What can be done with it now."""
+    wants_input: bool
+    """It is resumed with a form."""
 
 
 class Strip(Struct, frozen=True):
@@ -72,7 +77,8 @@ async def head(visit: Visit) -> Head:
         failed=failed,
         failures=await flow_run_page.failed_tasks(database, visit.id) if failed else (),
         traceback=await flow_run_page.traceback(database, visit.id) if failed else None,
-        cancellable=run.state_type not in (*TERMINAL, CANCELLING),
+        choices=run_actions.choices(run),
+        wants_input=bool(run.state and run.state.state_details.run_input_keyset),
     )
 
 
@@ -98,12 +104,15 @@ page = Page(
     section="/runs",
     regions=(
         Region("head", head, _own_stream),
+        Region("why", flow_run_why.why, flow_run_why.concerns, pulses=True),
+        Region("resuming", flow_run_why.resuming, flow_run_why.own_stream),
         Region("strip", strip, _parts),
         Region("tab", TABS.shown, TABS.concerns),
     ),
     feeds=(flow_run_timeline.feed,),
     lines=(log_lines.lines("flow-run", "logs", first=True),),
     sources=(*flow_run_timeline.SOURCES, log_lines.source("flow-run")),
-    scripts=("flow_run.js", "timeline.js", "log_view.js"),
-    styles=("flow_run.css", "timeline.css", "log_view.css", "artifacts.css"),
+    actions=flow_run_actions.ACTIONS,
+    scripts=("flow_run.js", "timeline.js", "log_view.js", "schema_form.js"),
+    styles=("flow_run.css", "timeline.css", "log_view.css", "artifacts.css", "forms.css"),
 )

@@ -10,6 +10,8 @@ PAGES: Mapping[str, str] = {
     "flow": "flows/flow/",
     "artifact": "artifacts/artifact/",
     "deployment": "deployments/deployment/",
+    "work-pool": "work-pools/work-pool/",
+    "work-queue": "work-queues/work-queue/",
 }
 """Paths of pages about one thing, by kind; its id follows."""
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from api.ui.page import Page, Visit
 from api.ui.run_filters import TEXT_CHARACTERS_MAX, asked, filters
-from projections import deployment_pages, queries, run_pages
+from projections import deployment_pages, queries, run_pages, work_pool_pages
 from projections.criteria import Text
 from projections.filters import Filters, FlowFilter
 from projections.run_pages import SEARCH_MAX, ListedRun, Named
@@ -19,6 +19,9 @@ class Hits(Struct, frozen=True):
     text: str
     runs: Sequence[ListedRun]
     flows: Sequence[Named]
+    pools: Sequence[str]
+    queues: Sequence[tuple[str, str, str]]
+    """Id, name, and the pool's name."""
     deployments: Sequence[deployment_pages.Named]
     by_id: Mapping[str, Sequence[Named]]
 
@@ -28,7 +31,7 @@ async def hits(visit: Visit) -> Hits:
     database = visit.server.database
     text = visit.query.one("q").strip()[:TEXT_CHARACTERS_MAX]
     if not text:
-        return Hits("", (), (), (), {})
+        return Hits("", (), (), (), (), (), {})
     matching = filters(asked(visit.query), visit.now)
     runs = await run_pages.page(database, database.dialect, matching, "START_TIME_DESC")
     name = matching.flow_runs.name if matching.flow_runs else Text()
@@ -41,12 +44,14 @@ async def hits(visit: Visit) -> Hits:
         limit=SEARCH_MAX,
     )
     flows = [Named(*row) for row in await database.fetch(named.sql, *named.params)]
+    pools = await work_pool_pages.pools_named(database, database.dialect, text, SEARCH_MAX)
+    queues = await work_pool_pages.queues_named(database, database.dialect, text, SEARCH_MAX)
     deployments = await deployment_pages.named(database, database.dialect, text, SEARCH_MAX)
     try:
         by_id = await run_pages.with_id(database, str(UUID(text)))
     except ValueError:
         by_id = {}
-    return Hits(text, runs.runs[:SEARCH_MAX], flows, deployments, by_id)
+    return Hits(text, runs.runs[:SEARCH_MAX], flows, pools, queues, deployments, by_id)
 
 
 page = Page(

@@ -18,6 +18,11 @@ from api.ui import (
     search,
     settings,
     task_run,
+    work_pool,
+    work_pool_form,
+    work_pools,
+    work_queue,
+    work_queue_form,
 )
 from api.ui.page import Page
 
@@ -33,6 +38,13 @@ PAGES: tuple[Page, ...] = (
     run_form.page,
     schedule_form.new_page,
     schedule_form.one_page,
+    work_pools.page,
+    work_pool_form.create_page,
+    work_pool.page,
+    work_pool_form.edit_page,
+    work_queue_form.create_page,
+    work_queue.page,
+    work_queue_form.edit_page,
     artifacts.page,
     artifacts.key_page,
     artifacts.one_page,

@@ -22,6 +22,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.browser.making_pools import Pools
 from tests.browser.making_runs import Runs
 
 Scheme = Literal["light", "dark"]
@@ -131,6 +132,12 @@ def visit(browser: Browser) -> Iterator[Visit]:
 def runs(server_url: str) -> Runs:
     """Makes runs on this test's server."""
     return Runs(server_url)
+
+
+@pytest.fixture
+def pools(server_url: str) -> Pools:
+    """Makes work pools and what waits in them on this test's server."""
+    return Pools(server_url)
 
 
 def assert_accessible(page: Page) -> None:

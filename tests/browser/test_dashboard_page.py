@@ -42,7 +42,7 @@ def test_all_of_it_fits_and_is_accessible(
     _fails(runs, "long", "x" * 200, flow="a-flow-with-a-name-that-is-as-long-as-names-of-flows-get")
     runs.task_run(ids[3], "load")
     page = visit(server_url, "", width=width, scheme=scheme)
-    for name in ("Failing", "Late", "Running now", "Next", "Task runs"):
+    for name in ("Failing", "Late", "Running now", "Upcoming", "Task runs"):
         expect(_section(page, name)).to_be_visible()
     assert_fits(page)
     assert_accessible(page)

@@ -7,10 +7,12 @@ const TICK_MILLISECONDS = 1000;
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
 const year = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
-const exact = new Intl.DateTimeFormat(undefined, {
+const TO_THE_SECOND = {
   year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit",
-  second: "2-digit", fractionalSecondDigits: 3, timeZoneName: "short",
-});
+  second: "2-digit", timeZoneName: "short",
+};
+const second = new Intl.DateTimeFormat(undefined, TO_THE_SECOND);
+const exact = new Intl.DateTimeFormat(undefined, { ...TO_THE_SECOND, fractionalSecondDigits: 3 });
 
 export function duration(seconds) {
   seconds = Math.max(0, seconds);
@@ -41,7 +43,7 @@ export function relative(moment, now = Date.now()) {
 }
 
 export function exactly(moment) {
-  return exact.format(moment);
+  return (moment.getMilliseconds() ? exact : second).format(moment);
 }
 
 function say(element, text) {
