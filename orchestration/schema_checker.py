@@ -119,7 +119,7 @@ def _one_of_many(validator: Any, values: Any, instance: Any, schema: Any) -> Any
 
 
 def _different(validator: Any, wanted: Any, instance: Any, schema: Any) -> Any:
-    if isinstance(instance, list):
+    if wanted and isinstance(instance, list):
         # What can be sorted is; all else is compared with all else.
         sortable = all(isinstance(one, str) for one in instance)
         comparisons = len(instance) * (1 if sortable else len(instance))

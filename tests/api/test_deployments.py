@@ -271,3 +271,22 @@ async def test_a_slot_gets_one_run_however_often_it_is_scheduled(server_url: str
         await expect(client, "POST", f"/deployments/{made['id']}/schedule", 200, body)
         left = await runs_of(client, made, expected_start_time={"after_": body["start_time"]})
         assert left == runs[1:]
+
+
+async def test_what_would_take_for_ever_is_refused(server_url: str) -> None:
+    async with talk_to(server_url) as client:
+        flow_id = await make_flow(client)
+        body: Json = {"name": "d", "flow_id": flow_id}
+        large = {"parameter_openapi_schema": {"description": "x" * 300_000}}
+        refused = await expect(client, "POST", "/deployments/", 422, body | large)
+        assert "A schema may have 262,144 bytes" in refused["exception_detail"][0]["msg"]
+        for schedule in ({"cron": "0 0 30 2 *"}, {"rrule": "FREQ=DAILY;BYMONTH=4;BYMONTHDAY=31"}):
+            wrong = {"schedules": [{"schedule": schedule}]}
+            refused = await expect(client, "POST", "/deployments/", 422, body | wrong)
+            assert "names no" in refused["exception_detail"][0]["msg"]
+        evil = {"properties": {"x": {"type": "string", "pattern": "^(a+)+$"}}}
+        made = await make_deployment(client, flow_id=flow_id, parameter_openapi_schema=evil)
+        at = f"/deployments/{made['id']}/create_flow_run"
+        await expect(client, "POST", at, 409, {"parameters": {"x": "a" * 60 + "b"}})
+        await expect(client, "POST", at, 201, {"parameters": {"x": "a" * 60}})
+        await expect(client, "PATCH", f"/deployments/{made['id']}", 422, large)

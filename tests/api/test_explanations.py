@@ -33,6 +33,32 @@ async def test_a_run_is_explained_alike_over_http_and_on_the_command_line(
     assert json.decode(shown.stdout)["sentences"][0]["text"] == first
 
 
+async def test_who_holds_a_limit_is_named(server_url: str) -> None:
+    async with talk_to(server_url) as client:
+        limited = {"name": "p", "type": "process", "concurrency_limit": 1}
+        await expect(client, "POST", "/work_pools/", 201, limited)
+        queue = {"name": "q", "concurrency_limit": 1}
+        await expect(client, "POST", "/work_pools/p/queues", 201, queue)
+        body = {"flow_id": await make_flow(client), "work_pool_name": "p", "work_queue_name": "q"}
+        first = await expect(client, "POST", "/flow_runs/", 201, {**body, "name": "first"})
+        due = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2026-01-01T00:00:00Z"}}
+        deployment = {
+            "name": "d",
+            "flow_id": body["flow_id"],
+            "work_pool_name": "p",
+            "work_queue_name": "q",
+        }
+        made = await expect(client, "POST", "/deployments/", 201, deployment)
+        at = f"/deployments/{made['id']}/create_flow_run"
+        waits = await expect(client, "POST", at, 201, {"state": due})
+        told = await expect(client, "GET", f"/flow_runs/{waits['id']}/explain", 200)
+        texts = [sentence["text"] for sentence in told["sentences"]]
+        assert "Its work pool p lets 1 run go on at the same time, and 1 does: first." in texts
+        assert "Its work queue q lets 1 run go on at the same time, and 1 does: first." in texts
+        paths = [link["path"] for sentence in told["sentences"] for link in sentence["links"]]
+        assert paths.count(f"/flow_runs/{first['id']}") == 2
+
+
 def test_what_is_not_there_cannot_be_explained(
     start_server: StartServer, target: Target, tmp_path: Path
 ) -> None:

@@ -10,6 +10,8 @@ from orchestration.explanation import (
     TOLD_REPLACEMENTS_MAX,
     Around,
     Change,
+    Holder,
+    Limit,
     Sentence,
     explained,
 )
@@ -165,3 +167,56 @@ def test_of_many_replaced_states_the_newest_are_told() -> None:
     ]
     found = texts(flow_run(state("CANCELLED")), *changes)[1:]
     assert [text.rpartition(": ")[2] for text in found] == ["3", "4", "5", "6", "7"]
+
+
+HOLDERS = [Holder(id_(5), "brave-fox"), Holder(id_(6), "calm-owl")]
+
+
+def test_who_holds_the_slots_is_named_and_linked() -> None:
+    run = due(-MINUTE, deployment_id=DEPLOYMENT, work_queue_id=QUEUE)
+    around = Around(queue_name="q", pool_name="p", queue_limit=Limit(2, 2, HOLDERS), polled=NOON)
+    sentence = told(run, around=around)[1]
+    assert sentence.text == (
+        "Its work queue q lets 2 runs go on at the same time, and 2 do: brave-fox, calm-owl."
+    )
+    assert [link.path for link in sentence.links] == [
+        f"/work_queues/{QUEUE}",
+        f"/flow_runs/{id_(5)}",
+        f"/flow_runs/{id_(6)}",
+    ]
+
+
+def test_of_many_who_hold_slots_some_are_named() -> None:
+    told = deployed(pool_limit=Limit(9, 9, HOLDERS), polled=NOON)
+    assert any(text.endswith("and 9 do: brave-fox, calm-owl and 7 more.") for text in told)
+    one = Limit(1, 1, HOLDERS[:1])
+    words = "Its work pool p lets 1 run go on at the same time, and 1 does: brave-fox."
+    assert words in deployed(pool_limit=one, polled=NOON)
+
+
+def test_a_limit_of_nothing_and_one_that_is_not_reached() -> None:
+    words = "Its work queue q lets no run go on: its limit is 0."
+    assert words in deployed(queue_limit=Limit(0, 0, []), polled=NOON)
+    assert len(deployed(queue_limit=Limit(3, 2, HOLDERS), polled=NOON)) == 2
+
+
+def test_when_a_running_run_was_last_heard_of() -> None:
+    run = flow_run(state("RUNNING"), run_count=1, tags=("zombies:crash",))
+    assert texts(run, around=Around(heard=NOON - MINUTE))[1] == (
+        "It was last heard of 1 minute ago. If it stays silent, it is crashed."
+    )
+    quiet = flow_run(state("RUNNING"), run_count=1)
+    assert texts(quiet, around=Around(heard=NOON - MINUTE))[1:] == [
+        "It was last heard of 1 minute ago."
+    ]
+    assert len(texts(quiet)) == 1
+
+
+def test_a_tag_that_has_no_effect_is_told() -> None:
+    run = flow_run(state("RUNNING"), run_count=1, tags=("zombies:retry",))
+    assert "it sends no heartbeats" in texts(run)[1]
+
+
+def test_it_is_started_again_because_it_fell_silent() -> None:
+    again = state("SCHEDULED", "AwaitingRetry", message="silence", scheduled_time=NOON - SECOND)
+    assert texts(flow_run(again), change(again))[0] == "silence"

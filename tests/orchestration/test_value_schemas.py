@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from orchestration.schema_size import SCHEMA_BYTES_MAX
 from orchestration.value_schemas import (
     COMPLAINT_CHARACTERS_MAX,
     TEMPLATE_CHARACTERS_MAX,
@@ -105,3 +106,59 @@ def test_what_does_not_is_complained_about(value: Any, schema: Any, words: str) 
 def test_a_complaint_about_something_large_is_short() -> None:
     said = complaint({"n": "x" * 100_000}, OBJECT)
     assert said is not None and len(said) == COMPLAINT_CHARACTERS_MAX + 1
+
+
+ENDLESS = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)}
+ENDLESS["d40"] = {"type": "integer"}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("value", "schema", "words"),
+    [
+        ("a" * 40 + "b", {"pattern": "^(a+)+$"}, "does not match"),
+        ({"a" * 40 + "b": 1}, {"patternProperties": {"^(a+)+$": False}}, None),
+        (
+            {"a" * 40 + "b": 1},
+            {"patternProperties": {"^(a+)+$": {}}, "additionalProperties": False},
+            "Additional properties are not allowed",
+        ),
+        ("x", {"$defs": ENDLESS, "$ref": "#/$defs/d0"}, "steps to check"),
+        ([{"a": n} for n in range(5_000)], {"uniqueItems": True}, "steps to check"),
+        (list(range(3_000)), {"items": {"enum": ["x"] * 3_000}}, "steps to check"),
+        ({}, {"description": "x" * SCHEMA_BYTES_MAX}, "Invalid schema: A schema may have"),
+    ],
+)
+def test_nothing_makes_a_check_take_for_ever(value: Any, schema: Any, words: str | None) -> None:
+    said = complaint(value, schema)
+    assert said is None if words is None else words in (said or "")
+
+
+@pytest.mark.parametrize(
+    ("value", "fine"),
+    [
+        ({"key-1": 1}, True),
+        ({"key-1": "x"}, False),
+        ({"other": 1}, False),
+        ({"known": "x"}, True),
+    ],
+)
+def test_properties_are_known_by_name_or_by_pattern(value: Any, fine: bool) -> None:
+    schema = {
+        "properties": {"known": {"type": "string"}},
+        "patternProperties": {"^key-[0-9]+$": {"type": "integer"}},
+        "additionalProperties": False,
+    }
+    assert (complaint(value, schema) is None) is fine
+
+
+def test_a_pattern_that_only_backtracking_can_match_is_left_to_the_flow() -> None:
+    assert complaint("anything", {"pattern": "^(?!x)"}) is None
+    assert complaint("x", {"pattern": "^[a-z0-9]+(-[a-z0-9]+)*$"}) is None
+
+
+def test_large_values_of_ordinary_schemas_are_checked_to_the_end() -> None:
+    row = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    rows: list[dict[str, Any]] = [{"a": n} for n in range(10_000)]
+    schema = {"type": "array", "items": row, "uniqueItems": False}
+    assert complaint(rows, schema) is None
+    assert "[9999].a'" in (complaint([*rows[:-1], {"a": "x"}], schema) or "")
