@@ -104,10 +104,10 @@ def test_deployments_are_filtered_sorted_and_paged_in_the_address(
     page.get_by_role("link", name="Clear all").click()
     expect(page.locator("td.main-cell")).to_have_count(50)
     page.get_by_text("Status", exact=True).first.click()
-    page.get_by_role("checkbox", name="Paused").check()
+    page.get_by_role("checkbox", name="Paused", exact=True).check()
     expect(page.locator("td.main-cell")).to_have_count(1)
     assert _names(page) == ["paused"]
-    page.get_by_role("checkbox", name="Paused").uncheck()
+    page.get_by_role("checkbox", name="Paused", exact=True).uncheck()
     page.get_by_label("Work pool", exact=True).select_option("workers")
     expect(page.locator("td.main-cell")).to_have_count(1)
     assert _names(page) == ["paused"]
