@@ -5,10 +5,11 @@ made: of JSON text, of a template, of a variable. `filled_in` makes them, `compl
 result. Templates come from whoever may call the API, so they can do little: see `_ALLOWED`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from itertools import islice
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypedDict
 
 import msgspec
 from jinja2 import TemplateError, nodes
@@ -72,6 +73,25 @@ def filled_in(value: Any, variables: Mapping[str, Any]) -> Any:
     """The value with every `__prefect_kind` in it made. Raises CannotFillIn."""
     made = _made(value, variables)
     return {} if made is UNSET else made
+
+
+def variables_in(value: Any) -> frozenset[str]:
+    """The names of the variables that a value refers to."""
+    found: set[str] = set()
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting += one
+        elif isinstance(one, dict):
+            waiting += one.values()
+            if one.get(KIND) == "workspace_variable":
+                name = one.get("variable_name")
+                with suppress(CannotFillIn):  # Filling it in will say so.
+                    name = _made(name, {})
+                if isinstance(name, str):
+                    found.add(name)
+    return frozenset(found)
 
 
 def _made(value: Any, variables: Mapping[str, Any]) -> Any:
@@ -172,13 +192,112 @@ def problems(value: Any, schema: Any, *, partial: bool = False) -> list[Problem]
 
 
 def _problem(error: ValidationError) -> Problem:
-    path = tuple(error.absolute_path)
-    if error.validator == "required":
-        # One error for each that is missing; which one it is about only its message says.
-        for name in error.validator_value:
-            if error.message.startswith(repr(name)):
-                return Problem((*path, name), "This is required.")
-    return Problem(path, _cut(error.message))
+    missing = _missing(error)
+    if missing is not None:
+        return Problem((*error.absolute_path, missing), "This is required.")
+    return Problem(tuple(error.absolute_path), _cut(error.message))
+
+
+def _missing(error: ValidationError) -> str | None:
+    """What an error says is missing: there is one for each, and only its message says which."""
+    if error.validator != "required":
+        return None
+    return next((one for one in error.validator_value if error.message.startswith(repr(one))), None)
+
+
+class CannotCheck(Exception):
+    """No value can be checked by a schema. The message says why."""
+
+
+def tried(value: Any, schema: Any, variables: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with a value that is still to be filled in, part by part, as it is typed.
+
+    Templates may turn into anything later, so they fit everywhere. Raises CannotCheck.
+    """
+    trial = _Trial(variables)
+    made = trial.made(value, ())
+    try:
+        found = list(islice(errors(made, _meant(schema, partial=False)), PROBLEMS_MAX))
+    except (SchemaError, TooMuch, RecursionError, Unresolvable):
+        raise CannotCheck(complaint(made, schema)) from None
+    settled = {*trial.open, *(path for path, _ in trial.problems)}
+    for error in found:
+        missing = _missing(error)
+        path = (*error.absolute_path, *(() if missing is None else (missing,)))
+        if not any(path[:length] in settled for length in range(len(path) + 1)):
+            trial.problems.append(Problem(path, _cut(error.message)))
+    return trial.problems
+
+
+class _Trial:
+    """Fills a value in as far as that is possible."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self._variables = variables
+        self.problems: list[Problem] = []
+        self.open: set[Place] = set()
+        """Where there may be anything later; null stands there."""
+
+    def made(self, value: Any, path: Place) -> Any:
+        """UNSET for what is left out."""
+        if isinstance(value, list):
+            items: list[Any] = []
+            for one in value:
+                made = self.made(one, (*path, len(items)))
+                if made is not UNSET:
+                    items.append(made)
+            return items
+        if not isinstance(value, dict):
+            return value
+        if KIND not in value:
+            pairs = ((name, self.made(one, (*path, name))) for name, one in value.items())
+            return {name: one for name, one in pairs if one is not UNSET}
+        try:
+            made = _made(value, self._variables)
+        except CannotFillIn as why:
+            self.problems.append(Problem(path, str(why)))
+            return None
+        if value[KIND] == "jinja":
+            self.open.add(path)
+            return None
+        return made
+
+
+class Errors(TypedDict):
+    """Those of one part of a value, as forms of a browser are told of them."""
+
+    errors: list["str | PropertyErrors | ItemErrors"]
+
+
+class PropertyErrors(Errors):
+    """Of a member of an object."""
+
+    property: str
+
+
+class ItemErrors(Errors):
+    """Of an item of a list."""
+
+    index: int
+
+
+def nested(found: Iterable[Problem]) -> list["str | PropertyErrors | ItemErrors"]:
+    """Problems in the shape of the value: those of a part are inside of those of its whole."""
+    whole: Errors = {"errors": []}
+    parts: dict[Place, Errors] = {(): whole}
+    for path, message in found:
+        for length in range(1, len(path) + 1):
+            if path[:length] not in parts:
+                step = path[length - 1]
+                part: PropertyErrors | ItemErrors = (
+                    {"index": step, "errors": []}
+                    if isinstance(step, int)
+                    else {"property": step, "errors": []}
+                )
+                parts[path[:length]] = part
+                parts[path[: length - 1]]["errors"].append(part)
+        parts[path]["errors"].append(message)
+    return whole["errors"]
 
 
 def _meant(schema: Any, partial: bool) -> Any:

@@ -1,7 +1,9 @@
 """Read model: variables.   Table: migrations/0019.variables.sql"""
 
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Collection
+from typing import Any, Literal, TypeAlias, get_args
 
+import msgspec
 from msgspec import Struct
 
 from eventstore.database import Dialect, Reader, Row, Table
@@ -12,7 +14,7 @@ from projections.criteria import Ids, Tags, Text, asked_of
 from projections.entities import entity_projection
 from projections.projection import Model
 from projections.sorting import orders
-from projections.where import TRUE, Draft, Operator, Where
+from projections.where import TRUE, Draft, Operator, Where, storable
 
 TABLE = Table(
     "variables",
@@ -77,6 +79,18 @@ async def by_id(reader: Reader, id: str) -> Variable | None:
     """The variable of this id."""
     rows = await reader.fetch_keys(TABLE, [(id,)])
     return from_row(rows[0]) if rows else None
+
+
+async def values_of(reader: Reader, dialect: Dialect, names: Collection[str]) -> dict[str, Any]:
+    """Values by name; names of no variable are left out."""
+    if not names:
+        return {}
+    wanted = dialect.in_list("name", "$1")
+    rows = await reader.fetch(
+        f"SELECT document FROM variables WHERE {wanted}",
+        msgspec.json.encode([name for name in names if storable(name)]).decode(),
+    )
+    return {one.name: one.value for one in (parse(Variable, row[0]) for row in rows)}
 
 
 async def some(

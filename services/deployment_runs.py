@@ -1,8 +1,8 @@
 """Runs of deployments that somebody asks for."""
 
-from collections.abc import Mapping
 from typing import Any
 
+from eventstore.database import Database
 from orchestration.deployment_bodies import DeploymentFlowRunCreate
 from orchestration.deployments import Deployment
 from orchestration.flow_run_bodies import FlowRunCreate
@@ -10,16 +10,20 @@ from orchestration.job_variables import fault_in_job_variables
 from orchestration.refusals import Conflict, Invalid, NotNow
 from orchestration.states import SCHEDULED, ProposedState
 from orchestration.surroundings import Neighbour
-from orchestration.value_schemas import CannotFillIn, Problem, complaint, filled_in, problems
-from projections import work_pools
+from orchestration.value_schemas import (
+    CannotFillIn,
+    Problem,
+    complaint,
+    filled_in,
+    problems,
+    variables_in,
+)
+from projections import variables, work_pools
 from services import flow_runs
 from services import work_pools as pools
 from services.flow_runs import Under
 from services.scheduled_runs import labels_of, queue_of
 from services.shell import Clock, Origin, Shell
-
-NO_VARIABLES: Mapping[str, Any] = {}
-"""Variables are an entity that is still to come."""
 
 
 async def create(
@@ -35,7 +39,7 @@ async def create(
     that the pool's refuses, NotNow for a queue where there is no pool and for a value that cannot
     be filled in.
     """
-    parameters = parameters_of(deployment, body)
+    parameters = await parameters_of(shell.store.database, deployment, body)
     queue, name = queue_of(deployment), deployment.work_queue_name
     pool = None
     if deployment.work_pool_name is not None:
@@ -87,9 +91,11 @@ async def create(
     )
 
 
-def parameters_of(deployment: Deployment, body: DeploymentFlowRunCreate) -> dict[str, Any]:
+async def parameters_of(
+    database: Database, deployment: Deployment, body: DeploymentFlowRunCreate
+) -> dict[str, Any]:
     """The deployment's parameters with those of the run. Raises Conflict and NotNow."""
-    parameters = _filled_in(deployment, body)
+    parameters = await _filled_in(database, deployment, body)
     if _enforced(deployment, body):
         schema = deployment.parameter_openapi_schema
         if schema is None:
@@ -103,17 +109,23 @@ def parameters_of(deployment: Deployment, body: DeploymentFlowRunCreate) -> dict
     return parameters
 
 
-def problems_in_parameters(deployment: Deployment, body: DeploymentFlowRunCreate) -> list[Problem]:
+async def problems_in_parameters(
+    database: Database, deployment: Deployment, body: DeploymentFlowRunCreate
+) -> list[Problem]:
     """What `parameters_of` would say no to, parameter by parameter. Raises NotNow."""
     schema = deployment.parameter_openapi_schema
     if schema is None or not _enforced(deployment, body):
         return []
-    return problems(_filled_in(deployment, body), schema)
+    return problems(await _filled_in(database, deployment, body), schema)
 
 
-def _filled_in(deployment: Deployment, body: DeploymentFlowRunCreate) -> dict[str, Any]:
+async def _filled_in(
+    database: Database, deployment: Deployment, body: DeploymentFlowRunCreate
+) -> dict[str, Any]:
+    given = {**deployment.parameters, **body.parameters}
+    known = await variables.values_of(database, database.dialect, variables_in(given))
     try:
-        return dict(filled_in({**deployment.parameters, **body.parameters}, NO_VARIABLES))
+        return dict(filled_in(given, known))
     except CannotFillIn as why:
         raise NotNow(f"Error hydrating flow run parameters: {why}") from None
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eventstore.database import Reader
+from eventstore.database import Database, Reader
 from eventstore.events import NewEvents
 from eventstore.ids import new_id
 from orchestration.documents import too_deep
@@ -24,8 +24,8 @@ from orchestration.run_inputs import (
 )
 from orchestration.states import PAUSED, RUNNING, SCHEDULED, State, StateDetails, new_state
 from orchestration.transition import AbortDetails, OrchestrationResult, answer
-from orchestration.value_schemas import CannotFillIn, complaint, filled_in
-from projections import run_inputs
+from orchestration.value_schemas import CannotFillIn, complaint, filled_in, variables_in
+from projections import run_inputs, variables
 from projections.flow_runs import FLOW_RUNS
 from projections.run_inputs import RUN_INPUTS
 from services import flow_runs
@@ -138,17 +138,17 @@ class _Refused(Exception):
 
 
 async def _checked(
-    reader: Reader, flow_run_id: str, keyset: Mapping[str, str], given: dict[str, Any]
+    database: Database, flow_run_id: str, keyset: Mapping[str, str], given: dict[str, Any]
 ) -> dict[str, Any]:
     """What was given, made and checked against the schema that the run left. Raises _Refused."""
+    known = await variables.values_of(database, database.dialect, variables_in(given))
     try:
-        # There are no variables yet.
-        made = filled_in(given, {})
+        made = filled_in(given, known)
     except CannotFillIn as error:
         raise _Refused(f"Error hydrating run input: {error}") from None
     if not isinstance(made, dict):
         raise _Refused("Reason: the run input has to be an object.")
-    schema = await _schema(reader, flow_run_id, keyset)
+    schema = await _schema(database, flow_run_id, keyset)
     wrong = complaint(made, schema)
     if wrong is not None:
         raise _Refused(f"Reason: {wrong}")

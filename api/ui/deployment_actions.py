@@ -59,7 +59,7 @@ async def run(deed: Deed) -> Said:
     """Ask for a run as the deployment says, at once."""
     server, found = deed.visit.server, await _one(deed)
     body = DeploymentFlowRunCreate(idempotency_key=key_of(deed, found.id))
-    if deployment_runs.problems_in_parameters(found, body):
+    if await deployment_runs.problems_in_parameters(server.database, found, body):
         # There are parameters that somebody has to fill in first.
         return Said(
             "The deployment has no value for some of its parameters; fill them in.",

@@ -119,7 +119,7 @@ async def run(deed: Deed) -> Said:
     deployment = about.deployment
     errors: dict[str, str] = {}
     checks = "unchecked" not in form
-    parameters = _parameters(deployment, deed, checks)
+    parameters = await _parameters(deployment, deed, checks)
     variables = schema_form.read(_variables_of(about), form, prefix=VARIABLES, partial=True)
     errors.update({**parameters.errors, **variables.errors})
     start = _start(deed, errors)
@@ -166,7 +166,7 @@ async def run(deed: Deed) -> Said:
     return Said(text, go=f"runs/flow-run/{made['id']}")
 
 
-def _parameters(deployment: Deployment, deed: Deed, checks: bool) -> Read:
+async def _parameters(deployment: Deployment, deed: Deed, checks: bool) -> Read:
     """Checked as the API does, and what is wrong by the names of the inputs."""
     schema = deployment.parameter_openapi_schema or {}
     reader = Reader(schema, deed.form, False)
@@ -177,7 +177,9 @@ def _parameters(deployment: Deployment, deed: Deed, checks: bool) -> Read:
         parameters=value, enforce_parameter_schema=None if checks else False
     )
     errors: dict[str, str] = {}
-    for path, message in deployment_runs.problems_in_parameters(deployment, body):
+    database = deed.visit.server.database
+    found = await deployment_runs.problems_in_parameters(database, deployment, body)
+    for path, message in found:
         name, rest = reader.place(path)
         where = ".".join(map(str, rest))
         errors.setdefault(name, f"{where}: {message}" if where else message)

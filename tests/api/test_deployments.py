@@ -137,6 +137,21 @@ async def test_parameters_are_held_against_the_schema(server_url: str) -> None:
         assert run["parameters"] == {"y": "given"}
 
 
+async def test_a_parameter_may_be_a_variable(server_url: str) -> None:
+    async with talk_to(server_url) as client:
+        made = await make_deployment(client)
+        at = f"/deployments/{made['id']}/create_flow_run"
+        name = f"v-{made['id']}"
+        body = {
+            "parameters": {"x": {"__prefect_kind": "workspace_variable", "variable_name": name}}
+        }
+        refused = await expect(client, "POST", at, 400, body)
+        assert name in str(refused)
+        await expect(client, "POST", "/variables/", 201, {"name": name, "value": [7]})
+        run = await expect(client, "POST", at, 201, body)
+        assert run["parameters"]["x"] == [7]
+
+
 async def test_a_run_carries_what_the_deployment_says(server_url: str) -> None:
     async with talk_to(server_url) as client:
         document = str(uuid.uuid4())

@@ -7,10 +7,16 @@ import pytest
 from orchestration.schema_size import SCHEMA_BYTES_MAX
 from orchestration.value_schemas import (
     COMPLAINT_CHARACTERS_MAX,
+    KIND,
     TEMPLATE_CHARACTERS_MAX,
+    CannotCheck,
     CannotFillIn,
+    Problem,
     complaint,
     filled_in,
+    nested,
+    tried,
+    variables_in,
 )
 
 VARIABLES = {"region": "eu", "sizes": [1, 2]}
@@ -162,3 +168,40 @@ def test_large_values_of_ordinary_schemas_are_checked_to_the_end() -> None:
     schema = {"type": "array", "items": row, "uniqueItems": False}
     assert complaint(rows, schema) is None
     assert "[9999].a'" in (complaint([*rows[:-1], {"a": "x"}], schema) or "")
+
+
+def test_the_variables_that_a_value_refers_to_are_found() -> None:
+    variable = {KIND: "workspace_variable", "variable_name": "one"}
+    named = {KIND: "json", "value": '"two"'}
+    value = {"a": [variable, {"b": {**variable, "variable_name": named}}], "c": "three"}
+    assert variables_in(value) == {"one", "two"}
+    assert variables_in({KIND: "workspace_variable"}) == frozenset()
+
+
+def test_a_part_that_cannot_be_filled_in_is_told_of_once() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    value = {"a": {KIND: "json", "value": "{"}}
+    (problem,) = tried(value, schema, {})
+    assert problem.path == ("a",)
+    assert problem.message.startswith("Invalid JSON")
+
+
+def test_a_template_fits_everywhere_for_it_may_turn_into_anything() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    assert tried({"a": {KIND: "jinja", "template": "{{ x }}"}}, schema, {}) == []
+
+
+def test_a_schema_that_is_none_checks_nothing() -> None:
+    with pytest.raises(CannotCheck, match="Invalid schema"):
+        tried({}, {"type": "nonsense"}, {})
+
+
+def test_problems_of_parts_are_inside_of_those_of_their_whole() -> None:
+    found = [
+        Problem(("a", 1, "b"), "first"),
+        Problem((), "whole"),
+        Problem(("a", 1, "b"), "second"),
+        Problem(("a",), "list"),
+    ]
+    part = {"index": 1, "errors": [{"property": "b", "errors": ["first", "second"]}]}
+    assert nested(found) == [{"property": "a", "errors": [part, "list"]}, "whole"]
