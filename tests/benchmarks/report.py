@@ -1,6 +1,5 @@
 """The table in `docs/benchmarks.md`, from what was measured."""
 
-import math
 import platform
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +9,13 @@ import msgspec
 import psutil
 from msgspec import Struct
 
+from tests.benchmarks import scheduling_page
 from tests.benchmarks.measuring import Sample, percentile
+from tests.benchmarks.numbers import milliseconds, number
 from tests.benchmarks.rows import ROWS
+from tests.benchmarks.scheduling_page import Scheduling
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-MILLI = 1000.0
 MIB = 1024 * 1024
 KB = 1_000
 MB = 1_000_000
@@ -129,6 +130,8 @@ class Results(Struct):
     fan_out_load: FanOutLoad | None = None
     pages: dict[str, PageLoad] = {}
     """By server and page: `Prefect/dashboard`."""
+    schedulings: dict[str, Scheduling] = {}
+    """By server and engine: `Prefect/sqlite`."""
     runs: int = 0
     versions: str = ""
     date: str = ""
@@ -157,16 +160,6 @@ def save(path: Path, results: Results) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results)))
 
 
-def number(value: float | None) -> str:
-    """A number with three digits that count."""
-    if value is None or math.isnan(value):
-        return "–"
-    if value >= 1000:
-        return f"{value:,.0f}"
-    digits = 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:.{digits}f}"
-
-
 def summary(cell: Cell) -> str:
     """One line for whoever watches."""
     rates = ", ".join(map(number, cell.rates))
@@ -174,11 +167,6 @@ def summary(cell: Cell) -> str:
         f"{rates} /s, p50 {milliseconds(cell.p50)} ms, p99 {milliseconds(cell.p99)} ms, "
         f"CPU {milliseconds(cell.cpu)} ms, {cell.retries} retries"
     )
-
-
-def milliseconds(seconds: float | None) -> str:
-    """Seconds as a number of milliseconds."""
-    return number(None if seconds is None else seconds * MILLI)
 
 
 def machine() -> str:
@@ -256,6 +244,8 @@ def render(results: Results) -> str:
         text += ["", "## Rebuilds", "", *_rebuilds(list(results.rebuilds.values()))]
     if results.fan_outs and results.fan_out_load is not None:
         text += ["", *_fan_outs(results.fan_outs, results.fan_out_load)]
+    if results.schedulings:
+        text += ["", *scheduling_page.section(results.schedulings)]
     if results.pages:
         text += ["", *_pages(results.pages)]
     return "\n".join(text) + "\n"
@@ -383,26 +373,33 @@ _PAGES_HEAD = (
 
 
 def rewritten(page: str, results: Results) -> str:
-    """The page anew; its section on pages in the browser is kept if the results have none.
-
-    Those are measured by a run of their own, whose results are often elsewhere.
-    """
+    """The page anew; sections that are measured by a run of their own, whose results are often
+    elsewhere, are kept if the results have none."""
     anew = render(results)
-    title = _PAGES.partition("\n")[0]
-    _, sign, section = page.partition(f"\n{title}\n")
-    if results.pages or not sign:
-        return anew
-    return f"{anew}{sign}{section}"
+    for title, found in (
+        (scheduling_page.TITLE, results.schedulings),
+        (_PAGES.partition("\n")[0], results.pages),
+    ):
+        _, sign, rest = page.partition(f"\n{title}\n")
+        if sign and not found:
+            anew = _with_section(anew, (title, *rest.partition("\n## ")[0].splitlines()))
+    return anew
 
 
 def with_pages(page: str, found: Mapping[str, PageLoad]) -> str:
     """A page with its section on pages in the browser replaced, or added at the end."""
-    title = _PAGES.partition("\n")[0]
-    before, _, rest = page.partition(f"\n{title}\n")
+    return _with_section(page, "\n".join(_pages(found)).splitlines())
+
+
+def with_schedulings(page: str, found: Mapping[str, Scheduling]) -> str:
+    """A page with its section on schedules and workers replaced, or added at the end."""
+    return _with_section(page, scheduling_page.section(found))
+
+
+def _with_section(page: str, section: Sequence[str]) -> str:
+    before, _, rest = page.partition(f"\n{section[0]}\n")
     _, sign, after = rest.partition("\n## ")
-    return "\n".join((before.rstrip("\n"), "", *_pages(found))) + (
-        f"\n{sign}{after}" if sign else "\n"
-    )
+    return "\n".join((before.rstrip("\n"), "", *section)) + (f"\n{sign}{after}" if sign else "\n")
 
 
 def _pages(found: Mapping[str, PageLoad]) -> list[str]:

