@@ -51,6 +51,8 @@ class Why(Struct, frozen=True):
     run: FlowRun
     heading: str
     late: bool
+    message: str | None
+    """Of its state, if no sentence has it."""
     sentences: Sequence[Told]
 
 
@@ -82,7 +84,10 @@ async def why(visit: Visit) -> Why | None:
     heading = "Nothing has started it" if late else _HEADINGS[run.state_type]
     if run.state is not None and run.state.state_details.pause_reschedule:
         heading = "It is suspended"
-    return Why(run, heading, late, [_told(one) for one in found.sentences])
+    message = run.state.message if run.state is not None else None
+    if message is not None and any(message in one.text for one in found.sentences):
+        message = None
+    return Why(run, heading, late, message, [_told(one) for one in found.sentences])
 
 
 # As `orchestration/explanation.py` writes them: a moment, and how far away it is.
@@ -100,8 +105,13 @@ def _told(sentence: Sentence) -> Told:
         parts.append(Part(at=moment, away=bool(found[2])))
         end = found.end()
     parts.append(Part(sentence.text[end:]))
-    links = [(one.label, path) for one in sentence.links if (path := page_of(one))]
+    links = [(_label(one), path) for one in sentence.links if (path := page_of(one))]
     return Told(parts, links)
+
+
+def _label(link: Link) -> str:
+    """Kinds of things begin a link like a sentence; names of runs are names."""
+    return link.label if link.path.startswith("/flow_runs/") else link.label.capitalize()
 
 
 _PAGES = (

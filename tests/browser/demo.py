@@ -29,6 +29,7 @@ from orchestration.flows import FlowCreate
 from orchestration.states import ProposedDetails, ProposedState, StateType
 from services import artifacts, flow_runs, flows
 from services.shell import Origin
+from tests.browser import demo_pools
 from tests.browser.making_task_runs import Task, reports, simple
 from tests.emitting import emission, wire
 from tests.services.serving_here import serving
@@ -124,7 +125,8 @@ async def fill(home: Path, now: datetime) -> int:
         for moment, name in began:
             await _run(server, by_name[name], ids[name], moment, now, chance)
         await _waiting(server, ids["nightly-backup"], now)
-    return len(began) + 2
+        waiting = 2 + await demo_pools.fill(server, ids, now, ORIGIN)
+    return len(began) + waiting
 
 
 async def _waiting(server: Server, flow_id: str, now: datetime) -> None:

@@ -28,6 +28,7 @@ SCHEMA = {
         "until": {"type": "string", "format": "date-time", "title": "Until"},
         "level": {"enum": ["low", "high"], "title": "Level", "default": "low"},
         "cc": {"type": "array", "items": {"type": "string"}, "title": "Copies to"},
+        "who": {"anyOf": [{"type": "string"}, {"type": "integer"}], "title": "Who"},
         "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "title": "Note"},
     },
 }
@@ -197,6 +198,9 @@ def test_a_run_is_resumed_with_the_input_that_it_asks_for(
     form.get_by_role("button", name="Add to Copies to").click()
     form.get_by_label("Item").last.fill("to be removed")
     form.get_by_role("button", name="Remove").last.click()
+    expect(form.locator("[name='input/who|1']")).to_be_hidden()
+    form.get_by_text("Whole number", exact=True).click()
+    form.locator("[name='input/who|1']").fill("7")
     form.get_by_label(re.compile("^Until")).fill("2026-11-26T12:30:00")
     assert _run(server_url, run)["state_type"] == "PAUSED"
     form.get_by_role("button", name="Resume").click()
@@ -204,7 +208,7 @@ def test_a_run_is_resumed_with_the_input_that_it_asks_for(
     expect(form).to_have_count(0)
     found = _response(server_url, run)
     assert found.pop("until").startswith("2026-11-26T12:30:00")
-    assert found == {"approved": True, "amount": 12.5, "level": "high", "cc": ["anna"]}
+    assert found == {"approved": True, "amount": 12.5, "level": "high", "cc": ["anna"], "who": 7}
 
 
 def test_an_input_is_given_as_json(server_url: str, pools: Pools, visit: Visit) -> None:

@@ -310,7 +310,7 @@ def test_upcoming_runs_and_pools_are_on_the_dashboard(
     expect(upcoming.locator("li").last).to_contain_text(re.compile("early-otter.*in ", re.DOTALL))
     health = page.get_by_role("region", name="Work pools")
     expect(health.locator("li").first).to_contain_text(
-        re.compile("main pool.*1 worker.*1 late", re.DOTALL)
+        re.compile("main pool.*1 worker online.*1 late", re.DOTALL)
     )
     pools.heartbeat(LONG, "worker-2")
     expect(health.locator("li").filter(has_text=LONG)).to_contain_text("Ready")
