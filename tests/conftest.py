@@ -143,7 +143,14 @@ class StartServer(Protocol):
 
 
 @pytest.fixture
-def start_server(target: Target, tmp_path: Path) -> Iterator[StartServer]:
+def forked() -> bool:
+    """Whether servers are forked, see `serving.start`. A module that is about how they start, end
+    or use memory has a fixture of its own that says no."""
+    return True
+
+
+@pytest.fixture
+def start_server(target: Target, tmp_path: Path, forked: bool) -> Iterator[StartServer]:
     """A factory of real servers, each a process of its own, all on this test's database.
 
     Afterwards they must end in order and leave read models that the log folds into again.
@@ -157,7 +164,9 @@ def start_server(target: Target, tmp_path: Path) -> Iterator[StartServer]:
         settings: Mapping[str, str] | None = None,
     ) -> RunningServer:
         home = tmp_path / f"home-{len(started)}"
-        server = serving.start(target, home, workers=workers, port=port, settings=settings)
+        server = serving.start(
+            target, home, workers=workers, port=port, settings=settings, forked=forked
+        )
         started.append(server)
         return server
 

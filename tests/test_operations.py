@@ -27,6 +27,12 @@ SOON = 20.0
 COMMAND_SECONDS_MAX = 120.0
 
 
+@pytest.fixture
+def forked() -> bool:
+    """Servers are started here as operators start them."""
+    return False
+
+
 def test_every_command_of_the_page_exists() -> None:
     written = list(commands.written_in(TEXT))
 

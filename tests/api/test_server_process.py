@@ -31,6 +31,12 @@ SETTLE_SECONDS_MAX = 15.0
 IDLE_MEMORY_BYTES_MAX = 120 * 1024 * 1024
 
 
+@pytest.fixture
+def forked() -> bool:
+    """Servers are started here as operators start them."""
+    return False
+
+
 @contextmanager
 def _log_locked(target: Target) -> Iterator[None]:
     """Nobody can append for as long as this lasts."""

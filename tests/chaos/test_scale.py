@@ -74,6 +74,12 @@ LONG = Size(600.0, 1.0, 50, 16, 12 * MIB)
 
 
 @pytest.fixture
+def forked() -> bool:
+    """Servers are started here as operators start them."""
+    return False
+
+
+@pytest.fixture
 def running_redis(tmp_path: Path) -> Iterator[RunningRedis]:
     server = RunningRedis(tmp_path)
     server.start()

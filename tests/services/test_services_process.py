@@ -80,6 +80,12 @@ StartServices = Callable[[], Services]
 
 
 @pytest.fixture
+def forked() -> bool:
+    """Servers are started here as operators start them."""
+    return False
+
+
+@pytest.fixture
 def start_services(target: Target, tmp_path: Path) -> Iterator[StartServices]:
     """Starts one more process with services; afterwards each still there has to end in order."""
     started: list[Services] = []
