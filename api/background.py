@@ -16,6 +16,7 @@ from services.scheduled_runs import Horizon
 from services.scheduler import Scheduler
 from services.service import Service
 from services.shell import Clock, Shell
+from services.slot_waiters import SlotWaiters
 from services.zombies import Zombies
 
 
@@ -62,6 +63,12 @@ SERVICES = (
         lambda shell, _, clock, settings: CancellingRuns(
             shell, clock, settings.services_cancelling_timeout
         ),
+    ),
+    Offered(
+        SlotWaiters.name,
+        "wakes flow runs that wait for a slot of their deployment when one comes free",
+        lambda settings: True,
+        lambda shell, _, clock, settings: SlotWaiters(shell, clock),
     ),
     Offered(
         LeaseExpiry.name,

@@ -1,5 +1,6 @@
 """What flow runs and task runs have in common at the edge: their history, times in the query."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -11,6 +12,7 @@ from orchestration.refusals import Invalid
 from projections import run_history
 from projections.filters import Filters
 from projections.run_history import RunTable
+from services.deployment_slots import SlotTerms
 
 
 class HistoryQuery(Filters, frozen=True, kw_only=True):
@@ -19,6 +21,23 @@ class HistoryQuery(Filters, frozen=True, kw_only=True):
     history_start: datetime
     history_end: datetime
     history_interval_seconds: float | timedelta
+
+
+_CLIENT = re.compile(rb"prefect/(\d+)\.(\d+)\.(\d+)(?:[a-z.+0-9]+)? \(API \S+\)")
+"""How Prefect's clients introduce themselves."""
+_RENEWS_FROM = (3, 4, 11)
+"""The first version of the client that renews the leases of deployments' slots."""
+
+
+def slot_terms(call: Call) -> SlotTerms:
+    """How slots of deployments are given to who asks."""
+    settings = call.server.settings
+    told = _CLIENT.fullmatch(call.headers.get(b"user-agent", b""))
+    return SlotTerms(
+        lasts_seconds=settings.concurrency_initial_deployment_lease_duration,
+        wait_seconds=settings.deployments_concurrency_slot_wait_seconds,
+        renewed=told is not None and tuple(map(int, told.groups())) >= _RENEWS_FROM,
+    )
 
 
 async def history(call: Call, table: RunTable, body: HistoryQuery) -> Answer:

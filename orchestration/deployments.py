@@ -141,6 +141,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     """For the schedules that are named in the body."""
     limit_id: str = ""
     """For a concurrency limit, if one is made."""
+    limit: ConcurrencyLimit | None = None
+    """The global one that the body names, if it names one."""
     place: Place | None = None
     """None: the body says nothing about it."""
 
@@ -331,6 +333,8 @@ def _given(body: DeploymentCreate | DeploymentUpdate, facts: Facts) -> dict[str,
             given[name] = value
     if body.enforce_parameter_schema is not UNSET and body.enforce_parameter_schema is not None:
         given["enforce_parameter_schema"] = body.enforce_parameter_schema
+    if body.global_concurrency_limit_id is not UNSET:
+        given["global_concurrency_limit"] = facts.limit
     if facts.place is not None:
         given |= {name: getattr(facts.place, name) for name in Place.__struct_fields__}
     return given
@@ -343,7 +347,7 @@ def _put(command: PutDeployment, deployment: Deployment | None) -> list[Deployme
     given = _given(body, facts)
     known = () if deployment is None else deployment.schedules
     given["schedules"] = put(command.id, known, body.schedules, facts.ids, facts.now)
-    if body.concurrency_limit is not UNSET:
+    if body.concurrency_limit is not UNSET and not body.global_concurrency_limit_id:
         limit = None if deployment is None else deployment.global_concurrency_limit
         given["global_concurrency_limit"] = limited(
             limit, body.concurrency_limit, command.id, facts.limit_id, facts.now
@@ -377,7 +381,7 @@ def _update(
         given["schedules"] = merged(
             deployment.id, deployment.schedules, body.schedules, facts.ids, facts.now
         )
-    if body.concurrency_limit is not UNSET:
+    if body.concurrency_limit is not UNSET and not body.global_concurrency_limit_id:
         given["global_concurrency_limit"] = limited(
             deployment.global_concurrency_limit,
             body.concurrency_limit,

@@ -9,6 +9,13 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from orchestration.flow_runs import FlowRun
+from orchestration.flow_slot_rules import (
+    cancel_late,
+    hold_slot,
+    keep_lease,
+    lease_of,
+    secure_slot,
+)
 from orchestration.shared_rules import (
     copy_scheduled_time,
     prevent_pending,
@@ -187,6 +194,7 @@ def resume(t: Transition[FlowRun], facts: FlowFacts) -> Verdict:
 @rule({RUNNING}, {FAILED})
 def retry_failed(t: Transition[FlowRun], facts: FlowFacts) -> Verdict:
     """RetryFailedFlows: as long as there are retries left, a failure is not the end."""
+    assert t.current is not None
     policy = t.run.empirical_policy
     if policy.retries is None or t.run.run_count > policy.retries:
         # Somebody may still run it again by hand; that is another kind of retry.
@@ -203,7 +211,10 @@ def retry_failed(t: Transition[FlowRun], facts: FlowFacts) -> Verdict:
         name="AwaitingRetry",
         message=t.proposed.message,
         data=t.proposed.data,
-        details=StateDetails(scheduled_time=due),
+        details=StateDetails(
+            scheduled_time=due,
+            deployment_concurrency_lease_id=lease_of(t.current),
+        ),
     )
     fresh = replace(policy, resuming=False, pause_keys=(), retry_type="in_process")
     return Reject(
@@ -219,15 +230,16 @@ def start_over(t: Transition[FlowRun], facts: FlowFacts) -> Verdict:
 
 
 CORE = Policy.of(
-    # PreserveDeploymentConcurrencyLeaseId: needs leases (the id stays with the run's states).
+    keep_lease,
     prevent_duplicate,
     keep_terminal,
     cancelling_ends_cancelled,
     cancel_without_infrastructure,
     prevent_pending,
-    # ValidateDeploymentConcurrencyAtRunning: needs the deployment's limit, and the lease renewed.
-    # SecureFlowConcurrencySlots: needs the deployment, its limit and strategy, and a slot taken.
-    # RemoveDeploymentConcurrencyLeaseForOldClientVersions: needs leases and the client's version.
+    hold_slot,
+    secure_slot,
+    # RemoveDeploymentConcurrencyLeaseForOldClientVersions is not a rule here: see
+    # `services/deployment_slots.py`, and there as well for ReleaseFlowConcurrencySlots.
     only_scheduled_is_late,
     pause_once,
     resume,
@@ -235,20 +247,19 @@ CORE = Policy.of(
     wait_for_scheduled_time,
     retry_failed,
     # InstrumentFlowRunStateTransitions is not a rule here: see `emissions.emission_of`.
-    # ReleaseFlowConcurrencySlots: needs the lease or slot that the run holds.
 )
 """What a client's wish is judged by."""
 
 MINIMAL = Policy.of(
+    keep_lease,
     keep_result,
     cancel_without_infrastructure,
-    # ReleaseFlowConcurrencySlots: as in CORE.
 )
 """What is left when a state is forced: also how the first state of a run is set."""
 
 MARK_LATE = Policy.of(
     only_scheduled_is_late,
-    # EnforceDeploymentConcurrencyOnLate: needs the deployment, its limit and strategy.
+    cancel_late,
 )
 """What the service that finds late runs goes by."""
 

@@ -36,6 +36,7 @@ from orchestration.transition import (
     Policy,
     Resuming,
     SetStateStatus,
+    TakeSlots,
     Transition,
     answer,
     judge,
@@ -278,6 +279,8 @@ class Settled(Struct, frozen=True):
 
     answer: OrchestrationResult
     event: FlowRunStateSet | None = None
+    takes_slots: bool = False
+    """Whether the slot that the facts found free has to be taken with it."""
 
 
 def settle(command: SetFlowRunState, flow_run: FlowRun | None) -> Settled:
@@ -290,7 +293,8 @@ def settle(command: SetFlowRunState, flow_run: FlowRun | None) -> Settled:
         return Settled(told)
     state = _in_its_place(judgement.state, run)
     event = _state_set(run, state, judgement, command.proposed.type, command.around)
-    return Settled(answer(judgement.status, state, judgement.reason), event)
+    told = answer(judgement.status, state, judgement.reason)
+    return Settled(told, event, TakeSlots() in judgement.afterwards)
 
 
 def answer_from(event: FlowRunStateSet) -> OrchestrationResult:
@@ -353,6 +357,8 @@ def _state_set(
                 policy = replace(policy, pause_keys=tuple(sorted(seen)))
             case Resuming():
                 policy = replace(policy, resuming=True)
+            case TakeSlots():
+                pass
             case _:
                 raise AssertionError(f"{wish} is not for flow runs")
     unchanged = policy is run.empirical_policy or policy == run.empirical_policy

@@ -4,9 +4,10 @@ Table: migrations/0018.concurrency.sql
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, get_args
+from typing import Any, TypeAlias, get_args
 
 import msgspec
+from msgspec import UNSET
 
 from eventstore.database import Dialect, Reader, Row, Table
 from eventstore.events import Recorded
@@ -25,8 +26,9 @@ from orchestration.concurrency_limits import (
     Seen,
 )
 from orchestration.deployment_bodies import ConcurrencyOptions
-from orchestration.deployments import Deployment
+from orchestration.deployments import DeploymentCreated, DeploymentDeleted, DeploymentUpdated
 from orchestration.documents import document, parse
+from orchestration.states import AWAITING_SLOT
 from projections.columns import micros
 from projections.entities import entity_id, evolved, stamped
 from projections.projection import Key, Model, Projection, Rows, rows_of
@@ -44,6 +46,13 @@ SLOTS = rows_of(
         "concurrency_slots",
         {"limit_id": "text", "lease_id": "text", "slots": "bigint"},
         key=("limit_id", "lease_id"),
+    )
+)
+DEPLOYMENT_LIMITS = rows_of(
+    Table(
+        "deployment_limits",
+        {"deployment_id": "text", "limit_id": "text", "options": "text"},
+        key=("deployment_id",),
     )
 )
 
@@ -78,14 +87,19 @@ def _lease_of(row: Row) -> ConcurrencyLease:
 
 LIMITS = Model(LIMITS_TABLE, _limit_row, _limit_of)
 LEASES = Model(LEASES_TABLE, _lease_row, _lease_of)
+_DeploymentEvent: TypeAlias = DeploymentCreated | DeploymentUpdated | DeploymentDeleted
 OF_LIMIT = "DELETE FROM concurrency_slots WHERE limit_id = $1"
 
 
 def apply(rows: Rows, recorded: Recorded[Any]) -> None:
     """Fold an event into its limit, or into its lease and the limits that this holds slots of."""
-    event: ConcurrencyLimitEvent | ConcurrencyLeaseEvent = recorded.event
+    event: ConcurrencyLimitEvent | ConcurrencyLeaseEvent | _DeploymentEvent = recorded.event
     id_ = entity_id(recorded)
-    if isinstance(event, LeaseAcquired):
+    if isinstance(event, DeploymentDeleted):
+        rows.delete(DEPLOYMENT_LIMITS, id_)
+    elif isinstance(event, DeploymentCreated | DeploymentUpdated):
+        _limit_deployment(rows, id_, event)
+    elif isinstance(event, LeaseAcquired):
         _hold(rows, id_, event, recorded)
     elif isinstance(event, leases.LeaseReleased):
         _let_go(rows, id_, event, recorded)
@@ -93,6 +107,21 @@ def apply(rows: Rows, recorded: Recorded[Any]) -> None:
         evolved(rows, LIMITS, limits.evolve, recorded)
         if isinstance(event, ConcurrencyLimitDeleted):
             rows.cascade(SLOTS, OF_LIMIT, id_, lambda row: bool(row[0] == id_))
+
+
+def _limit_deployment(rows: Rows, id_: str, event: DeploymentCreated | DeploymentUpdated) -> None:
+    row = rows.get(DEPLOYMENT_LIMITS, id_)
+    limit_id, options = (None, None) if row is None else (row[1], row[2])
+    limit = event.global_concurrency_limit
+    if limit is not UNSET:
+        limit_id = None if limit is None else limit.id
+    wanted = event.concurrency_options
+    if wanted is not UNSET:
+        options = None if wanted is None else document(wanted).decode()
+    if limit_id is None and options is None:
+        rows.delete(DEPLOYMENT_LIMITS, id_)
+    else:
+        rows.put(DEPLOYMENT_LIMITS, (id_,), (id_, limit_id, options))
 
 
 def _hold(rows: Rows, id_: str, event: LeaseAcquired, recorded: Recorded[Any]) -> None:
@@ -128,7 +157,9 @@ def _let_go(rows: Rows, id_: str, event: leases.LeaseReleased, recorded: Recorde
 def reads(recorded: Recorded[Any]) -> Iterable[tuple[Model[Any], Key]]:
     """The limit; of a lease's events the lease and its limits."""
     event, id_ = recorded.event, entity_id(recorded)
-    if isinstance(event, LeaseAcquired | leases.LeaseReleased):
+    if isinstance(event, _DeploymentEvent):
+        yield DEPLOYMENT_LIMITS, (id_,)
+    elif isinstance(event, LeaseAcquired | leases.LeaseReleased):
         yield LEASES, (id_,)
         for share in event.limits:
             yield LIMITS, (share.id,)
@@ -138,10 +169,16 @@ def reads(recorded: Recorded[Any]) -> Iterable[tuple[Model[Any], Key]]:
 
 projection = Projection(
     name="concurrency",
-    version=1,
+    version=2,
     mode="inline",
-    models=(LIMITS, LEASES, SLOTS),
-    handles=frozenset((*get_args(ConcurrencyLimitEvent), *get_args(ConcurrencyLeaseEvent))),
+    models=(LIMITS, LEASES, SLOTS, DEPLOYMENT_LIMITS),
+    handles=frozenset(
+        (
+            *get_args(ConcurrencyLimitEvent),
+            *get_args(ConcurrencyLeaseEvent),
+            *get_args(_DeploymentEvent),
+        )
+    ),
     apply=apply,
     reads=reads,
     cascades=frozenset((ConcurrencyLimitDeleted,)),
@@ -199,8 +236,9 @@ async def some_with_prefix(reader: Reader, prefix: str, limit: int, offset: int)
 
 
 _OF_DEPLOYMENT = (
-    "SELECT CASE WHEN concurrency_limit IS NULL THEN NULL ELSE document END "
-    "FROM deployments WHERE id = $1"
+    "SELECT deployment_limits.limit_id, deployment_limits.options FROM deployments "
+    "LEFT JOIN deployment_limits ON deployment_limits.deployment_id = deployments.id "
+    "WHERE deployments.id = $1"
 )
 
 
@@ -214,11 +252,23 @@ async def of_deployment(
     rows = await reader.fetch(_OF_DEPLOYMENT, deployment_id)
     if not rows:
         return None
-    if rows[0][0] is None:
-        return None, None
-    deployment = parse(Deployment, rows[0][0])
-    limit = deployment.global_concurrency_limit
-    return None if limit is None else limit.id, deployment.concurrency_options
+    limit_id, options = rows[0]
+    return limit_id, None if options is None else parse(ConcurrencyOptions, options)
+
+
+_AWAITING = (
+    "SELECT flow_runs.id FROM flow_runs JOIN deployment_limits "
+    "ON deployment_limits.deployment_id = flow_runs.deployment_id "
+    "WHERE flow_runs.state_type = 'SCHEDULED' "
+    f"AND flow_runs.state_name = '{AWAITING_SLOT}' AND deployment_limits.limit_id = $1 "
+    "ORDER BY flow_runs.expected_start_time LIMIT $2"
+)
+
+
+async def awaiting(reader: Reader, limit_id: str, most: int) -> list[str]:
+    """Ids of runs that wait for slots of a limit on their deployments; `most` of them, those that
+    were expected to start first."""
+    return [str(row[0]) for row in await reader.fetch(_AWAITING, limit_id, most)]
 
 
 # --- leases ---------------------------------------------------------------------------------------

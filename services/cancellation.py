@@ -23,9 +23,9 @@ from orchestration.transition import TaskFacts
 from projections import waiting_runs
 from projections.flow_runs import FLOW_RUNS
 from projections.task_runs import TASK_RUNS
-from services import flow_runs
+from services import flow_runs, task_slots
 from services.run_timers import RunTimers
-from services.shell import Clock, Decided, Origin, Shell
+from services.shell import Clock, Decided, Origin, Shell, untold
 from services.task_runs import CATEGORY
 
 LOOK_BACK = timedelta(days=1)
@@ -103,7 +103,8 @@ class CancelledRuns(RunTimers):
                 rules=task_rules.MINIMAL,
                 facts=TaskFacts(now=now),
             )
-            return Decided(task_runs.decide(command, run), None)
+            freed = await task_slots.let_go(self._shell.store.database, run, CANCELLED)
+            return Decided(task_runs.decide(command, run), None, more=freed)
 
         await self._shell.execute(TASK_RUNS, CATEGORY, id_, decide, origin)
 
@@ -147,4 +148,4 @@ async def _judged(
     shell: Shell, run: FlowRun, wanted: State, now: datetime, fresh: bool
 ) -> Decided[None]:
     decided = await flow_runs.judged(shell, run, wanted, CORE, now, fresh, None)
-    return Decided(decided.events, None, more=decided.more)
+    return untold(decided)

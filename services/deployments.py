@@ -40,7 +40,7 @@ from orchestration.work_pools import DEFAULT_AGENT_POOL
 from projections import deployments, work_pools, work_queues
 from projections.deployments import DEPLOYMENTS
 from projections.flows import FLOWS
-from services import scheduled_runs
+from services import deployment_limits, scheduled_runs
 from services import work_pools as pools
 from services.shell import Clock, Decided, Done, Origin, Shell, fresh_ids, unchanged
 
@@ -66,6 +66,7 @@ async def put(
         now=clock(),
         ids=_ids(body.schedules),
         limit_id=new_id(),
+        limit=await deployment_limits.linked(database, body.global_concurrency_limit_id),
         place=await _place(shell, body.work_pool_name, body.work_queue_name, origin),
     )
     fresh_id = new_id()
@@ -73,6 +74,7 @@ async def put(
     async def decide_under_lock(tx: Transaction) -> Decision:
         held = await deployments.id_by_name(tx, body.flow_id, body.name)
         known = None if held is None else await deployments.entity(tx, held)
+        known = await deployment_limits.up_to_date(tx, known)
         if only_new and known is not None:
             raise Conflict(f"The flow has a deployment {body.name!r} already; take another name")
         id_ = fresh_id if held is None else held
@@ -91,7 +93,8 @@ async def put(
         stream = f"{CATEGORY}:{id_}"
         rows = await tx.fetch_keys(STREAMS, [(stream,)])
         own = NewEvents(stream, rows[0][1] if rows else 0, events, fresh_ids(events))
-        return Decision(appends=(own, unchanged(flow_stream, flow_version)))
+        limit = await deployment_limits.follows(tx, id_, known, events)
+        return Decision(appends=(own, unchanged(flow_stream, flow_version), *limit))
 
     async def attempt(fresh: bool) -> tuple[Command | None, None]:
         nonlocal flow, flow_version
@@ -131,6 +134,9 @@ async def update(
         now=clock(),
         ids=() if body.schedules is UNSET else _ids(body.schedules),
         limit_id=new_id(),
+        limit=await deployment_limits.linked(
+            shell.store.database, body.global_concurrency_limit_id
+        ),
         place=await _place(shell, body.work_pool_name, body.work_queue_name, origin, clears=True),
     )
     await _execute(shell, UpdateDeployment(id=id_, body=body, facts=facts), origin, facts.place)
@@ -197,12 +203,15 @@ async def _execute(
 
     async def decide_one(deployment: Deployment | None) -> Decided[None]:
         known = existing(deployment, command.id)
+        known = await deployment_limits.up_to_date(shell.store.database, known) or known
         _, flow = await shell.neighbour(FLOWS, f"flow:{known.flow_id}", known.flow_id)
         around = Surroundings(
             flow=None if flow is None else Neighbour(flow.id, flow.name),
             **await _queue(shell.store.database, known, place),
         )
-        return Decided(decide(replace(command, around=around), known), None)
+        events = decide(replace(command, around=around), known)
+        more = await deployment_limits.follows(shell.store.database, known.id, known, events)
+        return Decided(events, None, more=more)
 
     return await shell.execute(DEPLOYMENTS, CATEGORY, command.id, decide_one, origin)
 

@@ -55,7 +55,8 @@ from projections import flow_runs, log_lines, work_pools, work_queues
 from projections.flow_runs import FLOW_RUNS
 from projections.flows import FLOWS
 from projections.task_runs import TASK_RUNS
-from services import artifacts
+from services import artifacts, deployment_slots, slots, task_slots
+from services.deployment_slots import STANDARD, Outlook, SlotTerms
 from services.shell import (
     Clock,
     Decided,
@@ -66,6 +67,7 @@ from services.shell import (
     fresh_ids,
     natural_id,
     unchanged,
+    untold,
 )
 from services.work_pools import no_pool, no_queue
 
@@ -193,6 +195,7 @@ async def set_state(
     force: bool,
     now: datetime,
     origin: Origin,
+    terms: SlotTerms = STANDARD,
 ) -> Done[OrchestrationResult]:
     """Ask for another state of a flow run. A repeated transition gets its first answer.
 
@@ -204,7 +207,7 @@ async def set_state(
     async def decide_state(run: FlowRun | None, fresh: bool) -> Decided[OrchestrationResult]:
         run = existing(run, id_)
         event_ids = None if transition_id is None else (natural_id(id_, transition_id),)
-        return await judged(shell, run, state, policy_for(force), now, fresh, event_ids)
+        return await judged(shell, run, state, policy_for(force), now, fresh, event_ids, terms)
 
     try:
         return await shell.execute_with_facts(FLOW_RUNS, CATEGORY, id_, decide_state, origin)
@@ -230,7 +233,7 @@ async def mark_late(
         details = StateDetails(scheduled_time=due)
         late = new_state(SCHEDULED, new_id(), now, name=LATE, details=details)
         decided = await judged(shell, run, late, MARK_LATE, now, fresh, None)
-        return Decided(decided.events, None, more=decided.more)
+        return untold(decided)
 
     done = await shell.execute_with_facts(FLOW_RUNS, CATEGORY, id_, decide_late, origin)
     return done.written is not None
@@ -244,18 +247,49 @@ async def judged(
     now: datetime,
     fresh: bool,
     event_ids: Sequence[str] | None,
+    terms: SlotTerms = STANDARD,
 ) -> Decided[OrchestrationResult]:
     """What the rules say to a state of a run, and what is recorded with it."""
+    database = shell.store.database
     around = await _around(shell, run.flow_id, run.parent_task_run_id, fresh)
-    facts = FlowFacts(now=now, pause_key=state.id)
-    settled = settle(
-        SetFlowRunState(id=run.id, proposed=state, rules=rules, facts=facts, around=around.named),
-        run,
+    needed = await deployment_slots.needed(database, run, rules, state, terms)
+    lease_id = new_id()
+
+    async def by(outlook: Outlook) -> tuple[Decided[OrchestrationResult], bool]:
+        facts = FlowFacts(
+            now=now,
+            pause_key=state.id,
+            slot=None if needed is None else needed.facts(outlook, lease_id),
+            deployment_gone=needed is not None and needed.gone,
+        )
+        command = SetFlowRunState(
+            id=run.id, proposed=state, rules=rules, facts=facts, around=around.named
+        )
+        settled = settle(command, run)
+        if settled.event is None:
+            return Decided((), settled.answer), False
+        more = await _with_it(shell, around, run.id, settled.event, now)
+        ended = await deployment_slots.let_go(database, run, settled.event.state)
+        effects = () if ended is None else (slots.forgotten(ended.id),)
+        if ended is not None:
+            more.append(slots.ended(ended))
+        events = (settled.event,)
+        decided = Decided(events, settled.answer, event_ids, more, effects)
+        return decided, settled.takes_slots
+
+    if needed is None or needed.seen is None:
+        return (await by("full"))[0]
+    if rules is MARK_LATE:
+        return (await by("free" if needed.seen.has_free(1, now) else "full"))[0]
+    free, takes = await by("free")
+    outlooks: dict[Outlook, Decided[OrchestrationResult]] = {
+        "free": free,
+        "full": (await by("full"))[0],
+        "held": (await by("held"))[0],
+    }
+    return deployment_slots.choosing(
+        needed, run, lease_id, outlooks, takes, terms, database.dialect, now
     )
-    if settled.event is None:
-        return Decided((), settled.answer)
-    more = await _with_it(shell, around, run.id, settled.event, now)
-    return Decided((settled.event,), settled.answer, event_ids, more)
 
 
 class _Around(Struct, frozen=True):
@@ -314,6 +348,7 @@ async def _with_it(
         )
         events = task_runs.decide(command, around.parent)
         more.append(NewEvents(*around.parent_stream, events, fresh_ids(events)))
+        more += await task_slots.let_go(database, around.parent, event.state.type)
         more += await artifacts.of_state(
             database, command.proposed, around.parent.flow_run_id, around.parent.id
         )
@@ -356,6 +391,8 @@ async def delete(shell: Shell, id_: str, origin: Origin) -> Done[None]:
         events = decide(DeleteFlowRun(id=id_), run)
         left = await flow_runs.children(database, id_) if fresh else children
         more = await orphaned(shell, left, fresh)
+        if run is not None:
+            more += await deployment_slots.freed_by(database, run)
         return Decided(events, None, more=more, effects=(log_lines.deletion(id_),))
 
     return await shell.execute_with_facts(FLOW_RUNS, CATEGORY, id_, decide_delete, origin)

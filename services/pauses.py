@@ -13,7 +13,7 @@ from projections import waiting_runs
 from projections.flow_runs import FLOW_RUNS
 from services import flow_runs
 from services.run_timers import RunTimers
-from services.shell import Decided, Origin
+from services.shell import Decided, Origin, untold
 
 
 class PauseTimeouts(RunTimers):
@@ -46,7 +46,7 @@ class PauseTimeouts(RunTimers):
             message = "The run was paused and nobody resumed it in time."
             failed = new_state(FAILED, new_id(), now, message=message)
             decided = await flow_runs.judged(self._shell, run, failed, MINIMAL, now, fresh, None)
-            return Decided(decided.events, None, more=decided.more)
+            return untold(decided)
 
         await self._shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin)
 

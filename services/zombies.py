@@ -24,7 +24,7 @@ from projections.task_runs import TASK_RUNS
 from services import flow_runs
 from services.pulses import WRITE_SECONDS
 from services.run_timers import RunTimers
-from services.shell import Clock, Decided, Origin, Shell
+from services.shell import Clock, Decided, Origin, Shell, untold
 from services.task_runs import CATEGORY
 
 ON_THE_WAY = timedelta(seconds=2 * WRITE_SECONDS)
@@ -81,7 +81,7 @@ class Zombies(RunTimers):
                 return Decided((), None)  # It began anew meanwhile.
             wanted = given_up(run, heard, new_id(), now, self._retries)
             decided = await flow_runs.judged(self._shell, run, wanted, GIVEN_UP, now, fresh, None)
-            return Decided(decided.events, None, more=decided.more)
+            return untold(decided)
 
         done = await self._shell.execute_with_facts(
             FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin
@@ -109,7 +109,7 @@ class Zombies(RunTimers):
                 return Decided((), None)
             wanted = new_state(CRASHED, new_id(), now, message=_WHY)
             decided = await flow_runs.judged(self._shell, run, wanted, GIVEN_UP, now, fresh, None)
-            return Decided(decided.events, None, more=decided.more)
+            return untold(decided)
 
         done = await self._shell.execute_with_facts(
             FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct
 from api.errors import HttpError, invalid, missing, not_found
 from api.http import NO_CONTENT, Answer, Area, Call, Parameter, ok
 from api.lists import Counting, Page, number, numbered_page, some
-from api.runs import HistoryQuery, history, time_parameter
+from api.runs import HistoryQuery, history, slot_terms, time_parameter
 from orchestration.documents import document
 from orchestration.flow_run_bodies import FlowRunCreate, FlowRunUpdate
 from orchestration.flow_runs import FlowRun
@@ -163,6 +163,7 @@ async def set_flow_run_state(call: Call, body: ProposedTransition) -> Answer:
             force=body.force,
             now=call.server.now(),
             origin=call.origin,
+            terms=slot_terms(call),
         )
     except NotFound:
         raise missing(f"Flow run with id {call.id} not found") from None
@@ -289,7 +290,7 @@ async def bulk_delete_flow_runs(call: Call, body: FlowRunBulkDelete) -> Answer:
 async def bulk_set_flow_run_state(call: Call, body: FlowRunBulkSetState) -> Answer:
     """Propose a state to up to 50 flow runs that match."""
     ids = await _ids(call, body.flow_runs, body.limit)
-    now, origin = call.server.now(), call.origin
+    now, origin, terms = call.server.now(), call.origin, slot_terms(call)
 
     async def propose(id_: str) -> BulkResult | None:
         try:
@@ -300,6 +301,7 @@ async def bulk_set_flow_run_state(call: Call, body: FlowRunBulkSetState) -> Answ
                 force=bool(body.force),
                 now=now,
                 origin=origin,
+                terms=terms,
             )
         except NotFound:
             return None  # Deleted since it was listed.

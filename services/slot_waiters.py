@@ -1,0 +1,106 @@
+"""Runs that wait for a slot of their deployment's limit are due as soon as one comes free.
+
+Without this they would be tried again when the time is over that they were put off for. They wait
+in the order in which they were expected to start, and no more are woken than there are free slots;
+who is woken and finds that somebody else was quicker waits again.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from eventstore.events import Recorded
+from eventstore.ids import new_id
+from eventstore.ring import Entry
+from orchestration.concurrency_leases import LeaseReleased
+from orchestration.concurrency_limits import (
+    ConcurrencyLimitDeleted,
+    ConcurrencyLimitUpdated,
+    Seen,
+)
+from orchestration.flow_rules import MINIMAL
+from orchestration.flow_runs import FlowRun
+from orchestration.refusals import NotFound
+from orchestration.states import AWAITING_SLOT, SCHEDULED, StateDetails, new_state
+from projections import concurrency_limits as read
+from projections.entities import entity_id
+from projections.flow_runs import FLOW_RUNS
+from services import flow_runs
+from services.shell import Clock, Decided, Origin, Shell, untold
+
+WOKEN_MAX = 200
+"""Runs that are woken when a limit has free slots; those behind them are tried again by time."""
+
+
+class SlotWaiters:
+    """See `services.service.Service`."""
+
+    name = "slot-waiters"
+
+    def __init__(self, shell: Shell, clock: Clock) -> None:
+        self._shell = shell
+        self._clock = clock
+
+    def lag_seconds(self) -> float:
+        """What is freed is seen to at once."""
+        return 0.0
+
+    async def run(self, origin: Origin) -> None:
+        """See `services.service.Service`."""
+        pages = self._shell.store.follow(self._shell.store.ring.head)
+        async for page in pages:
+            for limit_id in _freed(page):
+                await self._wake(limit_id, origin)
+
+    async def _wake(self, limit_id: str, origin: Origin) -> None:
+        database = self._shell.store.database
+        now = self._clock()
+        seen = await read.by_id(database, limit_id)
+        free = WOKEN_MAX if seen is None else min(WOKEN_MAX, _free(seen, now))
+        if free <= 0:
+            return
+        ids = await read.awaiting(database, limit_id, free)
+        await asyncio.gather(*(self._wake_one(id_, now, origin) for id_ in ids))
+
+    async def _wake_one(self, id_: str, now: datetime, origin: Origin) -> None:
+        async def decide(run: FlowRun | None, fresh: bool) -> Decided[None]:
+            state = None if run is None else run.state
+            if run is None or state is None or state.name != AWAITING_SLOT:
+                return Decided((), None)
+            due = state.state_details.scheduled_time
+            if state.type != SCHEDULED or due is None or due <= now:
+                return Decided((), None)
+            woken = new_state(
+                SCHEDULED,
+                new_id(),
+                now,
+                name=AWAITING_SLOT,
+                message="A slot of the deployment's limit is free.",
+                details=StateDetails(scheduled_time=now),
+            )
+            decided = await flow_runs.judged(self._shell, run, woken, MINIMAL, now, fresh, None)
+            return untold(decided)
+
+        with suppress(NotFound):  # It was deleted.
+            await self._shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin)
+
+
+def _free(seen: Seen, now: datetime) -> int:
+    if not seen.limit.active:
+        return WOKEN_MAX
+    return seen.limit.limit - seen.active_slots(now)
+
+
+def _freed(page: Iterable[Entry]) -> list[str]:
+    """The limits of which slots may have come free, each once."""
+    freed: dict[str, None] = {}
+    for entry in page:
+        recorded: Recorded[Any] = entry.recorded
+        match recorded.event:
+            case LeaseReleased(limits=limits):
+                freed.update((share.id, None) for share in limits)
+            case ConcurrencyLimitUpdated() | ConcurrencyLimitDeleted():
+                freed[entity_id(recorded)] = None
+    return list(freed)
