@@ -7,16 +7,19 @@ from msgspec import Struct
 from api.settings import Settings
 from projections.runner import Runner
 from services.cancellation import CancelledRuns, CancellingRuns
+from services.cleanup_leases import CleanupLeases
 from services.feed_retention import FeedRetention
 from services.foreman import Foreman, Patience
 from services.late_runs import LateRuns
 from services.lease_expiry import LeaseExpiry
 from services.pauses import PauseTimeouts
+from services.pending_claims import PendingClaims
 from services.scheduled_runs import Horizon
 from services.scheduler import Scheduler
 from services.service import Service
 from services.shell import Clock, Shell
 from services.slot_waiters import SlotWaiters
+from services.worker_cleanups import Terms
 from services.zombies import Zombies
 
 
@@ -85,6 +88,20 @@ SERVICES = (
         ),
     ),
     Offered(
+        PendingClaims.name,
+        "takes flow runs back from workers that vanished before they started them",
+        lambda settings: settings.services_pending_claims_enabled,
+        lambda shell, _, clock, settings: PendingClaims(
+            shell, clock, settings.services_pending_claims_after
+        ),
+    ),
+    Offered(
+        CleanupLeases.name,
+        "hands clean-ups on whose worker fell silent over them",
+        lambda settings: settings.services_cleanup_reconciler_enabled,
+        lambda shell, _, clock, settings: CleanupLeases(shell, clock, cleanup_terms(settings)),
+    ),
+    Offered(
         Foreman.name,
         "says which workers are offline, and which pools and queues are not ready",
         lambda settings: settings.services_foreman_enabled,
@@ -119,6 +136,14 @@ def horizon(settings: Settings) -> Horizon:
         max_runs=settings.services_scheduler_max_runs,
         min_time=settings.services_scheduler_min_scheduled_time,
         max_time=settings.services_scheduler_max_scheduled_time,
+    )
+
+
+def cleanup_terms(settings: Settings) -> Terms:
+    """On what terms workers do clean-ups."""
+    return Terms(
+        settings.worker_channel_cleanup_lease,
+        settings.worker_channel_cleanup_max_delivery_attempts,
     )
 
 

@@ -16,6 +16,7 @@ from projections.runner import Runner
 from services.denials import Denials
 from services.emissions import Intake, LiveFeed
 from services.log_tail import LogTail
+from services.pool_watch import PoolWatch
 from services.pulses import Pulses
 from services.refolding import Refolding
 from services.service import Services
@@ -54,6 +55,7 @@ class Server:
         self.shell = Shell(self.store, projector)
         self.log_tail = LogTail(self.store)
         self.pulses = Pulses(database)
+        self.pool_watch = PoolWatch(self.store)
         self.denials = Denials()
         self.runner = Runner(self.store, derived)
         self.intake = Intake(

@@ -303,6 +303,53 @@ class Settings(Struct, frozen=True, kw_only=True):
             least=0,
         ),
     ] = timedelta(seconds=20)
+    services_pending_claims_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Take flow runs back from workers that vanished before they started them.",
+            at="pluperfect.services_pending_claims_enabled",
+        ),
+    ] = True
+    services_pending_claims_after: Annotated[
+        timedelta,
+        Setting(
+            doc="How long a flow run is Pending before its worker is asked after, and how often.",
+            at="pluperfect.services_pending_claims_after_seconds",
+            above=0,
+        ),
+    ] = timedelta(seconds=60)
+    services_cleanup_reconciler_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Hand clean-ups on to the next worker when one falls silent over them.",
+            at="server.services.cleanup_reconciler.enabled",
+        ),
+    ] = True
+    services_cleanup_reconciler_loop_seconds: Annotated[
+        float,
+        Setting(
+            doc="Taken so that an environment carries over: leases expire when it is time.",
+            at="server.services.cleanup_reconciler.loop_seconds",
+            unit="seconds",
+            above=0,
+        ),
+    ] = 5.0
+    worker_channel_cleanup_lease: Annotated[
+        timedelta,
+        Setting(
+            doc="How long a worker has a clean-up before it has to say that it is still at it.",
+            at="server.worker_channel.cleanup_lease_seconds",
+            above=0,
+        ),
+    ] = timedelta(seconds=30)
+    worker_channel_cleanup_max_delivery_attempts: Annotated[
+        int,
+        Setting(
+            doc="How often a clean-up is handed to a worker before it is given up.",
+            at="server.worker_channel.cleanup_max_delivery_attempts",
+            least=1,
+        ),
+    ] = 3
     services_cancelling_timeout: Annotated[
         timedelta,
         Setting(

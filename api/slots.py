@@ -5,10 +5,13 @@ from datetime import datetime
 from enum import Enum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eventstore.codec import from_microseconds
-from eventstore.database import Row
+from eventstore.database import Database, Row
 from orchestration.states import StateType
+from orchestration.work_pools import WorkPool
+from projections import work_pools
 
 
 class QueueSlots(Enum):
@@ -84,3 +87,17 @@ def _summary(row: Row, now: datetime) -> FlowRunSlotSummary:
         state_timestamp=since,
         time_in_current_state=None if since is None else (now - since).total_seconds(),
     )
+
+
+async def with_slots(database: Database, pools: list[WorkPool]) -> list[WorkPool]:
+    """Pools with the number of their runs at work, as far as that is limited."""
+    with_limit = [pool.id for pool in pools if pool.concurrency_limit is not None]
+    if not with_limit:
+        return pools
+    slots = await work_pools.slots_of_pools(database, database.dialect, with_limit)
+    return [
+        pool
+        if pool.concurrency_limit is None
+        else replace(pool, active_slots=slots.get(pool.id, 0))
+        for pool in pools
+    ]

@@ -41,13 +41,17 @@ async def close(socket: Socket, code: int, reason: str) -> None:
     await socket.close(code, reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore"))
 
 
-async def converse(gate: Gate, socket: Socket, talk: Coroutine[Any, Any, None]) -> None:
+async def converse(
+    gate: Gate, socket: Socket, talk: Coroutine[Any, Any, None], *, refusal: str | None = None
+) -> None:
     """Let a client in and carry on with `talk` until either side ends it.
 
-    `talk` may raise Closed; that the client goes away is the normal end.
+    `talk` may raise Closed; that the client goes away is the normal end. `refusal` is the reason
+    that is given to whoever is not let in, where clients know it by a word; then nobody is let in
+    without the handshake.
     """
     try:
-        if await _welcomed(gate, socket):
+        if await _welcomed(gate, socket, refusal):
             await talk
     except Closed as ending:
         await close(socket, ending.code, ending.reason)
@@ -57,9 +61,9 @@ async def converse(gate: Gate, socket: Socket, talk: Coroutine[Any, Any, None]) 
         talk.close()
 
 
-async def _welcomed(gate: Gate, socket: Socket) -> bool:
+async def _welcomed(gate: Gate, socket: Socket, refusal: str | None) -> bool:
     if SUBPROTOCOL not in _offered(socket):
-        if gate.guarded:
+        if gate.guarded or refusal is not None:
             await socket.close(PROTOCOL_ERROR)  # Before it is accepted: the client sees a 403.
             return False
         await socket.accept()
@@ -67,13 +71,13 @@ async def _welcomed(gate: Gate, socket: Socket) -> bool:
     await socket.accept(SUBPROTOCOL)
     frame = await first_frame(socket)
     if not isinstance(frame, dict) or frame.get("type") != "auth":
-        raise Closed(POLICY_VIOLATION, "Expected 'auth' message")
+        raise Closed(POLICY_VIOLATION, refusal or "Expected 'auth' message")
     if gate.guarded:
         token = frame.get("token")
         if not token:
-            raise Closed(POLICY_VIOLATION, "Auth required but no token provided")
+            raise Closed(POLICY_VIOLATION, refusal or "Auth required but no token provided")
         if not isinstance(token, str) or not gate.knows(token):
-            raise Closed(POLICY_VIOLATION, "Invalid token")
+            raise Closed(POLICY_VIOLATION, refusal or "Invalid token")
     await socket.send_text('{"type":"auth_success"}')
     return True
 
@@ -83,16 +87,19 @@ def _offered(socket: Socket) -> set[str]:
     return {offer.strip() for offer in offers}
 
 
-async def first_frame(socket: Socket) -> Any:
-    """A frame that the client has to send soon, decoded; None if it is no JSON that we can read.
-
-    Raises Closed if it takes too long.
-    """
+async def first_text(socket: Socket) -> str:
+    """A frame that the client has to send soon. Raises Closed if it takes too long."""
     try:
         async with asyncio.timeout(HANDSHAKE_SECONDS):
-            return msgspec.json.decode(await socket.receive_text())
+            return await socket.receive_text()
     except TimeoutError:
         raise Closed(POLICY_VIOLATION, "Expected a message, none came") from None
+
+
+async def first_frame(socket: Socket) -> Any:
+    """As `first_text`, decoded; None if it is no JSON that we can read."""
+    try:
+        return msgspec.json.decode(await first_text(socket))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -72,6 +72,7 @@ READ_MODEL_MIGRATIONS = (
     "0013.work-pools",
     "0014.run-inputs",
     "0014.task-queue",
+    "0017.worker-cleanups",
     "0016.deployments-ready",
     "0018.concurrency",
     "0019.variables",

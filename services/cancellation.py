@@ -5,6 +5,8 @@ cancelled for ever.
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from eventstore.codec import to_microseconds
 from eventstore.ids import new_id
 from orchestration import task_rules, task_runs
@@ -27,6 +29,7 @@ from services import flow_runs, task_slots
 from services.run_timers import RunTimers
 from services.shell import Clock, Decided, Origin, Shell, untold
 from services.task_runs import CATEGORY
+from services.worker_cleanups import tear_down
 
 LOOK_BACK = timedelta(days=1)
 """How old a cancellation may be that nobody has seen to, because no service ran."""
@@ -139,7 +142,12 @@ class CancellingRuns(RunTimers):
                 return Decided((), None)
             message = "The run was being cancelled for too long; nobody reported its end."
             wanted = new_state(CANCELLED, new_id(), now, message=message)
-            return await _judged(self._shell, run, wanted, now, fresh)
+            decided = await _judged(self._shell, run, wanted, now, fresh)
+            if not decided.events:
+                return decided
+            # Nobody reported its end, so something may still run for it.
+            rest = await tear_down(self._shell.store.database, run, wanted.id)
+            return replace(decided, more=(*decided.more, *rest))
 
         await self._shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin)
 

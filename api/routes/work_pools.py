@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct
-from msgspec.structs import replace
 
 from api.errors import HttpError, not_found
 from api.http import NO_CONTENT, Answer, Area, Call
@@ -15,6 +14,7 @@ from api.slots import (
     WorkPoolConcurrencyStatus,
     WorkQueueConcurrencyStatusDetail,
     slot_summaries,
+    with_slots,
 )
 from orchestration.documents import document
 from orchestration.flow_runs import FlowRun
@@ -107,21 +107,6 @@ class WorkerQuery(Struct, frozen=True, kw_only=True):
     offset: Offset | None = None
 
 
-async def _shown(call: Call, pools: list[WorkPool]) -> list[WorkPool]:
-    """Pools with the number of their runs at work, as far as that is limited."""
-    database = call.server.database
-    with_limit = [pool.id for pool in pools if pool.concurrency_limit is not None]
-    if not with_limit:
-        return pools
-    slots = await work_pools.slots_of_pools(database, database.dialect, with_limit)
-    return [
-        pool
-        if pool.concurrency_limit is None
-        else replace(pool, active_slots=slots.get(pool.id, 0))
-        for pool in pools
-    ]
-
-
 def _forbidden(detail: str) -> HttpError:
     return HttpError(403, {"detail": detail})
 
@@ -139,14 +124,14 @@ async def create_work_pool(call: Call, body: WorkPoolCreate) -> Answer:
     if is_reserved(body.name):
         raise _forbidden("Work pools starting with 'Prefect' are reserved for internal use.")
     pool, position = await commands.create(call.server.shell, body, call.origin)
-    (pool,) = await _shown(call, [pool])
+    (pool,) = await with_slots(call.server.database, [pool])
     return Answer(201, document(pool), position=position)
 
 
 @area.get("/{name:str}", answers={200: WorkPool})
 async def read_work_pool(call: Call) -> Answer:
     """Read a work pool."""
-    (pool,) = await _shown(call, [await _pool(call)])
+    (pool,) = await with_slots(call.server.database, [await _pool(call)])
     return Answer(200, document(pool))
 
 
@@ -157,7 +142,7 @@ async def read_work_pools(call: Call, body: WorkPoolQuery) -> Answer:
     found = await work_pools.some(
         database, database.dialect, body.filters(), limited(call, body.limit), body.offset or 0
     )
-    return Answer(200, _listed(await _shown(call, found)))
+    return Answer(200, _listed(await with_slots(database, found)))
 
 
 def _listed(entities: list[WorkPool] | list[WorkQueue] | list[Worker]) -> bytes:

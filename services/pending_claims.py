@@ -1,0 +1,102 @@
+"""Pending claims: a flow run whose worker vanished before it started the run goes to the next one.
+
+A worker makes a run Pending, and so it is the worker's; it gives the run labels with its own name,
+makes it Submitting, starts what the run needs and says what that is. If the worker is gone before
+it came to Submitting, nothing has been started: the run is scheduled again. If it was Submitting,
+something may have been, so nobody starts it a second time: the run has crashed. If what was started
+is known, it does without the worker, and the run is left alone.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from eventstore.codec import to_microseconds
+from eventstore.ids import new_id
+from orchestration.flow_rules import MINIMAL
+from orchestration.flow_runs import FlowRun, FlowRunStateSet, existing
+from orchestration.states import CRASHED, NAMES, PENDING, SCHEDULED, State, new_state
+from projections import waiting_runs, work_pools, work_queues, workers
+from projections.flow_runs import FLOW_RUNS
+from services import flow_runs
+from services.run_timers import RunTimers
+from services.shell import Clock, Decided, Origin, Shell
+from services.worker_cleanups import WITHOUT_WORKERS
+
+WORKER_LABEL = "prefect.worker.name"
+"""The label by which a worker says which runs it has."""
+_CLAIMED = NAMES[PENDING][0]
+"""What the state is called while nothing has been started."""
+
+
+class PendingClaims(RunTimers):
+    """Takes runs back from workers that vanished. See `services.service.Service`."""
+
+    name = "pending-claims"
+
+    def __init__(self, shell: Shell, clock: Clock, after: timedelta) -> None:
+        super().__init__(shell, clock)
+        self._after = after
+
+    async def nearest(self, most: int) -> Iterable[tuple[str, int]]:
+        """The pending runs."""
+        rows = await waiting_runs.pending_first(self._shell.store.database, most)
+        after = self._after // timedelta(microseconds=1)
+        return [(row[0], row[1] + after) for row in rows]
+
+    def due(self, event: FlowRunStateSet) -> datetime | None:
+        """Some time after it was claimed."""
+        state = event.state
+        return state.timestamp + self._after if state.type == PENDING else None
+
+    async def see_to(self, id_: str, now: datetime, origin: Origin) -> None:
+        """Take it back, if its worker is gone; else look again later."""
+        _, run = await self._shell.load(FLOW_RUNS, f"{flow_runs.CATEGORY}:{id_}", id_, fresh=True)
+        if run is None or _outcome(run, now) is None:
+            return
+        gone = await self._worker_is_gone(run)
+        if gone is None:
+            return
+        if not gone:
+            self._timers.set(id_, to_microseconds(now + self._after))
+            return
+        claim = run.state_id
+
+        async def decide(run: FlowRun | None, fresh: bool) -> Decided[None]:
+            run = existing(run, id_)
+            outcome = _outcome(run, now)
+            if outcome is None or run.state_id != claim:
+                return Decided((), None)
+            decided = await flow_runs.judged(self._shell, run, outcome, MINIMAL, now, fresh, None)
+            return Decided(decided.events, None, more=decided.more)
+
+        await self._shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin)
+
+    async def _worker_is_gone(self, run: FlowRun) -> bool | None:
+        """None: it is of no worker, or its queue is gone."""
+        database = self._shell.store.database
+        queue = None
+        if run.work_queue_id is not None:
+            queue = await work_queues.by_id(database, run.work_queue_id)
+        pool = None if queue is None else await work_pools.by_id(database, queue.work_pool_id)
+        if pool is None or pool.status is None or pool.type.endswith(WITHOUT_WORKERS):
+            return None
+        name = run.labels.get(WORKER_LABEL)
+        if not isinstance(name, str):
+            # It had not come to say who it is: one of those that are there, if any is.
+            return not await workers.any_online(database, pool.id)
+        worker = await workers.by_name(database, pool.id, name)
+        return worker is None or worker.status != "ONLINE"
+
+
+def _outcome(run: FlowRun, now: datetime) -> State | None:
+    """What becomes of a run whose worker is gone; None: nothing."""
+    if run.state_type != PENDING or run.infrastructure_pid:
+        return None
+    if run.state_name == _CLAIMED:
+        message = "Its worker vanished before it started the run; the next one may."
+        return new_state(SCHEDULED, new_id(), now, message=message)
+    message = (
+        f"Its worker vanished while the run was {run.state_name}: whether it was started is not "
+        "known."
+    )
+    return new_state(CRASHED, new_id(), now, message=message)
