@@ -80,14 +80,6 @@ SERVICES = (
         lambda shell, _, clock, settings: LeaseExpiry(shell, clock),
     ),
     Offered(
-        Zombies.name,
-        "gives up flow runs that fell silent, where their tags say so",
-        lambda settings: settings.services_zombies_enabled,
-        lambda shell, _, clock, settings: Zombies(
-            shell, clock, settings.services_zombies_after, settings.services_zombies_retries
-        ),
-    ),
-    Offered(
         PendingClaims.name,
         "takes flow runs back from workers that vanished before they started them",
         lambda settings: settings.services_pending_claims_enabled,
@@ -100,6 +92,14 @@ SERVICES = (
         "hands clean-ups on whose worker fell silent over them",
         lambda settings: settings.services_cleanup_reconciler_enabled,
         lambda shell, _, clock, settings: CleanupLeases(shell, clock, cleanup_terms(settings)),
+    ),
+    Offered(
+        Zombies.name,
+        "gives up flow runs that fell silent, where their tags say so",
+        lambda settings: settings.services_zombies_enabled,
+        lambda shell, _, clock, settings: Zombies(
+            shell, clock, settings.services_zombies_after, settings.services_zombies_retries
+        ),
     ),
     Offered(
         Foreman.name,

@@ -55,8 +55,8 @@ class Server:
         self.shell = Shell(self.store, projector)
         self.log_tail = LogTail(self.store)
         self.pulses = Pulses(database)
-        self.pool_watch = PoolWatch(self.store)
         self.denials = Denials()
+        self.pool_watch = PoolWatch(self.store)
         self.runner = Runner(self.store, derived)
         self.intake = Intake(
             self.shell,

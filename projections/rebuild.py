@@ -72,9 +72,10 @@ READ_MODEL_MIGRATIONS = (
     "0013.work-pools",
     "0014.run-inputs",
     "0014.task-queue",
+    "0018.concurrency",
+    "0018.deployment-limits",
     "0017.worker-cleanups",
     "0016.deployments-ready",
-    "0018.concurrency",
     "0019.variables",
 )
 """Migrations that make nothing but read models."""
