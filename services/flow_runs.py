@@ -252,6 +252,7 @@ async def judged(
     """What the rules say to a state of a run, and what is recorded with it."""
     database = shell.store.database
     around = await _around(shell, run.flow_id, run.parent_task_run_id, fresh)
+    around = replace(around, places=await shell.places.of(run, now))
     needed = await deployment_slots.needed(database, run, rules, state, terms)
     lease_id = new_id()
 
@@ -293,19 +294,20 @@ async def judged(
 
 
 class _Around(Struct, frozen=True):
-    """The entities that a flow run's events mention, as they were loaded. Deployments and work
-    pools join here later."""
+    """The entities that a flow run's events mention, as they were loaded."""
 
     flow_stream: tuple[str, int]
     flow: Flow | None
     parent_stream: tuple[str, int]
     parent: TaskRun | None
+    places: Surroundings = Surroundings()
 
     @property
     def named(self) -> Surroundings:
         """What an emission says about them."""
         flow, parent = self.flow, self.parent
-        return Surroundings(
+        return replace(
+            self.places,
             flow=None if flow is None else Neighbour(flow.id, flow.name, flow.tags),
             parent_task_run=(
                 None if parent is None else Neighbour(parent.id, parent.name, parent.tags)

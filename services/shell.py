@@ -22,6 +22,7 @@ from eventstore.store import EventStore
 from orchestration.refusals import Refusal
 from projections.inline import InlineProjector
 from projections.projection import Model
+from services.places import Places
 
 V = TypeVar("V")
 A = TypeVar("A")
@@ -120,6 +121,7 @@ class Shell:
 
     def __init__(self, store: EventStore, projector: InlineProjector) -> None:
         self.store = store
+        self.places = Places(store.database)
         self._projector = projector
         self._neighbours: dict[tuple[Model[Any], str], tuple[int, Any]] = {}
 

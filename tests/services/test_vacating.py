@@ -11,13 +11,15 @@ from msgspec import json
 
 from api.server import Server
 from api.settings import Settings
+from eventstore import log
 from eventstore.migrate import Target
 from orchestration.deployment_bodies import DeploymentCreate, DeploymentFlowRunCreate
 from orchestration.deployment_schedules import ScheduleCreate
 from orchestration.flow_run_bodies import FlowRunCreate
-from orchestration.flow_runs import FlowRun
+from orchestration.flow_runs import FlowRun, FlowRunStateSet
 from orchestration.refusals import Conflict, NotFound
 from orchestration.schedules import Schedule
+from orchestration.surroundings import Neighbour
 from orchestration.work_pools import WorkPoolCreate
 from orchestration.work_queues import WorkQueueCreate
 from projections import deployments as rows
@@ -163,3 +165,23 @@ async def test_many_waiting_runs_leave_in_batches(server: Server) -> None:
     runs = await asyncio.gather(*(run_of(server, id_) for _ in range(230)))
     await work_pools.delete(server.shell, server.pulses, "p", ORIGIN)
     assert {place(await shown(server, run))[0] for run in runs} == {None}
+
+
+async def test_each_state_of_a_run_is_told_with_where_the_run_belongs(server: Server) -> None:
+    pool, _ = await work_pools.create(
+        server.shell, WorkPoolCreate(name="p", type="process"), ORIGIN
+    )
+    id_ = await deployed(server, work_pool_name="p", tags=("nightly",))
+    run = await run_of(server, id_)
+    await set_state(server, run, "RUNNING")
+    await work_pools.delete(server.shell, server.pulses, "p", ORIGIN)
+    await set_state(server, run, "COMPLETED")
+    database = server.database
+    facts = await log.read_stream(database, database.dialect, server.store.codec, f"flow-run:{run}")
+    around = [fact.event.around for fact in facts if isinstance(fact.event, FlowRunStateSet)]
+    for scheduled_or_running in around[:2]:
+        assert scheduled_or_running.work_pool == Neighbour(pool.id, "p", type="process")
+        assert scheduled_or_running.work_queue == Neighbour(pool.default_queue_id, "default")
+    assert {one.deployment.tags for one in around if one.deployment} == {("nightly",)}
+    assert len(around) == 3
+    assert (around[2].work_pool, around[2].work_queue) == (None, None)
