@@ -11,7 +11,7 @@ from statistics import median
 import msgspec
 from msgspec import Struct
 
-from eventstore.codec import from_microseconds
+from eventstore.codec import from_microseconds, to_microseconds
 from eventstore.database import Dialect, Reader
 from orchestration.states import CANCELLING, LATE, PENDING, RUNNING, SCHEDULED, StateType
 from projections import queries
@@ -261,21 +261,32 @@ FROM flow_runs JOIN flows ON flows.id = flow_runs.flow_id
 LEFT JOIN work_queues ON work_queues.id = flow_runs.work_queue_id
 LEFT JOIN work_pools ON work_pools.id = work_queues.work_pool_id
 WHERE flow_runs.id IN (
-  SELECT flow_runs.id FROM flow_runs WHERE state_type = 'SCHEDULED' AND state_name {is_late} 'Late'
-  AND next_scheduled_start_time IS NOT NULL AND {matching}
+  SELECT flow_runs.id FROM flow_runs WHERE state_type = 'SCHEDULED' AND {which} AND {matching}
   ORDER BY next_scheduled_start_time LIMIT {most}
 )
 ORDER BY next_scheduled_start_time, flow_runs.id
 """
 
 
-async def upcoming(reader: Reader, dialect: Dialect, filters: Filters) -> list[NextRun]:
+# Late ones are looked for among what is due, not among all that is scheduled.
+_IS_LATE = "state_name = 'Late' AND next_scheduled_start_time <= $1"
+_IS_NOT_LATE = "state_name <> 'Late' AND next_scheduled_start_time > $1"
+_BEGINNING = -1
+"""Before everything that is scheduled, in microseconds."""
+
+
+async def upcoming(
+    reader: Reader, dialect: Dialect, filters: Filters, now: datetime
+) -> list[NextRun]:
     """The next runs that wait for their time; some that are late stand in front of them."""
-    matching = where("flow_runs", filters, dialect)
+    matching = where("flow_runs", filters, dialect, first=2)
     found: list[NextRun] = []
-    for is_late, most in (("=", NEXT_LATE_SHOWN), ("<>", NEXT_SHOWN)):
-        sql = _NEXT.format(is_late=is_late, matching=matching.sql, most=most)
-        rows = await reader.fetch(sql, *matching.params)
+    for which, moment, most in (
+        (_IS_LATE, to_microseconds(now), NEXT_LATE_SHOWN),
+        (_IS_NOT_LATE, _BEGINNING, NEXT_SHOWN),
+    ):
+        sql = _NEXT.format(which=which, matching=matching.sql, most=most)
+        rows = await reader.fetch(sql, moment, *matching.params)
         found += [
             NextRun(id_, name, flow_id, flow_name, state_name, pool, from_microseconds(due))
             for id_, name, flow_id, flow_name, state_name, pool, due in rows

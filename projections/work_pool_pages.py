@@ -1,7 +1,7 @@
 """Queries: work pools, their queues and their workers for people, with how they do.
 
-What waits is counted through the index of the scheduled runs, late ones among those whose time has
-come, so that the many that are scheduled far ahead cost nothing.
+What waits is counted through the index of the scheduled runs, queue by queue and up to a number;
+late ones among those whose time has come, so that many that are scheduled far ahead cost nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,8 @@ PAGE_POOLS = 50
 """Pools on a page."""
 QUEUES_MAX = 200
 """Queues of a pool that are shown, those that go first."""
+COUNTED_MAX = 1_000
+"""Runs that wait in one queue are counted so far and no further."""
 UPCOMING_SHOWN = 50
 DEPLOYMENTS_SHOWN = 200
 TROUBLED_LOOKED_AT_MAX = 500
@@ -34,10 +36,12 @@ class Waiting(Struct, frozen=True):
     """Runs that wait in a queue or a pool, and those that are at work."""
 
     scheduled: int = 0
-    """Late ones among them."""
+    """Late ones among them. Of each queue at most `COUNTED_MAX`, as the next number."""
     late: int = 0
     active: int = 0
     """Runs that hold a slot."""
+    cut: bool = False
+    """More are scheduled than were counted."""
 
 
 class PoolLine(Struct, frozen=True):
@@ -218,19 +222,20 @@ def _sum(parts: Sequence[Waiting]) -> Waiting:
         sum(part.scheduled for part in parts),
         sum(part.late for part in parts),
         sum(part.active for part in parts),
+        any(part.cut for part in parts),
     )
 
 
-_SCHEDULED = """
-SELECT flow_runs.work_queue_id, count(*) FROM flow_runs
-WHERE flow_runs.state_type = 'SCHEDULED' AND flow_runs.work_queue_id IS NOT NULL AND {among}
-GROUP BY flow_runs.work_queue_id
-"""
-_LATE = """
-SELECT flow_runs.work_queue_id, count(*) FROM flow_runs
-WHERE flow_runs.state_type = 'SCHEDULED' AND flow_runs.work_queue_id IS NOT NULL AND {among}
-AND flow_runs.next_scheduled_start_time <= $2 AND flow_runs.state_name = 'Late'
-GROUP BY flow_runs.work_queue_id
+_IN = (
+    "FROM flow_runs WHERE flow_runs.state_type = 'SCHEDULED' "
+    "AND flow_runs.work_queue_id IS NOT NULL AND flow_runs.work_queue_id = work_queues.id"
+)
+_WAITING = f"""
+SELECT work_queues.id,
+  (SELECT count(*) FROM (SELECT 1 {_IN} LIMIT {COUNTED_MAX}) AS scheduled),
+  (SELECT count(*) FROM (SELECT 1 {_IN} AND flow_runs.next_scheduled_start_time <= $2
+    AND flow_runs.state_name = 'Late' LIMIT {COUNTED_MAX}) AS late)
+FROM work_queues WHERE {{among}}
 """
 
 
@@ -238,16 +243,15 @@ async def _waiting(
     reader: Reader, dialect: Dialect, queue_ids: Sequence[str], now: datetime
 ) -> Mapping[str, Waiting]:
     """What waits in each of these queues."""
-    among = dialect.in_list("flow_runs.work_queue_id", "$1")
+    sql = _WAITING.format(among=dialect.in_list("work_queues.id", "$1"))
     ids = msgspec.json.encode(queue_ids).decode()
-    scheduled = {row[0]: row[1] for row in await reader.fetch(_SCHEDULED.format(among=among), ids)}
-    rows = await reader.fetch(_LATE.format(among=among), ids, to_microseconds(now))
-    late = {row[0]: row[1] for row in rows}
+    rows = await reader.fetch(sql, ids, to_microseconds(now))
     active = await work_pools.slots_of_queues(reader, dialect, queue_ids, cancelling=False)
-    return {
-        id_: Waiting(int(scheduled.get(id_, 0)), int(late.get(id_, 0)), active.get(id_, 0))
-        for id_ in queue_ids
+    found = {
+        id_: Waiting(int(scheduled), int(late), active.get(id_, 0), scheduled == COUNTED_MAX)
+        for id_, scheduled, late in rows
     }
+    return {id_: found.get(id_, Waiting()) for id_ in queue_ids}
 
 
 async def queues(
@@ -267,31 +271,35 @@ async def queue(reader: Reader, dialect: Dialect, id: str, now: datetime) -> Que
     return QueueLine(found, (await _waiting(reader, dialect, [id], now))[id])
 
 
-_IN_POOL = "flow_runs.work_queue_id IN (SELECT id FROM work_queues WHERE work_pool_id = $1)"
-_IN_QUEUE = "flow_runs.work_queue_id = $1"
+_FIRST = """
+SELECT * FROM (SELECT flow_runs.id, flow_runs.next_scheduled_start_time AS due FROM flow_runs
+  WHERE flow_runs.state_type = 'SCHEDULED' AND flow_runs.work_queue_id IS NOT NULL
+  AND flow_runs.work_queue_id = ${place} AND flow_runs.next_scheduled_start_time IS NOT NULL
+  ORDER BY flow_runs.next_scheduled_start_time LIMIT {most}) AS first_{place}
+"""
 _UPCOMING = """
 SELECT flow_runs.id, flow_runs.name, flow_runs.flow_id, flows.name, flow_runs.deployment_id,
   deployments.name, flow_runs.work_queue_name, flow_runs.state_name,
   flow_runs.next_scheduled_start_time
 FROM flow_runs JOIN flows ON flows.id = flow_runs.flow_id
 LEFT JOIN deployments ON deployments.id = flow_runs.deployment_id
-WHERE flow_runs.id IN (
-  SELECT flow_runs.id FROM flow_runs WHERE flow_runs.state_type = 'SCHEDULED'
-  AND flow_runs.work_queue_id IS NOT NULL AND {where}
-  AND flow_runs.next_scheduled_start_time IS NOT NULL
-  ORDER BY flow_runs.next_scheduled_start_time, flow_runs.id LIMIT {most}
-)
+WHERE flow_runs.next_scheduled_start_time IS NOT NULL AND {among}
 ORDER BY flow_runs.next_scheduled_start_time, flow_runs.id
 """
 
 
-async def upcoming(
-    reader: Reader, *, pool_id: str | None = None, queue_id: str | None = None
-) -> Sequence[NextRun]:
-    """What waits in a pool or in a queue, the one that is due first in front."""
-    condition, id_ = (_IN_QUEUE, queue_id) if queue_id else (_IN_POOL, pool_id)
-    sql = _UPCOMING.format(where=condition, most=UPCOMING_SHOWN)
-    return [_next(row) for row in await reader.fetch(sql, id_)]
+async def upcoming(reader: Reader, dialect: Dialect, queue_ids: Sequence[str]) -> Sequence[NextRun]:
+    """What waits in these queues, at most `QUEUES_MAX`, the one that is due first in front."""
+    queue_ids = queue_ids[:QUEUES_MAX]
+    if not queue_ids:
+        return []
+    # Each queue's own first ones, by its index: together they have the first ones of all.
+    parts = (_FIRST.format(place=at, most=UPCOMING_SHOWN) for at in range(1, len(queue_ids) + 1))
+    found = await reader.fetch(" UNION ALL ".join(parts), *queue_ids)
+    first = sorted((row[1], row[0]) for row in found)[:UPCOMING_SHOWN]
+    ids = msgspec.json.encode([id_ for _, id_ in first]).decode()
+    sql = _UPCOMING.format(among=dialect.in_list("flow_runs.id", "$1"))
+    return [_next(row) for row in await reader.fetch(sql, ids)]
 
 
 def _next(row: Row) -> NextRun:

@@ -205,7 +205,7 @@ async def running(visit: Visit) -> Running:
 async def upcoming(visit: Visit) -> Upcoming:
     """What comes next, and what should have come."""
     database, wanted = visit.server.database, asked(visit)
-    found = await overview.upcoming(database, database.dialect, filters(wanted))
+    found = await overview.upcoming(database, database.dialect, filters(wanted), visit.now)
     return Upcoming(wanted.query, found)
 
 

@@ -11,7 +11,7 @@ from api.ui.work_pools import concerns
 from orchestration.states import SCHEDULED, STATE_TYPES
 from orchestration.work_pools import WorkPool
 from orchestration.workers import Worker
-from projections import run_pages, work_pool_pages, work_pools, workers
+from projections import run_pages, work_pool_pages, work_pools, work_queues, workers
 from projections.criteria import StateTypes, Text
 from projections.filters import Filters, FlowRunFilter, State, WorkPoolFilter
 from projections.run_pages import RunPage
@@ -125,8 +125,9 @@ async def workers_of(visit: Visit) -> Workers:
 
 async def upcoming(visit: Visit) -> Upcoming:
     """What waits for its time or for a worker."""
-    of = await pool(visit)
-    found = await work_pool_pages.upcoming(visit.server.database, pool_id=of.id)
+    database, of = visit.server.database, await pool(visit)
+    queues = [queue.id for queue in await work_queues.all_of_pool(database, of.id)]
+    found = await work_pool_pages.upcoming(database, database.dialect, queues)
     return Upcoming(of, found, len(found) == work_pool_pages.UPCOMING_SHOWN)
 
 

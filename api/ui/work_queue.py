@@ -62,7 +62,8 @@ async def head(visit: Visit) -> Head:
 
 async def waiting(visit: Visit) -> Waiting:
     """What waits, the one that is due first in front."""
-    found = await work_pool_pages.upcoming(visit.server.database, queue_id=visit.id)
+    database = visit.server.database
+    found = await work_pool_pages.upcoming(database, database.dialect, [visit.id])
     return Waiting(found, len(found) == work_pool_pages.UPCOMING_SHOWN)
 
 

@@ -165,7 +165,7 @@ def test_a_pool_is_made_with_the_defaults_of_its_jobs(
     page.get_by_label("Description", exact=True).fill("For images")
     page.get_by_label("Runs at the same time").fill("4")
     page.locator("[name='job/image']").fill("python:3.13")
-    page.locator("[name='job/auto_remove']").check()
+    page.get_by_role("checkbox", name="Auto Remove").check()
     page.locator("[name='job/env~given']").check()
     page.get_by_role("button", name="Add to Env").click()
     page.get_by_label("Name", exact=True).last.fill("REGION")
