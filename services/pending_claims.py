@@ -19,7 +19,7 @@ from projections import waiting_runs, work_pools, work_queues, workers
 from projections.flow_runs import FLOW_RUNS
 from services import flow_runs
 from services.run_timers import RunTimers
-from services.shell import Clock, Decided, Origin, Shell
+from services.shell import Clock, Decided, Origin, Shell, untold
 from services.worker_cleanups import WITHOUT_WORKERS
 
 WORKER_LABEL = "prefect.worker.name"
@@ -66,8 +66,9 @@ class PendingClaims(RunTimers):
             outcome = _outcome(run, now)
             if outcome is None or run.state_id != claim:
                 return Decided((), None)
-            decided = await flow_runs.judged(self._shell, run, outcome, MINIMAL, now, fresh, None)
-            return Decided(decided.events, None, more=decided.more)
+            return untold(
+                await flow_runs.judged(self._shell, run, outcome, MINIMAL, now, fresh, None)
+            )
 
         await self._shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin)
 
