@@ -57,14 +57,18 @@ async def request(server: Server, pool: WorkPool) -> str:
 
 
 async def deliver(
-    server: Server, pool: WorkPool, at_once: int = 1, later: timedelta = timedelta()
+    server: Server,
+    pool: WorkPool,
+    at_once: int = 1,
+    later: timedelta = timedelta(),
+    terms: Terms = TERMS,
 ) -> str | None:
     """Id of what a worker gets, by a clock that is ahead by so much."""
     taker = Taker(
         pool_id=pool.id, consumer_id="w", kinds=(TEAR_DOWN,), queue_ids=(), at_once=at_once
     )
     got = await worker_cleanups.deliver(
-        server.shell, TERMS, taker, lambda: server.now() + later, ORIGIN
+        server.shell, terms, taker, lambda: server.now() + later, ORIGIN
     )
     return None if got is None else got.cleanup.id
 
@@ -131,6 +135,9 @@ async def test_two_processes_never_give_out_the_same_one(target: Target) -> None
         pool = await new_pool(one)
         ids = {await request(one, pool) for _ in range(10)}
         servers = [one, two] * 10
-        got = await asyncio.gather(*(deliver(server, pool, at_once=100) for server in servers))
+        terms = Terms(timedelta(hours=1), 2)
+        got = await asyncio.gather(
+            *(deliver(server, pool, at_once=100, terms=terms) for server in servers)
+        )
         assert sorted(filter(None, got)) == sorted(ids)
     verify_digests(target)
