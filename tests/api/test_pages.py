@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api.ui.site import FORM_BYTES_MAX
 from eventstore.migrate import Target
 from tests import serving
 from tests.browser.making_runs import Runs
@@ -98,7 +99,7 @@ def test_only_forms_of_our_own_pages_act(
         ({"id": ["not an id"]}, 422, "not an id"),
         ({"id": [f"{n:032x}" for n in range(201)]}, 422, "no more than 200"),
         ({"id": ["0" * 32], "to": "NOWHERE"}, 422, "is not a state"),
-        ({"id": ["x" * 70_000]}, 413, "65536 bytes"),
+        ({"id": ["x" * FORM_BYTES_MAX]}, 413, f"{FORM_BYTES_MAX} bytes"),
     ],
 )
 def test_a_form_that_makes_no_sense_is_told_why(
