@@ -1,9 +1,12 @@
-"""What flow runs and task runs have in common at the edge: their history, times in the query."""
+"""What flow runs and task runs have in common at the edge: histories, times in the query, sizes."""
 
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from api.errors import HttpError, invalid
 from api.http import Answer, Call, ok
@@ -88,3 +91,17 @@ def id_parameter(call: Call, name: str) -> str:
 def array(documents: Sequence[str]) -> Answer:
     """Documents as a JSON array."""
     return Answer(200, f"[{','.join(documents)}]".encode())
+
+
+def check_size(call: Call, parameters: dict[str, Any]) -> None:
+    """Refuse parameters that are too large. A body that is small enough needs no closer look."""
+    most = call.server.settings.api_max_parameter_size_bytes
+    if not most or len(call.body) <= most:
+        return
+    size = len(msgspec.json.encode(parameters))
+    if size > most:
+        raise invalid(
+            ("body", "parameters"),
+            "value_error",
+            f"The parameters are {size:,} bytes of JSON; {most:,} are allowed.",
+        )

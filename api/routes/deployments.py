@@ -1,17 +1,18 @@
 """Deployments and their schedules: /deployments."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct
 
 from api import background
+from api.bulk import BulkLimit, Deleted, delete_each, meant
 from api.errors import HttpError, http_error, invalid, not_found
 from api.http import NO_CONTENT, Answer, Area, Call, ok
 from api.lists import Counting, Page, documents, limited, number, numbered_page, some
+from api.runs import check_size
 from orchestration.deployment_bodies import (
     DeploymentCreate,
     DeploymentFlowRunCreate,
@@ -24,7 +25,7 @@ from orchestration.flow_runs import FlowRun
 from orchestration.identifiers import Id, canonical, tidy
 from orchestration.refusals import Invalid, NotFound, Refusal
 from orchestration.work_queues import WorkQueue
-from projections import deployments, queries
+from projections import deployments
 from projections.filters import DeploymentFilter, Filters
 from projections.paging import Offset, PageNumber
 from projections.sorting import DeploymentSort
@@ -32,8 +33,6 @@ from services import deployment_runs, polling, scheduled_runs
 from services import deployments as commands
 from services.scheduled_runs import Horizon
 
-BULK_DELETE_MAX = 50
-"""Deployments that one request may delete."""
 BULK_CREATE_MAX = 100
 """Flow runs that one request may create."""
 POLLED_DEPLOYMENTS_MAX = 1_000
@@ -63,13 +62,7 @@ class DeploymentBulkDelete(Struct, frozen=True, kw_only=True):
     """The body of `POST /deployments/bulk_delete`."""
 
     deployments: DeploymentFilter | None = None
-    limit: Annotated[int, Meta(ge=1, le=BULK_DELETE_MAX)] | None = None
-
-
-class Deleted(Struct, frozen=True):
-    """Ids of what a bulk request deleted."""
-
-    deleted: Sequence[str]
+    limit: BulkLimit | None = None
 
 
 class Polling(Struct, frozen=True, kw_only=True):
@@ -110,20 +103,6 @@ class BulkCreated(Struct, frozen=True):
     results: Sequence[Created]
 
 
-def _check_size(call: Call, parameters: dict[str, Any]) -> None:
-    """Refuse parameters that are too large. A body that is small enough needs no closer look."""
-    most = call.server.settings.api_max_parameter_size_bytes
-    if not most or len(call.body) <= most:
-        return
-    size = len(msgspec.json.encode(parameters))
-    if size > most:
-        raise invalid(
-            ("body", "parameters"),
-            "value_error",
-            f"The parameters are {size:,} bytes of JSON; {most:,} are allowed.",
-        )
-
-
 async def _existing(call: Call) -> Deployment:
     found = await deployments.entity(call.server.database, call.id)
     if found is None:
@@ -139,7 +118,7 @@ def _refused(refusal: Invalid) -> HttpError:
 @area.post("/", body=DeploymentCreate, answers={201: Deployment, 200: Deployment})
 async def create_deployment(call: Call, body: DeploymentCreate) -> Answer:
     """Create a deployment, or make the one of this name what the body says."""
-    _check_size(call, body.parameters)
+    check_size(call, body.parameters)
     server = call.server
     shown, new, position = await commands.put(server.shell, body, server.now, call.origin)
     return Answer(201 if new else 200, shown, position=position)
@@ -168,7 +147,7 @@ async def read_deployment_by_name(call: Call) -> Answer:
 async def update_deployment(call: Call, body: DeploymentUpdate) -> Answer:
     """Change some of a deployment's fields."""
     if body.parameters is not UNSET and body.parameters is not None:
-        _check_size(call, body.parameters)
+        check_size(call, body.parameters)
     server = call.server
     try:
         await commands.update(server.shell, call.id, body, server.now, call.origin)
@@ -214,22 +193,9 @@ async def count_deployments(call: Call, body: Counting) -> Answer:
 @area.post("/bulk_delete", body=DeploymentBulkDelete, body_optional=True, answers={200: Deleted})
 async def bulk_delete_deployments(call: Call, body: DeploymentBulkDelete) -> Answer:
     """Delete up to 50 deployments that match."""
-    database = call.server.database
-    query = queries.page(
-        "deployments",
-        "id",
-        Filters(deployments=body.deployments),
-        DEFAULT_SORT,
-        database.dialect,
-        limit=body.limit or BULK_DELETE_MAX,
-    )
-    ids = [str(row[0]) for row in await database.fetch(query.sql, *query.params)]
-    deleted: list[str] = []
-    for id_ in ids:
-        with suppress(NotFound):  # Somebody else may delete some of them just now.
-            await commands.delete(call.server.shell, id_, call.origin)
-            deleted.append(id_)
-    return ok(Deleted(deleted))
+    filters = Filters(deployments=body.deployments)
+    ids = await meant(call, "deployments", filters, DEFAULT_SORT, body.limit)
+    return await delete_each(call, ids, commands.delete)
 
 
 @area.post("/get_scheduled_flow_runs", body=Polling, by_field=True, answers={200: list[FlowRun]})
@@ -299,7 +265,7 @@ async def schedule_deployment(call: Call, body: Scheduling) -> Answer:
 async def create_flow_run(call: Call, body: DeploymentFlowRunCreate) -> Answer:
     """Create a run of the deployment, or find the one under this idempotency key."""
     deployment = await _existing(call)
-    _check_size(call, body.parameters)
+    check_size(call, body.parameters)
     server = call.server
     try:
         shown, new, position = await deployment_runs.create(
@@ -328,7 +294,7 @@ async def bulk_create_flow_runs(call: Call, body: Sequence[DeploymentFlowRunCrea
 async def _created(call: Call, deployment: Deployment, body: DeploymentFlowRunCreate) -> Created:
     server = call.server
     try:
-        _check_size(call, body.parameters)
+        check_size(call, body.parameters)
         shown, _, _ = await deployment_runs.create(
             server.shell, deployment, body, server.now, call.origin
         )

@@ -3,16 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
 from urllib.parse import quote
 
-import msgspec
-from msgspec import UNSET, Meta, Struct
+from msgspec import UNSET, Struct
 
-from api.errors import HttpError, invalid, missing, not_found
+from api.bulk import BulkLimit, Deleted, meant
+from api.errors import HttpError, missing, not_found
 from api.http import NO_CONTENT, Answer, Area, Call, Parameter, ok
 from api.lists import Counting, Page, number, numbered_page, some
-from api.runs import HistoryQuery, history, slot_terms, time_parameter
+from api.runs import HistoryQuery, check_size, history, slot_terms, time_parameter
 from orchestration.documents import document
 from orchestration.flow_run_bodies import FlowRunCreate, FlowRunUpdate
 from orchestration.flow_runs import FlowRun
@@ -27,7 +26,7 @@ from orchestration.transition import (
     SetStateStatus,
     WaitDetails,
 )
-from projections import flow_runs, log_lines, queries, run_graph, run_history
+from projections import flow_runs, log_lines, run_graph, run_history
 from projections.filters import Filters, FlowRunFilter
 from projections.paging import Offset, PageNumber
 from projections.run_graph import Dependency, Graph
@@ -35,8 +34,6 @@ from projections.run_history import HistoryInterval
 from projections.sorting import FlowRunSort
 from services import flow_runs as commands
 
-BULK_MAX = 50
-"""Flow runs that one bulk request may change."""
 DEFAULT_SORT: FlowRunSort = "ID_DESC"
 
 area = Area("/flow_runs", "Flow Runs")
@@ -58,9 +55,6 @@ class FlowRunPages(Filters, frozen=True, kw_only=True):
     page: PageNumber | None = None
 
 
-BulkLimit = Annotated[int, Meta(ge=1, le=BULK_MAX)]
-
-
 class FlowRunBulkDelete(Struct, frozen=True, kw_only=True):
     """The body of `POST /flow_runs/bulk_delete`."""
 
@@ -75,12 +69,6 @@ class FlowRunBulkSetState(Struct, frozen=True, kw_only=True):
     flow_runs: FlowRunFilter | None = None
     force: bool | None = None
     limit: BulkLimit | None = None
-
-
-class Deleted(Struct, frozen=True):
-    """Ids of what a bulk request deleted."""
-
-    deleted: Sequence[str]
 
 
 class BulkResult(Struct, frozen=True):
@@ -101,25 +89,11 @@ class BulkResults(Struct, frozen=True):
 @area.post("/", body=FlowRunCreate, answers={201: FlowRun, 200: FlowRun})
 async def create_flow_run(call: Call, body: FlowRunCreate) -> Answer:
     """Create a flow run, or find the one that was created under this idempotency key."""
-    _check_size(call, body.parameters)
+    check_size(call, body.parameters)
     shown, new, position = await commands.create(
         call.server.shell, body, call.server.now, call.origin
     )
     return Answer(201 if new else 200, shown, position=position)
-
-
-def _check_size(call: Call, parameters: dict[str, Any]) -> None:
-    """Refuse parameters that are too large. A body that is small enough needs no closer look."""
-    most = call.server.settings.api_max_parameter_size_bytes
-    if not most or len(call.body) <= most:
-        return
-    size = len(msgspec.json.encode(parameters))
-    if size > most:
-        raise invalid(
-            ("body", "parameters"),
-            "value_error",
-            f"The parameters are {size:,} bytes of JSON; {most:,} are allowed.",
-        )
 
 
 @area.get("/{id:uuid}", answers={200: FlowRun})
@@ -135,7 +109,7 @@ async def read_flow_run(call: Call) -> Answer:
 async def update_flow_run(call: Call, body: FlowRunUpdate) -> Answer:
     """Change some of a flow run's fields."""
     if body.parameters is not UNSET:
-        _check_size(call, body.parameters)
+        check_size(call, body.parameters)
     await commands.update(call.server.shell, call.id, body, call.origin)
     return NO_CONTENT
 
@@ -267,16 +241,7 @@ async def download_flow_run_logs(call: Call) -> Answer:
 
 async def _ids(call: Call, matching: FlowRunFilter | None, limit: int | None) -> list[str]:
     """Ids of the flow runs that a bulk request means, newest first."""
-    database = call.server.database
-    query = queries.page(
-        "flow_runs",
-        "id",
-        Filters(flow_runs=matching),
-        DEFAULT_SORT,
-        database.dialect,
-        limit=limit or BULK_MAX,
-    )
-    return [str(row[0]) for row in await database.fetch(query.sql, *query.params)]
+    return await meant(call, "flow_runs", Filters(flow_runs=matching), DEFAULT_SORT, limit)
 
 
 @area.post("/bulk_delete", body=FlowRunBulkDelete, body_optional=True, answers={200: Deleted})

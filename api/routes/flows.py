@@ -1,23 +1,18 @@
 """Flows: /flows."""
 
-from contextlib import suppress
-from typing import Annotated
+from msgspec import Struct
 
-from msgspec import Meta, Struct
-
+from api.bulk import BulkLimit, Deleted, delete_each, meant
 from api.errors import not_found
-from api.http import NO_CONTENT, Answer, Area, Call, ok
+from api.http import NO_CONTENT, Answer, Area, Call
 from api.lists import Counting, Page, number, numbered_page, some
 from orchestration.flows import Flow, FlowCreate, FlowUpdate
-from orchestration.refusals import NotFound
-from projections import flows, queries
+from projections import flows
 from projections.filters import Filters, FlowFilter
 from projections.paging import Offset, PageNumber
 from projections.sorting import FlowSort
 from services import flows as commands
 
-BULK_MAX = 50
-"""Entities that one bulk request may change."""
 DEFAULT_SORT: FlowSort = "NAME_ASC"
 
 area = Area("/flows", "Flows")
@@ -43,13 +38,7 @@ class FlowBulkDelete(Struct, frozen=True, kw_only=True):
     """The body of `POST /flows/bulk_delete`."""
 
     flows: FlowFilter | None = None
-    limit: Annotated[int, Meta(ge=1, le=BULK_MAX)] | None = None
-
-
-class Deleted(Struct, frozen=True):
-    """Ids of what a bulk request deleted."""
-
-    deleted: list[str]
+    limit: BulkLimit | None = None
 
 
 @area.post("/", body=FlowCreate, answers={201: Flow, 200: Flow})
@@ -116,19 +105,5 @@ async def count_flows(call: Call, body: Counting) -> Answer:
 @area.post("/bulk_delete", body=FlowBulkDelete, body_optional=True, answers={200: Deleted})
 async def bulk_delete_flows(call: Call, body: FlowBulkDelete) -> Answer:
     """Delete up to 50 flows that match, with all their runs."""
-    database = call.server.database
-    query = queries.page(
-        "flows",
-        "id",
-        Filters(flows=body.flows),
-        DEFAULT_SORT,
-        database.dialect,
-        limit=body.limit or BULK_MAX,
-    )
-    ids = [str(row[0]) for row in await database.fetch(query.sql, *query.params)]
-    deleted: list[str] = []
-    for id_ in ids:
-        with suppress(NotFound):  # Somebody else may delete some of them just now.
-            await commands.delete(call.server.shell, id_, call.origin)
-            deleted.append(id_)
-    return ok(Deleted(deleted))
+    ids = await meant(call, "flows", Filters(flows=body.flows), DEFAULT_SORT, body.limit)
+    return await delete_each(call, ids, commands.delete)
