@@ -16,9 +16,9 @@ from api.ui.schedule_words import Words, words
 from api.ui.tabs import Tab, Tabs
 from eventstore.selection import Selection
 from orchestration.deployments import Deployment
-from orchestration.states import SCHEDULED
+from orchestration.states import SCHEDULED, STATE_TYPES, StateType
 from projections import deployment_pages, deployments, run_pages
-from projections.criteria import Ids, StateTypes
+from projections.criteria import Ids, StateTypes, Text
 from projections.deployment_pages import UPCOMING_SHOWN, Coming
 from projections.filters import Filters, FlowRunFilter, State
 from projections.flow_pages import PastRun
@@ -27,10 +27,11 @@ from projections.run_pages import RunPage
 GONE = "This deployment does not exist"
 DUE = timedelta(hours=1)
 """A run that should have started for no longer than this is still among those to come."""
+TEXT_CHARACTERS_MAX = 200
 
 
 class Runs(Struct, frozen=True):
-    """Its runs that do not wait for their time."""
+    """Its runs: those that do not wait for their time, unless others are asked for."""
 
     id: str
     page: RunPage
@@ -39,6 +40,8 @@ class Runs(Struct, frozen=True):
     """Of the deployment."""
     full_name: str
     """With that of the flow, as a word of a command."""
+    states: Sequence[StateType]
+    text: str
 
 
 class Upcoming(Struct, frozen=True):
@@ -96,10 +99,15 @@ async def runs(visit: Visit) -> Runs:
     about = await deployment_pages.one(database, visit.id)
     if about is None:
         raise Missing(GONE)
+    wanted = visit.query.all("state")
+    states = [kind for kind in STATE_TYPES if kind in wanted]
+    text = visit.query.one("q").strip()[:TEXT_CHARACTERS_MAX]
+    kinds = StateTypes(any_=states) if states else StateTypes(not_any_=[SCHEDULED])
     ran = Filters(
         flow_runs=FlowRunFilter(
             deployment_id=Ids(any_=[UUID(visit.id)]),
-            state=State(type=StateTypes(not_any_=[SCHEDULED])),
+            state=State(type=kinds),
+            name=Text(like_=text) if text else None,
         )
     )
     page = await run_pages.page(
@@ -112,7 +120,8 @@ async def runs(visit: Visit) -> Runs:
     )
     newest = await deployment_pages.newest(database, visit.id)
     name = about.deployment.name
-    return Runs(visit.id, page, newest, name, shlex.quote(f"{about.flow_name}/{name}"))
+    full_name = shlex.quote(f"{about.flow_name}/{name}")
+    return Runs(visit.id, page, newest, name, full_name, states, text)
 
 
 async def upcoming(visit: Visit) -> Upcoming:

@@ -87,7 +87,7 @@ def test_a_schedule_is_previewed_while_it_is_filled_in_and_then_acts(
     # The scheduler makes runs at the moments that were shown.
     page.get_by_role("link", name="Upcoming").click()
     expect(page.locator("#tab tbody tr")).not_to_have_count(0)
-    due = page.locator("#tab tbody tr .due > time").evaluate_all(
+    due = page.locator("#tab tbody tr .due time").evaluate_all(
         "all => all.map((one) => one.dateTime)"
     )
     assert [datetime.fromisoformat(one) for one in due[:3]] == moments[:3]

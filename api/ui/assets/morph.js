@@ -31,6 +31,7 @@ Object.assign(Idiomorph.defaults.callbacks, {
 /** Give an element another inside. */
 export function morph(element, html) {
   Idiomorph.morph(element, html, { morphStyle: "innerHTML" });
+  htmx.process(element); // Forms and links that were not there before.
   tell(element);
   element.dispatchEvent(new CustomEvent("pluperfect:patched", { bubbles: true }));
 }
