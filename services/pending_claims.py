@@ -15,8 +15,10 @@ from eventstore.ids import new_id
 from orchestration.flow_rules import MINIMAL
 from orchestration.flow_runs import FlowRun, FlowRunStateSet, existing
 from orchestration.states import CRASHED, NAMES, PENDING, SCHEDULED, State, new_state
-from projections import waiting_runs, work_pools, work_queues, workers
+from orchestration.work_pools import WorkPool
+from projections import waiting_runs, work_pools, work_queues
 from projections.flow_runs import FLOW_RUNS
+from projections.workers import all_of_pool
 from services import flow_runs
 from services.run_timers import RunTimers
 from services.shell import Clock, Decided, Origin, Shell, untold
@@ -53,10 +55,15 @@ class PendingClaims(RunTimers):
         _, run = await self._shell.load(FLOW_RUNS, f"{flow_runs.CATEGORY}:{id_}", id_, fresh=True)
         if run is None or _outcome(run, now) is None:
             return
-        gone = await self._worker_is_gone(run)
-        if gone is None:
+        if run.work_queue_id is None:
             return
-        if not gone:
+        queue = await work_queues.by_id(self._shell.store.database, run.work_queue_id)
+        pool = None if queue is None else await self._pool(queue.work_pool_id)
+        if pool is None:
+            return
+        gone_since = await self._gone_since(run, pool)
+        # Not at once: after a server that was away come workers that it took for gone.
+        if gone_since is None or gone_since + self._after > now:
             self._timers.set(id_, to_microseconds(now + self._after))
             return
         claim = run.state_id
@@ -72,21 +79,24 @@ class PendingClaims(RunTimers):
 
         await self._shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin)
 
-    async def _worker_is_gone(self, run: FlowRun) -> bool | None:
-        """None: it is of no worker, or its queue is gone."""
-        database = self._shell.store.database
-        queue = None
-        if run.work_queue_id is not None:
-            queue = await work_queues.by_id(database, run.work_queue_id)
-        pool = None if queue is None else await work_pools.by_id(database, queue.work_pool_id)
+    async def _pool(self, id_: str) -> WorkPool | None:
+        """The pool of this id, if its runs are started by workers."""
+        pool = await work_pools.by_id(self._shell.store.database, id_)
         if pool is None or pool.status is None or pool.type.endswith(WITHOUT_WORKERS):
             return None
+        return pool
+
+    async def _gone_since(self, run: FlowRun, pool: WorkPool) -> datetime | None:
+        """Since when the run's worker is gone; None if it is there, or may be."""
         name = run.labels.get(WORKER_LABEL)
-        if not isinstance(name, str):
-            # It had not come to say who it is: one of those that are there, if any is.
-            return not await workers.any_online(database, pool.id)
-        worker = await workers.by_name(database, pool.id, name)
-        return worker is None or worker.status != "ONLINE"
+        workers = await all_of_pool(self._shell.store.database, pool.id)
+        if isinstance(name, str):
+            workers = [worker for worker in workers if worker.name == name]
+        # Without a name: it had not come to say who it is, so it may be any of the pool's.
+        if any(worker.status == "ONLINE" for worker in workers):
+            return None
+        assert run.state is not None
+        return max((one.updated for one in workers if one.updated), default=run.state.timestamp)
 
 
 def _outcome(run: FlowRun, now: datetime) -> State | None:

@@ -272,6 +272,18 @@ async def test_a_worker_comes_back_to_a_server_that_was_restarted(
         assert (await socket.get(SNAPSHOT))["snapshot_sequence"] == 2
 
 
+@pytest.mark.long
+async def test_a_worker_that_falls_silent_is_cut_off(server_url: str) -> None:
+    """After half a minute at the least: then it is connected again by its next attempt, or gone."""
+    async with talk_to(server_url) as client:
+        pool = await make_pool(client)
+        said = hello(heartbeat_interval_seconds=1)
+        async with welcomed(server_url, pool, said) as (socket, _):
+            async with asyncio.timeout(40):
+                await socket.socket.wait_closed()
+            assert await socket.closed() == (1011, "transient_server_error")
+
+
 # --- clean-ups
 
 

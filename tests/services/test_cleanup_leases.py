@@ -29,7 +29,7 @@ from tests.services.runs_here import ORIGIN
 from tests.services.serving_here import serving
 from tests.serving import verify_digests
 
-LEASE = timedelta(seconds=0.3)
+LEASE = timedelta(seconds=1)
 SETTINGS = Settings(
     worker_channel_cleanup_lease=LEASE, worker_channel_cleanup_max_delivery_attempts=2
 )

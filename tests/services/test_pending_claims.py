@@ -76,6 +76,37 @@ async def test_what_a_vanished_worker_had_not_begun_is_scheduled_again(server: S
     await claim(server, run)  # The next one may have it.
 
 
+async def test_a_worker_that_comes_back_keeps_what_it_has(server: Server) -> None:
+    pool, other = await new_pool(server), await new_pool(server)
+    await beat(server, pool, "w")
+    run, late = await new_run_in(server, pool), await new_run_in(server, other)
+    await claim(server, run)
+    await vanish(server, pool, "w")
+    await beat(server, pool, "w")
+    await claim(server, late)
+    await taken_back(server, late)
+    assert await flow_states(server, run) == ["Scheduled", "Pending"]
+
+
+async def test_a_worker_is_given_time_to_come_back_to_a_server_that_was_away(
+    target: Target,
+) -> None:
+    async with serving(target, Settings(services_enabled=False)) as server:
+        pool = await new_pool(server)
+        await beat(server, pool, "w")
+        run = await new_run_in(server, pool)
+        await claim(server, run)
+    patience = timedelta(seconds=2)
+    settings = Settings(services_pending_claims_after=patience, services_foreman_enabled=False)
+    async with serving(target, settings) as server:
+        # The foreman finds that it was not heard of for too long, and is right.
+        await vanish(server, pool, "w")
+        gone = server.now()
+        state = await taken_back(server, run)
+        assert state.timestamp >= gone + patience - timedelta(seconds=0.5)
+    verify_digests(target)
+
+
 async def test_what_it_may_have_begun_has_crashed(server: Server) -> None:
     pool = await new_pool(server)
     run = await new_run_in(server, pool)
