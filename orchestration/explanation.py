@@ -11,6 +11,7 @@ from msgspec import Struct
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
 from orchestration.states import (
     AWAITING_RETRY,
+    AWAITING_SLOT,
     CANCELLING,
     FAILED,
     LATE,
@@ -70,6 +71,7 @@ class Around(Struct, frozen=True, kw_only=True):
     pool_paused: bool = False
     polled: datetime | None = None
     """When a worker last asked the queue for runs."""
+    deployment_limit: Limit | None = None
     queue_limit: Limit | None = None
     pool_limit: Limit | None = None
     heard: datetime | None = None
@@ -143,6 +145,20 @@ def _scheduled(
         )
     elif state.name == AWAITING_RETRY and state.message:
         yield Sentence(state.message)
+    elif state.name == AWAITING_SLOT:
+        later = due is not None and due > now
+        latest = f", or at {_time(due)}" if due is not None and later else ""
+        yield Sentence(
+            "It waits for a slot of its deployment's limit, and tries again when one comes free"
+            f"{latest}."
+        )
+        yield from _waits_for_a_slot(
+            around.deployment_limit,
+            f"deployment {around.deployment_name}",
+            f"/deployments/{run.deployment_id}",
+        )
+        if later:
+            return
     if due is not None and due > now:
         yield Sentence(f"It waits for its time, {_time(due)}, in {_duration(due - now)}.")
         return

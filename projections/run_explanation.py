@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from eventstore import log
 from eventstore.codec import Codec
-from eventstore.database import Database, Row
+from eventstore.database import Database, Row, Table
 from orchestration.explanation import (
     TOLD_HOLDERS_MAX,
     Around,
@@ -19,7 +19,7 @@ from orchestration.explanation import (
     explained,
 )
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
-from projections import pulses, work_pools, work_queues
+from projections import concurrency_limits, pulses, work_pools, work_queues
 from projections.flow_runs import FLOW_RUNS
 
 EVENTS_MAX = 200
@@ -61,10 +61,25 @@ async def _around(database: Database, run: FlowRun) -> Around:
     if run.deployment_id is not None:
         for name, paused in await database.fetch(OF_DEPLOYMENT, run.deployment_id):
             found |= {"deployment_name": name, "deployment_paused": bool(paused)}
+        found["deployment_limit"] = await _of_deployment(database, run.deployment_id)
     if run.work_queue_id is not None:
         found |= await _of_queue(database, run.work_queue_id)
     found["heard"] = await pulses.heard(database, pulses.FLOW_RUN + run.id)
     return Around(**found)
+
+
+_NAMES = Table("flow_runs", {"id": "text", "name": "text"})
+
+
+async def _of_deployment(database: Database, deployment_id: str) -> Limit | None:
+    of = await concurrency_limits.of_deployment(database, deployment_id)
+    seen = of and of[0] and await concurrency_limits.by_id(database, of[0])
+    if not seen:
+        return None
+    held = await concurrency_limits.leases_of_limit(database, seen.limit.id, TOLD_HOLDERS_MAX)
+    ids = [(lease.holder.id,) for lease in held if lease.holder is not None]
+    rows = await database.fetch_keys(_NAMES, ids) if ids else ()
+    return _limit(seen.limit.limit, seen.held, rows)
 
 
 async def _of_queue(database: Database, queue_id: str) -> dict[str, Any]:

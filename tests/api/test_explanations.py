@@ -59,6 +59,24 @@ async def test_who_holds_a_limit_is_named(server_url: str) -> None:
         assert paths.count(f"/flow_runs/{first['id']}") == 2
 
 
+async def test_who_holds_the_slots_of_a_deployment_is_named(server_url: str) -> None:
+    async with talk_to(server_url) as client:
+        body = {"name": "d", "flow_id": await make_flow(client), "concurrency_limit": 1}
+        made = await expect(client, "POST", "/deployments/", 201, body)
+        at = f"/deployments/{made['id']}/create_flow_run"
+        first, second = [await expect(client, "POST", at, 201, {"name": n}) for n in "ab"]
+        for run in (first, second):
+            await set_state(client, "flow_runs", run["id"], "PENDING")
+        told = await expect(client, "GET", f"/flow_runs/{second['id']}/explain", 200)
+        assert told["state_name"] == "AwaitingConcurrencySlot"
+        waits, holds = told["sentences"][:2]
+        assert waits["text"].startswith("It waits for a slot of its deployment's limit, and tries")
+        assert holds["text"] == (
+            "Its deployment d lets 1 run go on at the same time, and 1 does: a."
+        )
+        assert holds["links"][1]["path"] == f"/flow_runs/{first['id']}"
+
+
 def test_what_is_not_there_cannot_be_explained(
     start_server: StartServer, target: Target, tmp_path: Path
 ) -> None:
