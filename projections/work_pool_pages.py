@@ -28,7 +28,7 @@ COUNTED_MAX = 1_000
 """Runs that wait in one queue are counted so far and no further."""
 UPCOMING_SHOWN = 50
 DEPLOYMENTS_SHOWN = 200
-TROUBLED_LOOKED_AT_MAX = 500
+TROUBLED_LOOKED_AT_MAX = 200
 """Pools among which those are looked for that do not do well."""
 
 

@@ -71,10 +71,13 @@ async def retry(deed: Deed) -> Said:
 
 async def ask_pause(deed: Deed) -> Ask | None:
     """For how long, and what goes on meanwhile."""
+    suspends = "suspend" in run_actions.choices(await _run(deed))
     return Ask(
         title="Pause this run?",
-        text="Its process stays and waits. Task runs that have begun go on to their end, and no "
-        "other begins before the run is resumed. If nobody resumes it in time, it fails.",
+        # The engine of Prefect looks for suspensions and waits for pauses of its own, no more.
+        text="It is recorded as paused, but its process learns nothing of it: its code goes on. To "
+        f"have it stop, {'suspend' if suspends else 'cancel'} it. If it is neither resumed nor at "
+        "its end in time, it fails.",
         button="Pause",
         fields=(("for at most", ",".join(LASTING)),),
     )

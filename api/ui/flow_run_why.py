@@ -144,9 +144,14 @@ async def resuming(visit: Visit) -> Resuming | None:
     return Resuming(about.run, form, wanted.problem, described)
 
 
-def concerns(_: Visit) -> Selection:
-    """The run, what it waits in, and the runs before it. Only its first event names its queue."""
-    return Selection(type=("flow-run.*", "work-pool.*", "work-queue.*", "worker.*", "deployment.*"))
+def concerns(visit: Visit) -> Sequence[Selection]:
+    """The run, and whatever it may wait in: only its first event says what that is.
+
+    Who holds the slots that it waits for is looked at with the pulses: whenever any run anywhere
+    moves would be too often.
+    """
+    around = Selection(type=("work-pool.*", "work-queue.*", "worker.*", "deployment.*"))
+    return own_stream(visit), around
 
 
 def own_stream(visit: Visit) -> Selection:

@@ -21,11 +21,11 @@ import msgspec
 
 from api.server import Server
 from api.ui import rendering
-from api.ui.page import Feed, Missing, Page, Region, Visit
+from api.ui.page import Concerns, Feed, Missing, Page, Region, Visit
 from eventstore.database import Row
 from eventstore.errors import EventStoreError
 from eventstore.ring import RING_EVENTS_MAX
-from eventstore.selection import EVERYTHING, Matches, matcher
+from eventstore.selection import EVERYTHING, Matches, Selection, matcher
 from projections import log_matching
 
 logger = logging.getLogger(__name__)
@@ -111,6 +111,14 @@ async def changes(
         ended.cancel()
 
 
+def _matches(concerns: Concerns, visit: Visit) -> Matches:
+    wanted = concerns(visit)
+    if isinstance(wanted, Selection):
+        return matcher(wanted)
+    tests = [matcher(one) for one in wanted]
+    return lambda row: any(test(row) for test in tests)
+
+
 class _Follower:
     """What one open page has seen."""
 
@@ -123,9 +131,9 @@ class _Follower:
         newest = self._server.store.lines.number
         self._line = newest if mark.line is None else min(mark.line, newest)
         self._sent: dict[str, bytes] = {}
-        self._regions = [(region, matcher(region.concerns(visit))) for region in page.regions]
+        self._regions = [(region, _matches(region.concerns, visit)) for region in page.regions]
         self._feeds = [
-            (feed, matcher(feed.concerns(visit))) for feed in (*page.feeds, LOG_POSITION)
+            (feed, _matches(feed.concerns, visit)) for feed in (*page.feeds, LOG_POSITION)
         ]
         asked = [(lines, lines.wanted(visit)) for lines in page.lines]
         self._lines = [(one, log_matching.matcher(w)) for one, w in asked if w is not None]

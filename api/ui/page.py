@@ -82,7 +82,8 @@ class Visit(Struct, frozen=True, dict=True):
         return self.parameters["id"]
 
 
-Concerns = Callable[[Visit], Selection]
+Concerns = Callable[[Visit], Selection | Sequence[Selection]]
+"""Which events of the log change what is shown: those of any of the selections."""
 
 
 class Region(Struct, frozen=True):

@@ -42,7 +42,7 @@ class Tabs(Struct, frozen=True):
         named = visit.query.one("tab")
         return next((tab for tab in self.tabs if tab.name == named), self.tabs[0])
 
-    def concerns(self, visit: Visit) -> Selection:
+    def concerns(self, visit: Visit) -> Selection | Sequence[Selection]:
         """What the current tab shows."""
         return self.current(visit).concerns(visit)
 

@@ -8,6 +8,7 @@ from api.ui.page import Missing, Visit
 from api.ui.schema_shapes import as_json
 from api.ui.tabs import Tab, Tabs
 from api.ui.work_pools import concerns
+from eventstore.selection import Selection
 from orchestration.states import SCHEDULED, STATE_TYPES
 from orchestration.work_pools import WorkPool
 from orchestration.workers import Worker
@@ -171,14 +172,19 @@ async def template(visit: Visit) -> Template:
     return Template(of, shown, as_json(of.base_job_template))
 
 
+def _without_runs(_: Visit) -> Selection:
+    """The pool, what belongs to it, and the deployments that use it."""
+    return Selection(type=("work-pool.*", "work-queue.*", "worker.*", "deployment.*", "flow.*"))
+
+
 TABS = Tabs(
     "work_pool",
     (
         Tab("queues", "Queues", queues, concerns),
-        Tab("workers", "Workers", workers_of, concerns),
+        Tab("workers", "Workers", workers_of, _without_runs),
         Tab("upcoming", "Upcoming", upcoming, concerns),
         Tab("runs", "Runs", runs, concerns),
-        Tab("deployments", "Deployments", deployments, concerns),
-        Tab("template", "Base job template", template, concerns),
+        Tab("deployments", "Deployments", deployments, _without_runs),
+        Tab("template", "Base job template", template, _without_runs),
     ),
 )

@@ -120,7 +120,7 @@ def test_a_running_run_is_paused_for_a_while_and_resumed(
     page = visit(server_url, f"runs/flow-run/{run}")
     page.get_by_role("button", name="Pause…").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("no other begins before the run is resumed")
+    expect(dialog).to_contain_text("its code goes on. To have it stop, suspend it")
     dialog.get_by_label("For at most").select_option("1 hour")
     assert_accessible(page)
     dialog.get_by_role("button", name="Pause").click()
