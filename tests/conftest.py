@@ -20,7 +20,7 @@ from eventstore.migrate import Target
 from eventstore.postgres import PostgresDatabase, PostgresOptions
 from eventstore.sqlite import SqliteDatabase
 from tests import serving
-from tests.scheduling import Scheduling
+from tests.scheduling import Scheduling, is_heavy
 from tests.serving import RunningServer
 
 BACKENDS = ("sqlite", "postgres")
@@ -56,6 +56,14 @@ def _stay_in_memory() -> None:
     free = min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available)
     if free >= FREE_MEMORY_BYTES_MIN and os.access(MEMORY, os.W_OK):
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is heavy, before tests are deselected by their marks."""
+    for item in items:
+        if is_heavy(item.nodeid):
+            item.add_marker(pytest.mark.heavy)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:

@@ -1,4 +1,4 @@
-"""Which tests go to which process, when several run them at once."""
+"""Which tests run every day, and which go to which process when several run them at once."""
 
 import re
 
@@ -14,6 +14,28 @@ SHARED = tuple(
     )
 )
 """How the names of tests begin that share a server, a browser or what a client did."""
+
+
+HEAVY = tuple(
+    re.compile(pattern)
+    for pattern in (
+        # Servers that are killed, replaced or crowded; the other two of these run in one process.
+        r"tests/chaos/(?!test_faults|test_machine)",
+        r"tests/services/test_services_process\.py",
+        r"tests/projections/test_rebuild_of_a_long_log\.py",
+        # The real client against a server of another shape than one finds after the installation.
+        r"tests/e2e/\w+\.py::\w+\[(postgres|nginx|sqlite-[2-9])",
+        # Of the four looks of a page two have every width and every theme among them.
+        r"tests/browser/.*\[(.*-)?(375-light|1440-dark|light-375|dark-1440)\b",
+    )
+)
+"""How the names of tests begin that are `heavy`: together they take longer than all others. One
+that takes long by itself has the mark where it is defined."""
+
+
+def is_heavy(test: str) -> bool:
+    """Whether a test is left out of everyday's run by its name."""
+    return any(heavy.match(test) for heavy in HEAVY)
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist says nothing of its types.

@@ -1,6 +1,14 @@
-"""Tests that share a server run in one process; all others run wherever there is room."""
+"""Tests that share a server run in one process; all others run wherever there is room. The heavy
+ones do not run every day, but CI leaves none of them out."""
 
-from tests.scheduling import scope_of
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+from tests.scheduling import is_heavy, scope_of
+
+REPOSITORY = Path(__file__).parents[1]
 
 LIVED = "tests/e2e/test_real_flows.py::test_a[sqlite-4]"
 REPLAYED = "tests/contract/test_scenarios.py::test_a[postgres-flows-a]"
@@ -26,3 +34,37 @@ def test_one_browser_is_enough() -> None:
 def test_tests_with_servers_of_their_own_are_apart() -> None:
     tests = [f"tests/api/test_logs.py::test_{name}[sqlite]" for name in "ab"]
     assert len(set(map(scope_of, tests))) == 2
+
+
+def test_of_the_shapes_that_a_client_meets_the_first_is_met_every_day() -> None:
+    tests = {
+        shape: f"tests/e2e/test_real_flows.py::test_a[{shape}-double]"
+        for shape in ("sqlite-1", "sqlite-4", "postgres-1", "postgres-4", "nginx-2")
+    }
+    assert [shape for shape, test in tests.items() if not is_heavy(test)] == ["sqlite-1"]
+    assert not is_heavy("tests/e2e/test_workers.py::test_a[sqlite]")
+    assert is_heavy("tests/e2e/test_workers.py::test_a[postgres]")
+
+
+def test_every_width_and_every_theme_is_looked_at_every_day() -> None:
+    looks = [f"{width}-{theme}" for width in (375, 1440) for theme in ("light", "dark")]
+    tests = {look: f"tests/browser/test_shell.py::test_a[sqlite-docs-{look}]" for look in looks}
+    daily = [look for look, test in tests.items() if not is_heavy(test)]
+    assert daily == ["375-dark", "1440-light"]
+
+
+def test_kills_and_crowds_are_not_for_every_day() -> None:
+    assert is_heavy("tests/chaos/test_kill.py::test_a[sqlite]")
+    assert not is_heavy("tests/chaos/test_faults.py::test_a[sqlite-1-lost]")
+    assert not is_heavy("tests/conformance/test_append.py::test_a[postgres]")
+
+
+def test_ci_leaves_no_heavy_test_out() -> None:
+    script = (REPOSITORY / ".ci" / "run").read_text()
+    (pattern,) = re.findall(r'grep -E "(.+)" README\.md', script)
+    readme = (REPOSITORY / "README.md").read_text()
+    (line,) = re.findall(pattern + ".*", readme, re.MULTILINE)
+    assert shlex.split(line)[-2:] == ["-m", "not long and not oracle"]
+    options = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["pytest"]
+    daily = shlex.split(options["ini_options"]["addopts"])
+    assert daily[daily.index("-m") + 1] == "not heavy and not long and not oracle"

@@ -110,6 +110,7 @@ def bodies(
             yield (f"[{body}]" if listed else body).encode()
 
 
+@pytest.mark.heavy
 async def test_no_value_of_any_field_makes_the_server_fail(
     start_server: StartServer, database: Database
 ) -> None:

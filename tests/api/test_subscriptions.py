@@ -257,6 +257,7 @@ async def test_a_token_of_another_filter_or_another_log_is_refused_with_a_reason
             assert (await closed(socket))[0] == 4400
 
 
+@pytest.mark.heavy
 async def test_a_slow_reader_of_a_stream_gets_everything_also_what_has_left_the_ring(
     start_server: StartServer,
 ) -> None:

@@ -110,6 +110,7 @@ async def test_what_is_not_acknowledged_goes_to_the_next_worker(server_url: str,
             await send(socket, {"type": "ack"})
 
 
+@pytest.mark.heavy
 async def test_a_task_survives_the_server_that_is_about_to_hand_it_out(
     start_server: StartServer,
 ) -> None:
