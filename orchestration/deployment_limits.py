@@ -5,6 +5,8 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
+from orchestration.concurrency_limits import DEPLOYMENT, Seen
+
 
 class ConcurrencyLimit(Struct, frozen=True, kw_only=True):
     """The global concurrency limit of a deployment, as the API shows it within the deployment."""
@@ -19,6 +21,22 @@ class ConcurrencyLimit(Struct, frozen=True, kw_only=True):
     slot_decay_per_second: float = 0.0
 
 
+def limit_of(seen: Seen) -> ConcurrencyLimit:
+    """A limit as its deployment shows it. What decays is shown as when slots last changed."""
+    limit = seen.limit
+    assert limit.created is not None and limit.updated is not None
+    return ConcurrencyLimit(
+        id=limit.id,
+        created=limit.created,
+        updated=limit.updated,
+        active=limit.active,
+        name=limit.name,
+        limit=limit.limit,
+        active_slots=seen.active_slots(limit.updated),
+        slot_decay_per_second=limit.slot_decay_per_second,
+    )
+
+
 def limited(
     known: ConcurrencyLimit | None, wanted: int | None, deployment_id: str, id: str, now: datetime
 ) -> ConcurrencyLimit | None:
@@ -31,6 +49,6 @@ def limited(
         id=id,
         created=now,
         updated=now,
-        name=f"deployment:{deployment_id}",
+        name=f"{DEPLOYMENT}{deployment_id}",
         limit=wanted,
     )

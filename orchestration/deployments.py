@@ -325,7 +325,9 @@ _PLAIN = (
 
 
 def _given(body: DeploymentCreate | DeploymentUpdate, facts: Facts) -> dict[str, Any]:
-    """The fields that the body says something about, with what it says."""
+    """The fields that the body says something about, with what it says. Raises Invalid."""
+    if body.concurrency_limit and body.global_concurrency_limit_id:
+        raise Invalid("A deployment has a concurrency limit of its own or a global one, not both")
     given = {name: value for name in _PLAIN if (value := getattr(body, name)) is not UNSET}
     for name in ("job_variables", "parameters", "parameter_openapi_schema"):
         value = getattr(body, name)
@@ -342,8 +344,6 @@ def _given(body: DeploymentCreate | DeploymentUpdate, facts: Facts) -> dict[str,
 
 def _put(command: PutDeployment, deployment: Deployment | None) -> list[DeploymentEvent]:
     body, facts = command.body, command.facts
-    if body.concurrency_limit and body.global_concurrency_limit_id:
-        raise Invalid("A deployment has a concurrency limit of its own or a global one, not both")
     given = _given(body, facts)
     known = () if deployment is None else deployment.schedules
     given["schedules"] = put(command.id, known, body.schedules, facts.ids, facts.now)

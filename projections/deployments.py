@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row, Table
 from eventstore.events import Recorded
+from orchestration.concurrency_limits import ConcurrencyLimit, Seen
+from orchestration.deployment_limits import limit_of
 from orchestration.deployments import Deployment, DeploymentEvent, DeploymentStatusSet, evolve
 from orchestration.documents import document, parse
 from projections.columns import json_array, micros
@@ -92,7 +94,17 @@ _POLLED = (
     f"(SELECT max(pulses.at) FROM pulses WHERE pulses.subject IN ('{SUBJECT}' || deployments.id, "
     f"'{QUEUE_SUBJECT}' || deployments.work_queue_id))"
 )
-SHOWN = f"deployments.document, {_POLLED}"
+_LIMIT = (
+    "(SELECT concurrency_limits.document FROM deployment_limits JOIN concurrency_limits "
+    "ON concurrency_limits.id = deployment_limits.limit_id "
+    "WHERE deployment_limits.deployment_id = deployments.id)"
+)
+_HELD = (
+    "(SELECT SUM(concurrency_slots.slots) FROM deployment_limits JOIN concurrency_slots "
+    "ON concurrency_slots.limit_id = deployment_limits.limit_id "
+    "WHERE deployment_limits.deployment_id = deployments.id)"
+)
+SHOWN = f"deployments.document, {_POLLED}, {_LIMIT}, {_HELD}"
 """Columns from which a deployment is shown."""
 _FIRST = '{"last_polled":'
 """How documents begin, but not those that an older release has folded."""
@@ -100,11 +112,16 @@ _FIRST = '{"last_polled":'
 
 def shown(row: Row) -> str:
     """A deployment as the API answers with it, from the columns of `SHOWN`."""
-    text, polled = str(row[0]), row[1]
-    if polled is None or not text.startswith(_FIRST):
-        return text
-    rest = text.partition(",")[2]
-    return f"{_FIRST}{json.encode(from_microseconds(polled)).decode()},{rest}"
+    text, polled, limit, held = str(row[0]), row[1], row[2], row[3]
+    if polled is not None and text.startswith(_FIRST):
+        rest = text.partition(",")[2]
+        text = f"{_FIRST}{json.encode(from_microseconds(polled)).decode()},{rest}"
+    if limit is not None:
+        seen = Seen(parse(ConcurrencyLimit, limit), int(held or 0))
+        whole = json.decode(text)
+        whole["global_concurrency_limit"] = limit_of(seen)
+        text = json.encode(whole).decode()
+    return text
 
 
 BY_ID = f"SELECT {SHOWN} FROM deployments WHERE deployments.id = $1"

@@ -2,8 +2,6 @@
 deployment says of it, or one that there is and that it shares with others."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import cast
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -17,10 +15,9 @@ from orchestration.concurrency_limits import (
     ConcurrencyLimitUpdate,
     CreateConcurrencyLimit,
     DeleteConcurrencyLimit,
-    Seen,
     UpdateConcurrencyLimit,
 )
-from orchestration.deployment_limits import ConcurrencyLimit
+from orchestration.deployment_limits import ConcurrencyLimit, limit_of
 from orchestration.deployments import Deployment, DeploymentEvent, evolve
 from orchestration.refusals import NotFound
 from projections import concurrency_limits as read
@@ -34,23 +31,7 @@ async def linked(reader: Reader, id_: str | UnsetType | None) -> ConcurrencyLimi
     seen = await read.by_id(reader, id_)
     if seen is None:
         raise NotFound("Concurrency limit", id_)
-    return shown(seen)
-
-
-def shown(seen: Seen) -> ConcurrencyLimit:
-    """A limit as a deployment shows it. What decays is shown as it was when slots last changed."""
-    limit = seen.limit
-    created, updated = cast(datetime, limit.created), cast(datetime, limit.updated)
-    return ConcurrencyLimit(
-        id=limit.id,
-        created=created,
-        updated=updated,
-        active=limit.active,
-        name=limit.name,
-        limit=limit.limit,
-        active_slots=seen.active_slots(updated),
-        slot_decay_per_second=limit.slot_decay_per_second,
-    )
+    return limit_of(seen)
 
 
 async def up_to_date(reader: Reader, known: Deployment | None) -> Deployment | None:

@@ -25,6 +25,7 @@ from orchestration.run_policies import FlowRunPolicy
 from orchestration.states import AWAITING_SLOT, ProposedState, StateType
 from orchestration.transition import OrchestrationResult
 from projections import concurrency_limits as read
+from projections import deployments as read_deployments
 from projections.flow_runs import FLOW_RUNS
 from services import concurrency_limits, deployments, flow_runs
 from services.deployment_slots import SlotTerms
@@ -313,6 +314,10 @@ async def test_a_limit_comes_and_goes_with_its_deployment(server: Server) -> Non
     seen = await read.by_id(server.database, runs.limit_id)
     assert seen is not None
     assert seen.limit.limit == 4
+    await runs.begin(await runs.new())
+    shown = json.decode(await read_deployments.by_id(server.database, id_) or "null")
+    held = shown["global_concurrency_limit"]
+    assert (held["limit"], held["active_slots"]) == (4, 1)
     # Changed by its own name, and back again by the deployment.
     by_name = ConcurrencyLimitUpdate(limit=9)
     await concurrency_limits.update(server.shell, runs.limit_id, by_name, server.now(), ORIGIN)
