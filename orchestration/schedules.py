@@ -326,13 +326,15 @@ def _advanced(rule: "rrule", wall: datetime) -> "rrule":
     The library walks through every moment since the beginning: for one a second since 2020 these
     are two hundred million.
     """
-    from dateutil.rrule import DAILY, HOURLY, MINUTELY, SECONDLY
+    from dateutil.rrule import DAILY, HOURLY, MINUTELY, SECONDLY, WEEKLY
 
-    seconds = {DAILY: 86_400, HOURLY: 3_600, MINUTELY: 60, SECONDLY: 1}.get(rule._freq)
+    units = {WEEKLY: 604_800, DAILY: 86_400, HOURLY: 3_600, MINUTELY: 60, SECONDLY: 1}
+    seconds = units.get(rule._freq)
     if seconds is None or rule._dtstart >= wall:
         return rule
     step = timedelta(seconds=seconds * rule._interval)
-    passed = (wall - rule._dtstart) // step
+    # One step less: a week in which a rule begins is not whole, which BYSETPOS would notice.
+    passed = max(0, (wall - rule._dtstart) // step - 1)
     begin = rule._dtstart + passed * step
     if rule._count is None:
         return rule.replace(dtstart=begin)

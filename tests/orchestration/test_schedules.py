@@ -1,7 +1,7 @@
 """Schedules: what is one, and which moments follow from it."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 
@@ -35,6 +35,23 @@ def test_every_hour_is_every_hour_that_passes() -> None:
         "2026-10-25T02:00:00",
         "2026-10-25T03:00:00",
     ]
+
+
+def test_every_tenth_day_begins_anew_with_each_month() -> None:
+    schedule = checked(Schedule(cron="0 9 */10 * *"), datetime(2028, 2, 20, tzinfo=UTC))
+    found = occurrences(schedule, datetime(2028, 2, 20, tzinfo=UTC), FAR)
+    days = [(moment.month, moment.day) for moment in islice(found, 5)]
+    assert days == [(2, 21), (3, 1), (3, 11), (3, 21), (3, 31)]
+
+
+def test_a_rule_by_the_week_keeps_its_phase_wherever_one_begins_to_look() -> None:
+    rule = "DTSTART:20200102T090000\nRRULE:FREQ=WEEKLY;INTERVAL=2;BYDAY=MO,TH;BYSETPOS=-1"
+    schedule = checked(Schedule(rrule=rule), datetime(2020, 1, 1, tzinfo=UTC))
+    every = list(islice(occurrences(schedule, datetime(2020, 1, 1, tzinfo=UTC), FAR), 300))
+    assert {later - earlier for earlier, later in pairwise(every)} == {timedelta(days=14)}
+    for place in (1, 100, 299):
+        begin = every[place] - timedelta(days=3)
+        assert next(occurrences(schedule, begin, FAR)) == every[place]
 
 
 def test_a_moment_that_is_both_ends_of_the_span_is_in_it() -> None:
