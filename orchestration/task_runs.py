@@ -402,7 +402,8 @@ def with_report(task_run: TaskRun | None, report: Report) -> TaskRun:
     state = report.state
     if task_run is None:
         # A report need not name its task run, and chance has no place here: the id decides.
-        name = slug(UUID(report.task_run_id).int)
+        named = "name" in report.changes
+        name = "" if named else slug(UUID(report.task_run_id).int)
         task_run = TaskRun(id=report.task_run_id, name=name, task_key="", dynamic_key="")
     elif task_run.state is not None and state.timestamp <= task_run.state.timestamp:
         return task_run

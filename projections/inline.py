@@ -7,6 +7,7 @@ head is our own or was heard of, and nobody has folded read models anew.
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -21,6 +22,9 @@ V = TypeVar("V")
 
 RECENT_ROWS_MAX = 20_000
 """Rows (and stream versions) remembered per process."""
+FORGOTTEN_ROWS = 1_000
+"""The oldest of them, at once when there are too many. A dict looks for its first entry where all
+were that are gone from it: to forget one at a time takes 7 µs each, so 0.2."""
 AHEAD_MAX = 256
 """Own batches remembered that came after some of other processes that were not heard of yet."""
 
@@ -171,5 +175,6 @@ class InlineProjector:
 
 
 def _trim(remembered: dict[Any, Any]) -> None:
-    while len(remembered) > RECENT_ROWS_MAX:
-        del remembered[next(iter(remembered))]
+    if len(remembered) > RECENT_ROWS_MAX:
+        for oldest in list(islice(remembered, FORGOTTEN_ROWS)):
+            del remembered[oldest]

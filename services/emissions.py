@@ -34,7 +34,7 @@ from orchestration.emissions import (
     read_emission,
 )
 from orchestration.refusals import Invalid
-from orchestration.task_run_reports import Report, is_report, read_report
+from orchestration.task_run_reports import Report, is_report, understand
 from orchestration.task_runs import TaskRunReported
 from orchestration.zombies import run_of_heartbeat
 from projections.emission_filters import EventFilter, Glimpse, predicate
@@ -136,7 +136,7 @@ class Intake:
         report = None
         if is_report(emission.event, emission.resource):
             try:
-                report = read_report(kept)
+                report = understand(kept)
             except (*UNREADABLE, ValueError) as error:
                 # It happened, so the feed shows it; but it tells nothing about a task run.
                 logger.warning("emission %s reports no task run: %s", emission.id, error)

@@ -15,7 +15,12 @@ from orchestration import task_rules, task_runs
 from orchestration.documents import document, parse
 from orchestration.refusals import AlreadyExists, Invalid, NotFound
 from orchestration.task_inputs import ConstantInput, TaskRunInput
-from orchestration.task_run_reports import is_report, read_report
+from orchestration.task_run_reports import (
+    REPORTS_REMEMBERED_MAX,
+    is_report,
+    read_report,
+    understand,
+)
 from orchestration.task_runs import (
     CreateTaskRun,
     DeleteTaskRun,
@@ -261,6 +266,32 @@ class TestReports:
         foreign["resource"]["prefect.resource.id"] = "prefect.flow-run.x"
         with pytest.raises(Invalid):
             read_report(json.encode(foreign))
+
+    @pytest.mark.parametrize("field", ["task_key", "dynamic_key", "name", "cache_key"])
+    def test_keys_and_names_that_no_column_can_hold_are_refused(self, field: str) -> None:
+        odd = emission("RUNNING", 1, 31)
+        odd["payload"]["task_run"][field] = "a\x00b"
+        with pytest.raises(Invalid):
+            read_report(json.encode(odd))
+
+    def test_a_state_name_that_no_column_can_hold_is_refused(self) -> None:
+        odd = emission("RUNNING", 1, 31)
+        odd["payload"]["validated_state"]["name"] = "a\x00b"
+        with pytest.raises(Invalid):
+            read_report(json.encode(odd))
+
+    def test_a_report_is_read_as_it_was_understood_however_many_came_between(self) -> None:
+        sent = [
+            json.encode(emission("RUNNING", n + 1, n))
+            for n in range(1, REPORTS_REMEMBERED_MAX + 100)
+        ]
+        understood = [understand(one) for one in sent]
+        assert [read_report(one) for one in sent] == understood
+
+    def test_a_report_that_ends_like_another_is_not_taken_for_it(self) -> None:
+        first, second = emission("RUNNING", 1, 31), emission("RUNNING", 2, 31)
+        assert understand(json.encode(first)).state.timestamp == NOON + SECOND
+        assert read_report(json.encode(second)).state.timestamp == NOON + 2 * SECOND
 
     def test_only_emissions_of_clients_about_their_task_runs_are_reports(self) -> None:
         client = {"prefect.orchestration": "client"}

@@ -15,11 +15,12 @@ from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.refusals import NotFound
 from orchestration.states import ProposedState, StateType
-from projections import catalogue, verification
+from projections import catalogue, inline, verification
 from projections.flow_runs import FLOW_RUNS
 from services import flow_runs, flows
 from services.shell import Origin, Shell
 from tests.conftest import open_database
+from tests.serving import verify_digests
 from tests.shells import shell_on
 
 ORIGIN = Origin("tester")
@@ -49,6 +50,22 @@ async def _set(shell: Shell, run_id: str, kind: StateType) -> None:
     await flow_runs.set_state(
         shell, run_id, ProposedState(type=kind), force=True, now=_now(), origin=ORIGIN
     )
+
+
+async def test_what_is_forgotten_because_there_is_too_much_is_read_again(
+    database: Database, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inline, "RECENT_ROWS_MAX", 8)
+    monkeypatch.setattr(inline, "FORGOTTEN_ROWS", 4)
+    async with shell_on(database) as shell:
+        flow_id = await _make_flow(shell)
+        runs = [await _make_run(shell, flow_id) for _ in range(20)]
+        for kind in KINDS[:3]:
+            for run_id in runs:
+                await _set(shell, run_id, kind)
+        remembered = [shell.recent_row(FLOW_RUNS, run_id) is not None for run_id in runs]
+        assert remembered[-1] and not remembered[0]
+    verify_digests(target)
 
 
 async def _heard(shell: Shell) -> None:
