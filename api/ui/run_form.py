@@ -101,8 +101,8 @@ def _variables_of(about: Surroundings) -> dict[str, Any]:
     return overriding(schema, about.deployment.job_variables)
 
 
-async def _about(deed: Deed) -> Surroundings:
-    """Raises NotFound and Invalid."""
+async def about_of(deed: Deed) -> Surroundings:
+    """The deployment that a form is about. Raises NotFound and Invalid."""
     try:
         id_ = canonical(deed.form.one("deployment"))
     except ValueError:
@@ -115,7 +115,7 @@ async def _about(deed: Deed) -> Surroundings:
 
 async def run(deed: Deed) -> Said:
     """Ask for the run."""
-    server, form, about = deed.visit.server, deed.form, await _about(deed)
+    server, form, about = deed.visit.server, deed.form, await about_of(deed)
     deployment = about.deployment
     errors: dict[str, str] = {}
     checks = "unchecked" not in form
@@ -222,11 +222,11 @@ def _whole(deed: Deed, name: str, most: int, errors: dict[str, str]) -> int | No
 
 
 async def _schema(deed: Deed) -> dict[str, Any]:
-    return (await _about(deed)).deployment.parameter_openapi_schema or {}
+    return (await about_of(deed)).deployment.parameter_openapi_schema or {}
 
 
 async def _variables(deed: Deed) -> dict[str, Any]:
-    return _variables_of(await _about(deed))
+    return _variables_of(await about_of(deed))
 
 
 page = Page(

@@ -285,6 +285,54 @@ def test_a_deployment_is_duplicated_under_a_name_that_is_free_and_does_not_run_t
     assert copy["global_concurrency_limit"]["id"] != first["global_concurrency_limit"]["id"]
 
 
+def test_a_deployment_is_changed_by_a_form_and_what_is_wrong_is_said_at_its_fields(
+    server_url: str, made: Deployments, visit: Visit
+) -> None:
+    id_ = made.of_every_kind()[1]
+    made.pool("others")
+    page = visit(server_url, _of(id_))
+    page.locator("#more summary").click()
+    page.get_by_role("link", name="Change…").click()
+    expect(page.get_by_label("region")).to_have_value("eu")
+    expect(page.get_by_label("rows")).to_have_attribute("placeholder", "100")
+    assert_fits(page)
+    assert_accessible(page)
+    page.get_by_label("Concurrent runs").fill("none")
+    page.get_by_label("rows").fill("many")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("[data-wrong='limit']")).to_contain_text("whole number above 0")
+    expect(page.locator("[data-wrong='value/rows']")).to_contain_text("whole number")
+    before = made.read(id_)
+    page.get_by_label("Concurrent runs").fill("5")
+    page.get_by_label("rows").fill("7")
+    page.get_by_label("Description").fill("# Changed")
+    page.get_by_label("Tags, by comma").last.fill("billing, new")
+    page.get_by_label("Work pool", exact=True).select_option("others")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Changed pooled.")).to_be_visible()
+    after = made.read(id_)
+    # An object that is given is whole: with the defaults of its members.
+    assert after["parameters"] == {
+        "region": "eu",
+        "rows": 7,
+        "target": {"schema": "raw", "replace": False},
+    }
+    assert (after["description"], after["tags"]) == ("# Changed", ["billing", "new"])
+    assert (after["work_pool_name"], after["work_queue_name"]) == ("others", "default")
+    assert after["global_concurrency_limit"]["limit"] == 5
+    for name in (
+        "job_variables",
+        "concurrency_options",
+        "enforce_parameter_schema",
+        "pull_steps",
+        "entrypoint",
+        "version",
+        "labels",
+    ):
+        assert after[name] == before[name], name
+    assert {one["id"] for one in after["schedules"]} == {one["id"] for one in before["schedules"]}
+
+
 def test_the_keyboard_alone_leads_from_anywhere_to_a_run_of_a_deployment(
     server_url: str, made: Deployments, visit: Visit
 ) -> None:
