@@ -29,7 +29,7 @@ from orchestration.flows import FlowCreate
 from orchestration.states import ProposedDetails, ProposedState, StateType
 from services import artifacts, flow_runs, flows
 from services.shell import Origin
-from tests.browser import demo_pools
+from tests.browser import demo_deployments, demo_pools
 from tests.browser.making_task_runs import Task, reports, simple
 from tests.emitting import emission, wire
 from tests.services.serving_here import serving
@@ -122,8 +122,10 @@ async def fill(home: Path, now: datetime) -> int:
             for ago in _minutes_ago(flow.minutes, chance)
         )
         by_name = {flow.name: flow for flow in FLOWS}
+        served = await demo_deployments.make(server, ids, now, ORIGIN)
         for moment, name in began:
-            await _run(server, by_name[name], ids[name], moment, now, chance)
+            flow = by_name[name]
+            await _run(server, flow, ids[name], served.get(name), moment, now, chance)
         await _waiting(server, ids["nightly-backup"], now)
         waiting = 2 + await demo_pools.fill(server, ids, now, ORIGIN)
     return len(began) + waiting
@@ -147,7 +149,13 @@ def _minutes_ago(between: float, chance: random.Random) -> list[float]:
 
 
 async def _run(
-    server: Server, flow: Flow, flow_id: str, began: datetime, now: datetime, chance: random.Random
+    server: Server,
+    flow: Flow,
+    flow_id: str,
+    deployment_id: str | None,
+    began: datetime,
+    now: datetime,
+    chance: random.Random,
 ) -> None:
     seconds = flow.seconds * chance.uniform(0.7, 1.5)
     ended = began + timedelta(seconds=seconds)
@@ -155,6 +163,7 @@ async def _run(
     failed = broken or chance.random() < flow.failing
     body = FlowRunCreate(
         flow_id=flow_id,
+        deployment_id=deployment_id,
         name=f"{chance.choice(ADJECTIVES)}-{chance.choice(ANIMALS)}",
         tags=tuple(flow.tags),
         parameters={"day": f"{began:%Y-%m-%d}", "full": chance.random() < 0.2},
