@@ -77,7 +77,7 @@ class Maker:
         about = Field(
             name=name,
             kind=_kind(of, held),
-            label=_text(of.schema.get("title")) or label,
+            label=label or _text(of.schema.get("title")),
             description=_text(of.schema.get("description")),
             placeholder=_placeholder(of.schema),
             required=required and of.default is UNSET and not of.nullable,
@@ -109,7 +109,7 @@ class Maker:
             self.field(
                 shape(schema, self._root, depth + 1),
                 f"{name}/{escaped(key)}",
-                key,
+                _label(key, schema),
                 held.get(key, UNSET),
                 required=key in needed,
                 depth=depth + 1,
@@ -195,6 +195,12 @@ def _meant(
         if not problems(held, {**around, **one}):
             return at
     return next((at for at, one in enumerate(shapes) if fits(one, held)), 0)
+
+
+def _label(key: str, schema: Any) -> str:
+    """What a member is called: by its own title, not by that of a schema that it refers to."""
+    title = _text(schema.get("title")) if isinstance(schema, dict) else ""
+    return title or key.replace("_", " ").strip().capitalize() or key
 
 
 def _what(of: Shape) -> str:

@@ -225,6 +225,18 @@ def test_what_has_no_field_of_its_own_is_filled_in_as_json(odd: Any) -> None:
     assert [field.kind for field in form.root.fields] == ["json"]
 
 
+def test_a_member_is_called_by_its_own_name_not_by_that_of_what_it_refers_to() -> None:
+    labels = {field.name: field.label for field in schema_form.form(SCHEMA).root.fields}
+    assert labels["value/name"] == "Name"
+    assert labels["value/place"] == "Place"
+    schema = {
+        "type": "object",
+        "properties": {"home_town": {"$ref": "#/$defs/Place"}, "": {"type": "string"}},
+        "$defs": SCHEMA["$defs"],
+    }
+    assert [field.label for field in schema_form.form(schema).root.fields] == ["Home town", ""]
+
+
 def test_a_value_that_its_field_cannot_show_is_shown_as_json() -> None:
     value = {"name": 3, "count": True, "tags": "x", "size": "huge", "place": [], "share": "{{ x }}"}
     form = schema_form.form(SCHEMA, value)
