@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeAlias
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, json
 from msgspec.structs import replace
 
 from orchestration.documents import Extras, extras_field
@@ -19,6 +19,8 @@ from orchestration.schedules import Schedule, checked
 
 SCHEDULES_MAX = 200
 """Of one deployment; each is in every event that changes one of them."""
+SCHEDULES_BYTES_MAX = 2 * 1024 * 1024
+"""Of all schedules of a deployment together, with their parameters."""
 SCHEDULED_RUNS_MAX = 50
 """Most that `max_scheduled_runs` may be, as in Prefect."""
 
@@ -227,6 +229,12 @@ def settled(schedules: Any) -> Schedules:
     after = tuple(sorted(schedules, key=lambda one: (one.updated, one.id), reverse=True))
     if len(after) > SCHEDULES_MAX:
         raise Invalid(f"A deployment may have {SCHEDULES_MAX} schedules")
+    size = len(json.encode(after))
+    if size > SCHEDULES_BYTES_MAX:
+        raise Invalid(
+            f"The schedules of a deployment may have {SCHEDULES_BYTES_MAX:,} bytes of JSON with "
+            f"their parameters; these have {size:,}"
+        )
     slugs = [one.slug for one in after if one.slug is not None]
     if len(slugs) != len(set(slugs)):
         raise Conflict("Schedule slugs must be unique within a deployment.")

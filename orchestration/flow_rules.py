@@ -222,7 +222,7 @@ def retry_failed(t: Transition[FlowRun], facts: FlowFacts) -> Verdict:
     )
 
 
-@rule({RUNNING}, {SCHEDULED})
+@rule({RUNNING, SCHEDULED}, {SCHEDULED})
 def start_over(t: Transition[FlowRun], facts: FlowFacts) -> Verdict:
     """A run whose process is gone is for another one to start, with all of its pauses to come."""
     policy = replace(t.run.empirical_policy, resuming=False, pause_keys=(), retry_type="reschedule")

@@ -1,4 +1,4 @@
-"""Zombies: flow runs that are Running although nothing runs any more.
+"""Zombies: flow runs that are Running, or about to be tried again, although nothing runs any more.
 
 Whether one that fell silent is given up is for its deployment to say, by a tag: tags are what every
 client can give to a deployment, its runs have them from it, and each of their events names them.
@@ -38,9 +38,24 @@ def policy_of(tags: Sequence[str]) -> ZombiePolicy | None:
     return "retry" if f"{TAG}retry" in tags else None
 
 
-def watched(type: StateType, tags: Sequence[str]) -> bool:
-    """Whether a run in a state of this type is given up when it falls silent."""
-    return type == RUNNING and policy_of(tags) is not None
+def watched(type: StateType, name: str, tags: Sequence[str]) -> bool:
+    """Whether a run in such a state is given up when it falls silent, as far as these tell."""
+    alive = type == RUNNING or (type == SCHEDULED and name == AWAITING_RETRY)
+    return alive and policy_of(tags) is not None
+
+
+def silent_since(run: FlowRun, heard: datetime) -> datetime | None:
+    """Since when nobody has said anything of a run whose heart last beat at `heard`.
+
+    None: it is not in a process that would have to say something.
+    """
+    state = run.state
+    if state is None or not watched(state.type, state.name, run.tags):
+        return None
+    if state.type == SCHEDULED and run.empirical_policy.retry_type != "in_process":
+        return None  # It is for a worker to start.
+    due = state.state_details.scheduled_time
+    return max(heard, state.timestamp, due or state.timestamp)
 
 
 def run_of_heartbeat(event: str, resource: str) -> str | None:

@@ -5,6 +5,7 @@ from msgspec import json
 from eventstore.database import Reader, Row
 from orchestration.documents import parse
 from orchestration.flow_runs import FlowRun
+from orchestration.states import AWAITING_RETRY
 
 PAGE = 500
 """Rows that are read at once."""
@@ -32,6 +33,17 @@ RUNNING = (
 async def running(reader: Reader, after: str) -> list[tuple[str, list[str]]]:
     """Ids and tags of up to `PAGE` flow runs that are Running, those with the next ids."""
     return [(row[0], json.decode(row[1])) for row in await reader.fetch(RUNNING, after, PAGE)]
+
+
+TO_BE_RETRIED = (
+    "SELECT id, tags FROM flow_runs WHERE state_type = 'SCHEDULED' "
+    f"AND state_name = '{AWAITING_RETRY}' LIMIT $1"
+)
+
+
+async def to_be_retried(reader: Reader, limit: int) -> list[tuple[str, list[str]]]:
+    """Ids and tags of up to `limit` flow runs that wait to be tried again."""
+    return [(row[0], json.decode(row[1])) for row in await reader.fetch(TO_BE_RETRIED, limit)]
 
 
 # Part by part as the indexes have it, word for word.

@@ -1,7 +1,8 @@
 """Zombies: flow runs that fell silent while they were Running are given up, if their tags say so.
 
-A run is watched from the moment at which the log tells that it is Running until the log tells
-anything else of it; so one that ended is not given up, however late its heartbeats or ours are.
+A run is watched from the moment at which the log tells that it is Running, or that its process will
+try it again, until the log tells anything else of it; so one that ended is not given up, however
+late its heartbeats or ours are.
 Silence counts only while somebody listens: a term begins with as much patience for everybody.
 A run that was never heard of is left alone: its client sends no heartbeats.
 """
@@ -14,10 +15,10 @@ from eventstore.ids import new_id
 from orchestration import task_rules, task_runs
 from orchestration.flow_rules import GIVEN_UP
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
-from orchestration.states import CRASHED, RUNNING, TERMINAL, new_state
+from orchestration.states import CRASHED, TERMINAL, new_state
 from orchestration.task_runs import SetTaskRunState, TaskRun
 from orchestration.transition import TaskFacts
-from orchestration.zombies import given_up, watched
+from orchestration.zombies import given_up, policy_of, silent_since, watched
 from projections import pulses, waiting_runs
 from projections.flow_runs import FLOW_RUNS
 from projections.task_runs import TASK_RUNS
@@ -49,36 +50,39 @@ class Zombies(RunTimers):
         found: list[tuple[str, int]] = []
         page = await waiting_runs.running(self._shell.store.database, "")
         while page and len(found) < most:
-            found += ((id_, at) for id_, tags in page if watched(RUNNING, tags))
+            found += ((id_, at) for id_, tags in page if policy_of(tags) is not None)
             page = await waiting_runs.running(self._shell.store.database, page[-1][0])
+        retried = await waiting_runs.to_be_retried(self._shell.store.database, most)
+        # Those whose time is still to come are looked at early, and then when it has come.
+        found += ((id_, at) for id_, tags in retried if policy_of(tags) is not None)
         return found[:most]
 
     def due(self, event: FlowRunStateSet) -> datetime | None:
         """When it is silent for too long, if nothing is heard of it."""
-        if not watched(event.state.type, event.tags):
+        state = event.state
+        if not watched(state.type, state.name, event.tags):
             return None
-        return max(event.state.timestamp, self._clock()) + self._patience
+        due = state.state_details.scheduled_time or state.timestamp
+        return max(due, state.timestamp, self._clock()) + self._patience
 
     async def see_to(self, id_: str, now: datetime, origin: Origin) -> None:
-        """Give it up, if it is still running and silent."""
+        """Give it up, if it is still silent."""
         reader = self._shell.store.database
         last = await pulses.heard(reader, pulses.FLOW_RUN + id_)
         _, run = await self._shell.load(FLOW_RUNS, f"{flow_runs.CATEGORY}:{id_}", id_)
-        if run is None or run.state is None or not watched(run.state.type, run.tags):
+        since = None if run is None else silent_since(run, last or now)
+        if since is None:
             return
-        heard = now if last is None else max(last, run.state.timestamp)
-        if heard + self._patience > now:
-            self._timers.set(id_, to_microseconds(heard + self._patience))
-        elif await self._give_up(id_, heard, now, origin):
+        if since + self._patience > now:
+            self._timers.set(id_, to_microseconds(since + self._patience))
+        elif await self._give_up(id_, last or since, now, origin):
             await self._crash_what_belongs_to(id_, now, origin)
 
     async def _give_up(self, id_: str, heard: datetime, now: datetime, origin: Origin) -> bool:
         async def decide(run: FlowRun | None, fresh: bool) -> Decided[None]:
-            state = None if run is None else run.state
-            if run is None or state is None or not watched(state.type, run.tags):
-                return Decided((), None)
-            if state.timestamp > heard:
-                return Decided((), None)  # It began anew meanwhile.
+            since = None if run is None else silent_since(run, heard)
+            if run is None or since is None or since + self._patience > now:
+                return Decided((), None)  # It ended, or began anew, meanwhile.
             wanted = given_up(run, heard, new_id(), now, self._retries)
             decided = await flow_runs.judged(self._shell, run, wanted, GIVEN_UP, now, fresh, None)
             return untold(decided)

@@ -13,10 +13,12 @@ from api.settings import Settings
 from eventstore import log
 from eventstore.migrate import Target
 from orchestration.deployment_bodies import DeploymentCreate, DeploymentFlowRunCreate
+from orchestration.run_policies import FlowRunPolicy
+from orchestration.states import ProposedState
 from orchestration.zombies import HEARTBEAT
 from projections import deployments as deployment_rows
 from projections.flow_runs import FLOW_RUNS
-from services import deployment_runs, deployments, zombies
+from services import deployment_runs, deployments, flow_runs, zombies
 from tests.emitting import emission, wire
 from tests.services.runs_here import (
     ORIGIN,
@@ -70,6 +72,14 @@ async def deployed_run(server: Server, **fields: Any) -> str:
     id_ = str(json.decode(run)["id"])
     await set_state(server, id_, "RUNNING")
     return id_
+
+
+async def fail(server: Server, id_: str) -> None:
+    """A flow run fails, and its process keeps it for a retry."""
+    done = await flow_runs.set_state(
+        server.shell, id_, ProposedState("FAILED"), force=False, now=server.now(), origin=ORIGIN
+    )
+    assert done.answer.status == "REJECT"
 
 
 async def test_a_run_that_fell_silent_is_crashed(server: Server) -> None:
@@ -150,6 +160,23 @@ async def test_a_run_that_nobody_could_start_again_is_crashed(server: Server) ->
     id_ = await new_run(server, "RUNNING", tags=RETRY)
     await beat(server, id_)
     await becomes(server, id_, "Crashed")
+
+
+async def test_a_run_whose_process_dies_before_it_tries_again_is_given_up(server: Server) -> None:
+    flow_id, policy = await new_flow(server), FlowRunPolicy(retries=3)
+    id_ = await new_run(server, "RUNNING", flow_id, tags=CRASH, empirical_policy=policy)
+    await beat(server, id_)
+    await fail(server, id_)
+    assert await flow_states(server, id_) == ["Running", "AwaitingRetry"]
+    await becomes(server, id_, "Crashed")
+    later = FlowRunPolicy(retries=3, retry_delay=3_600)
+    waits = await new_run(server, "RUNNING", flow_id, tags=CRASH, empirical_policy=later)
+    await beat(server, waits)
+    await fail(server, waits)
+    silent = await new_run(server, "RUNNING", flow_id, tags=CRASH)
+    await beat(server, silent)
+    await becomes(server, silent, "Crashed")
+    assert await flow_states(server, waits) == ["Running", "AwaitingRetry"], "its time has not come"
 
 
 async def test_what_ran_in_the_same_process_crashes_with_it(server: Server) -> None:
