@@ -286,12 +286,13 @@ def rule(text: str) -> str | None:
         in_month = _day_of_month(parts["BYMONTHDAY"])
         if in_month is None:
             return None
-        said.append(in_month)
+        said.append(in_month.removesuffix(" of the month") if unit == "month" else in_month)
     times = _rule_times(parts)
     if times is None:
         return None
-    said.append(times)
+    said += [times] if times else []
     if "COUNT" in parts:
+        said[-1] += ","
         said.append(f"{parts['COUNT']} times")
     if until := re.fullmatch(r"(\d{4})(\d\d)(\d\d)(T.*)?", parts.get("UNTIL", "")):
         said.append(f"until {until[1]}-{until[2]}-{until[3]}")

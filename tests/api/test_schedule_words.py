@@ -69,7 +69,7 @@ def test_a_span_is_said_in_its_units(seconds: float, said: str) -> None:
         ("RRULE:FREQ=DAILY;UNTIL=20270101T000000", "Every day until 2027-01-01"),
         (
             "DTSTART:20200101T000000\nFREQ=MONTHLY;BYMONTHDAY=1;COUNT=5",
-            "Every month on day 1 of the month 5 times",
+            "Every month on day 1, 5 times",
         ),
         ("FREQ=MONTHLY;BYDAY=2TU", None),
         ("DTSTART:20200101T000000\nRRULE:FREQ=DAILY\nRDATE:20200102T000000", None),
