@@ -13,6 +13,11 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field, json
 from eventstore.decider import Decider
 from eventstore.events import Event, Recorded
 from orchestration.artifacts import Artifact, ArtifactCreated, ArtifactDeleted
+from orchestration.concurrency_limits import (
+    ConcurrencyLimitCreated,
+    ConcurrencyLimitDeleted,
+    ConcurrencyLimitUpdated,
+)
 from orchestration.deployment_emissions import TELLING, told
 from orchestration.documents import Extras, accept, document, extras_field, parse
 from orchestration.flow_runs import FlowRunStateSet
@@ -213,6 +218,8 @@ def emission_of(recorded: Recorded[Any]) -> bytes | None:
             return document(_flow_changed(event, recorded))
         case VariableCreated() | VariableUpdated() | VariableDeleted():
             return document(_variable_changed(event, recorded))
+        case ConcurrencyLimitCreated() | ConcurrencyLimitUpdated() | ConcurrencyLimitDeleted():
+            return document(_limit_changed(event, recorded))
         case ArtifactCreated(collection_id=str()) | ArtifactDeleted(latest=True):
             return document(_collection_changed(event, recorded))
         case _ if isinstance(event, TELLING):
@@ -240,6 +247,9 @@ EMITTING: tuple[type[Event], ...] = (
     VariableCreated,
     VariableUpdated,
     VariableDeleted,
+    ConcurrencyLimitCreated,
+    ConcurrencyLimitUpdated,
+    ConcurrencyLimitDeleted,
     ArtifactCreated,
     ArtifactDeleted,
     *TELLING,
@@ -378,6 +388,26 @@ def _variable_changed(event: VariableEvent, recorded: Recorded[Any]) -> Emission
             "prefect.resource.name": event.name,
         },
         {"name": event.name, "value": event.value, "tags": event.tags},
+    )
+
+
+def _limit_changed(
+    event: ConcurrencyLimitCreated | ConcurrencyLimitUpdated | ConcurrencyLimitDeleted,
+    recorded: Recorded[Any],
+) -> Emission:
+    return _happened(
+        recorded,
+        f"prefect.{event.__struct_config__.tag}",
+        {
+            "prefect.resource.id": f"prefect.concurrency-limit.{_id_in(recorded)}",
+            "prefect.resource.name": event.name,
+        },
+        {
+            "name": event.name,
+            "limit": event.limit,
+            "active": event.active,
+            "slot_decay_per_second": event.slot_decay_per_second,
+        },
     )
 
 

@@ -3,7 +3,9 @@
 from datetime import timedelta
 
 import pytest
+from msgspec import json
 
+from eventstore.events import Event, Recorded
 from orchestration import concurrency_leases, concurrency_limits
 from orchestration.concurrency_leases import (
     AcquireLease,
@@ -36,6 +38,7 @@ from orchestration.concurrency_limits import (
     occupied,
 )
 from orchestration.documents import document, parse
+from orchestration.emissions import emission_of
 from orchestration.refusals import AlreadyExists, NotFound
 from tests.orchestration.runs import NOON, id_
 from tests.spec import spec
@@ -102,6 +105,36 @@ def test_a_limit_that_is_gone_is_gone() -> None:
     gone = ConcurrencyLimitDeleted(name="database", limit=5)
     given(CREATED).when(DeleteConcurrencyLimit(id=ID)).then(gone)
     given(CREATED, gone).when(DeleteConcurrencyLimit(id=ID)).refused(NotFound)
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "limit"),
+    [
+        (CREATED, "created", 5),
+        (
+            ConcurrencyLimitUpdated(
+                name="database", limit=3, active=True, slot_decay_per_second=0.0, at=NOON
+            ),
+            "updated",
+            3,
+        ),
+        (ConcurrencyLimitDeleted(name="database", limit=5), "deleted", 5),
+    ],
+)
+def test_what_becomes_of_a_limit_is_told_in_the_feed(event: Event, name: str, limit: int) -> None:
+    recorded = Recorded(1, f"concurrency-limit:{ID}", 1, event, NOON, id_(9), "anonymous")
+    told = json.decode(emission_of(recorded) or b"null")
+    assert told["event"] == f"prefect.concurrency-limit.{name}"
+    assert told["resource"] == {
+        "prefect.resource.id": f"prefect.concurrency-limit.{ID}",
+        "prefect.resource.name": "database",
+    }
+    assert told["payload"] == {
+        "name": "database",
+        "limit": limit,
+        "active": True,
+        "slot_decay_per_second": 0.0,
+    }
 
 
 def test_slots_that_nobody_holds_are_given_back_by_number_and_never_more_than_were_taken() -> None:
