@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from orchestration.deployment_limits import ConcurrencyLimit
 from orchestration.deployments import (
@@ -12,7 +12,6 @@ from orchestration.deployments import (
     DeploymentStatusSet,
     DeploymentUpdated,
 )
-from orchestration.surroundings import Surroundings
 
 Telling: TypeAlias = DeploymentCreated | DeploymentUpdated | DeploymentStatusSet | DeploymentDeleted
 TELLING = (DeploymentCreated, DeploymentUpdated, DeploymentStatusSet, DeploymentDeleted)
@@ -47,7 +46,7 @@ def told(event: Telling, id: str) -> Told | None:
         "prefect.resource.id": f"prefect.deployment.{id}",
         "prefect.resource.name": event.name,
     }
-    return Told(f"prefect.deployment.{what}", resource, payload, _related(event.around))
+    return Told(f"prefect.deployment.{what}", resource, payload, _related(event))
 
 
 _NAMES: Mapping[str, str] = {
@@ -64,7 +63,26 @@ def _change(event: DeploymentUpdated, name: str) -> dict[str, Any]:
     return {"from": event.before[name], "to": now}
 
 
-def _related(around: Surroundings) -> tuple[dict[str, str], ...]:
+_BY_ID = (
+    ("storage_document_id", "block-document", "storage"),
+    ("infrastructure_document_id", "block-document", "infrastructure"),
+    ("concurrency_limit_id", "concurrency-limit", "concurrency-limit"),
+)
+"""What is told of by id alone: the field, the kind and the role."""
+
+
+def _id(event: Telling, field: str) -> str | None:
+    """As the event leaves it, or else as it was before."""
+    own = "global_concurrency_limit" if field == "concurrency_limit_id" else field
+    now = getattr(event, own, UNSET)
+    if isinstance(now, ConcurrencyLimit):
+        return now.id
+    found: str | None = getattr(event.around, field) if now is UNSET else now
+    return found
+
+
+def _related(event: Telling) -> tuple[dict[str, str], ...]:
+    around = event.around
     related: list[dict[str, str]] = []
     named = {"flow": around.flow, "work-queue": around.work_queue, "work-pool": around.work_pool}
     for kind, neighbour in named.items():
@@ -77,4 +95,9 @@ def _related(around: Surroundings) -> tuple[dict[str, str], ...]:
         if neighbour.type is not None:
             labels["prefect.work-pool.type"] = neighbour.type
         related.append(labels | {"prefect.resource.role": kind})
+    for field, kind, role in _BY_ID:
+        id = _id(event, field)
+        if id is not None:
+            named_by_id = {"prefect.resource.id": f"prefect.{kind}.{id}"}
+            related.append(named_by_id | {"prefect.resource.role": role})
     return tuple(related)

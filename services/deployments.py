@@ -83,8 +83,8 @@ async def put(
             body=body,
             facts=facts,
             flow_labels=flow.labels or {},
-            around=Surroundings(
-                flow=Neighbour(flow.id, flow.name), **await _queue(tx, known, facts.place)
+            around=replace(
+                await _around(tx, known, facts.place), flow=Neighbour(flow.id, flow.name)
             ),
         )
         events = decide(command, known)
@@ -205,9 +205,9 @@ async def _execute(
         known = existing(deployment, command.id)
         known = await deployment_limits.up_to_date(shell.store.database, known) or known
         _, flow = await shell.neighbour(FLOWS, f"flow:{known.flow_id}", known.flow_id)
-        around = Surroundings(
+        around = replace(
+            await _around(shell.store.database, known, place),
             flow=None if flow is None else Neighbour(flow.id, flow.name),
-            **await _queue(shell.store.database, known, place),
         )
         events = decide(replace(command, around=around), known)
         more = await deployment_limits.follows(shell.store.database, known.id, known, events)
@@ -216,22 +216,29 @@ async def _execute(
     return await shell.execute(DEPLOYMENTS, CATEGORY, command.id, decide_one, origin)
 
 
-async def _queue(
-    reader: Reader, known: Deployment | None, place: Place | None
-) -> dict[str, Neighbour]:
-    """The queue and the pool that a deployment is in after a command that puts it in `place`."""
+async def _around(reader: Reader, known: Deployment | None, place: Place | None) -> Surroundings:
+    """What is around a deployment, its flow left out, after a command that puts it in `place`."""
+    around = Surroundings()
+    if known is not None:
+        limit = known.global_concurrency_limit
+        around = Surroundings(
+            storage_document_id=known.storage_document_id,
+            infrastructure_document_id=known.infrastructure_document_id,
+            concurrency_limit_id=None if limit is None else limit.id,
+        )
     if place is not None:
         id_ = place.work_queue_id
     else:
         id_ = None if known is None else known.work_queue_id
     queue = None if id_ is None else await work_queues.by_id(reader, id_)
     if queue is None:
-        return {}
-    found = {"work_queue": Neighbour(queue.id, queue.name)}
+        return around
     pool = await work_pools.by_id(reader, queue.work_pool_id)
-    if pool is not None:
-        found["work_pool"] = Neighbour(pool.id, pool.name, type=pool.type)
-    return found
+    return replace(
+        around,
+        work_queue=Neighbour(queue.id, queue.name),
+        work_pool=None if pool is None else Neighbour(pool.id, pool.name, type=pool.type),
+    )
 
 
 async def _tidy(shell: Shell, id_: str, now: datetime, origin: Origin) -> None:

@@ -80,6 +80,33 @@ def test_a_deployment_is_told_of_with_what_is_around_it() -> None:
     assert (gone["event"], gone["related"]) == ("prefect.deployment.deleted", RELATED)
 
 
+def test_what_a_deployment_is_made_with_is_told_by_id() -> None:
+    limit = ConcurrencyLimit(id=id_(7), created=NOON, updated=NOON, name="l", limit=3)
+    by_id = [
+        {
+            "prefect.resource.id": f"prefect.block-document.{id_(5)}",
+            "prefect.resource.role": "storage",
+        },
+        {
+            "prefect.resource.id": f"prefect.concurrency-limit.{id_(7)}",
+            "prefect.resource.role": "concurrency-limit",
+        },
+    ]
+    created = DeploymentCreated(
+        id=id_(9),
+        name="d",
+        flow_id=id_(1),
+        storage_document_id=id_(5),
+        global_concurrency_limit=limit,
+    )
+    assert told(created)["related"] == by_id
+    around = Surroundings(storage_document_id=id_(5), concurrency_limit_id=id_(7))
+    assert told(DeploymentStatusSet(status="READY", name="d", around=around))["related"] == by_id
+    before = {"global_concurrency_limit": id_(7)}
+    taken = DeploymentUpdated(name="d", global_concurrency_limit=None, before=before, around=around)
+    assert told(taken)["related"] == by_id[:1]
+
+
 def test_that_somebody_asks_for_its_runs_is_told_as_its_status() -> None:
     names = {
         status: told(DeploymentStatusSet(status=status, name="d"))["event"]
