@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from orchestration.claims import fate
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
 from orchestration.states import (
-    AWAITING_RETRY,
     AWAITING_SLOT,
     CANCELLING,
     FAILED,
@@ -76,6 +76,17 @@ class Around(Struct, frozen=True, kw_only=True):
     pool_limit: Limit | None = None
     heard: datetime | None = None
     """When the run's heart last beat."""
+    claimer: "Claimer | None" = None
+    """The worker that has the run, if it is Pending."""
+
+
+class Claimer(Struct, frozen=True):
+    """The worker that made the run Pending."""
+
+    name: str
+    online: bool
+    heard: datetime | None
+    """When it was last heard of."""
 
 
 class Link(Struct, frozen=True):
@@ -116,6 +127,7 @@ def _present(
         yield Sentence(
             f"It is {state.name} since {since}: {actor} has taken it on and it has not begun yet."
         )
+        yield from _claimed(run, around.claimer, now)
     elif kind == RUNNING:
         again = f", for the {run.run_count}. time." if run.run_count > 1 else "."
         yield Sentence(f"It is {state.name} since {since}{again}")
@@ -132,6 +144,28 @@ def _present(
         yield Sentence(f"It ended as {state.name} at {since}, as {actor} reported{said}")
 
 
+def _claimed(run: FlowRun, claimer: Claimer | None, now: datetime) -> Iterator[Sentence]:
+    if claimer is None:
+        return
+    heard = ""
+    if claimer.heard is not None:
+        heard = f" It was last heard of {_duration(now - claimer.heard)} ago."
+    if claimer.online:
+        yield Sentence(f"Worker {claimer.name} has it and is online.{heard}")
+        return
+    match fate(run):
+        case "SCHEDULED":
+            then = "It has started nothing; if it does not come back, the run is scheduled again."
+        case "CRASHED":
+            then = (
+                "Whether it has started the run is not known; if it does not come back, the run "
+                "becomes Crashed."
+            )
+        case None:
+            then = "What it has started goes on without it."
+    yield Sentence(f"Worker {claimer.name} has it and is offline.{heard} {then}")
+
+
 def _scheduled(
     run: FlowRun, state: State, changes: Sequence[Change], around: Around, now: datetime
 ) -> Iterator[Sentence]:
@@ -143,8 +177,6 @@ def _scheduled(
         yield Sentence(
             f"Attempt {run.run_count} failed; it is retried, at most {retries} times{why}"
         )
-    elif state.name == AWAITING_RETRY and state.message:
-        yield Sentence(state.message)
     elif state.name == AWAITING_SLOT:
         later = due is not None and due > now
         latest = f", or at {_time(due)}" if due is not None and later else ""
@@ -159,6 +191,8 @@ def _scheduled(
         )
         if later:
             return
+    elif state.message:
+        yield Sentence(state.message)
     if due is not None and due > now:
         yield Sentence(f"It waits for its time, {_time(due)}, in {_duration(due - now)}.")
         return

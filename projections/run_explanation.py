@@ -9,17 +9,20 @@ from msgspec import Struct
 from eventstore import log
 from eventstore.codec import Codec
 from eventstore.database import Database, Row, Table
+from orchestration.claims import worker_of
 from orchestration.explanation import (
     TOLD_HOLDERS_MAX,
     Around,
     Change,
+    Claimer,
     Holder,
     Limit,
     Sentence,
     explained,
 )
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
-from projections import concurrency_limits, pulses, work_pools, work_queues
+from orchestration.states import PENDING
+from projections import concurrency_limits, pulses, work_pools, work_queues, workers
 from projections.flow_runs import FLOW_RUNS
 
 EVENTS_MAX = 200
@@ -63,7 +66,7 @@ async def _around(database: Database, run: FlowRun) -> Around:
             found |= {"deployment_name": name, "deployment_paused": bool(paused)}
         found["deployment_limit"] = await _of_deployment(database, run.deployment_id)
     if run.work_queue_id is not None:
-        found |= await _of_queue(database, run.work_queue_id)
+        found |= await _of_queue(database, run, run.work_queue_id)
     found["heard"] = await pulses.heard(database, pulses.FLOW_RUN + run.id)
     return Around(**found)
 
@@ -82,7 +85,7 @@ async def _of_deployment(database: Database, deployment_id: str) -> Limit | None
     return _limit(seen.limit.limit, seen.held, rows)
 
 
-async def _of_queue(database: Database, queue_id: str) -> dict[str, Any]:
+async def _of_queue(database: Database, run: FlowRun, queue_id: str) -> dict[str, Any]:
     queue = await work_queues.by_id(database, queue_id)
     if queue is None:
         return {}
@@ -102,12 +105,25 @@ async def _of_queue(database: Database, queue_id: str) -> dict[str, Any]:
     pool = await work_pools.by_id(database, queue.work_pool_id)
     if pool is None:
         return found
+    if run.state_type == PENDING:
+        found["claimer"] = await _claimer(database, run, pool.id)
     found |= {"pool_name": pool.name, "pool_paused": pool.is_paused}
     if pool.concurrency_limit is not None:
         held = await work_pools.slots_of_pools(database, database.dialect, [pool.id])
         rows = await work_pools.holders_of_pool(database, pool.id, TOLD_HOLDERS_MAX)
         found["pool_limit"] = _limit(pool.concurrency_limit, held.get(pool.id, 0), rows)
     return found
+
+
+async def _claimer(database: Database, run: FlowRun, pool_id: str) -> Claimer | None:
+    name = worker_of(run)
+    if name is None:
+        return None
+    worker = await workers.by_name(database, pool_id, name)
+    seen = None if worker is None else await workers.by_id(database, worker.id)
+    if seen is None:
+        return Claimer(name, online=False, heard=None)
+    return Claimer(name, seen.status == "ONLINE", seen.last_heartbeat_time)
 
 
 def _limit(most: int, held: int, rows: Sequence[Row]) -> Limit:

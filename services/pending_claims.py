@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 
 from eventstore.codec import to_microseconds
 from eventstore.ids import new_id
+from orchestration.claims import fate, worker_of
 from orchestration.flow_rules import MINIMAL
 from orchestration.flow_runs import FlowRun, FlowRunStateSet, existing
-from orchestration.states import CRASHED, NAMES, PENDING, SCHEDULED, State, new_state
+from orchestration.states import CRASHED, PENDING, State, new_state
 from orchestration.work_pools import WorkPool
 from projections import waiting_runs, work_pools, work_queues
 from projections.flow_runs import FLOW_RUNS
@@ -23,11 +24,6 @@ from services import flow_runs
 from services.run_timers import RunTimers
 from services.shell import Clock, Decided, Origin, Shell, untold
 from services.worker_cleanups import WITHOUT_WORKERS
-
-WORKER_LABEL = "prefect.worker.name"
-"""The label by which a worker says which runs it has."""
-_CLAIMED = NAMES[PENDING][0]
-"""What the state is called while nothing has been started."""
 
 
 class PendingClaims(RunTimers):
@@ -53,7 +49,7 @@ class PendingClaims(RunTimers):
     async def see_to(self, id_: str, now: datetime, origin: Origin) -> None:
         """Take it back, if its worker is gone; else look again later."""
         _, run = await self._shell.load(FLOW_RUNS, f"{flow_runs.CATEGORY}:{id_}", id_, fresh=True)
-        if run is None or _outcome(run, now) is None:
+        if run is None or fate(run) is None:
             return
         if run.work_queue_id is None:
             return
@@ -88,9 +84,9 @@ class PendingClaims(RunTimers):
 
     async def _gone_since(self, run: FlowRun, pool: WorkPool) -> datetime | None:
         """Since when the run's worker is gone; None if it is there, or may be."""
-        name = run.labels.get(WORKER_LABEL)
+        name = worker_of(run)
         workers = await all_of_pool(self._shell.store.database, pool.id)
-        if isinstance(name, str):
+        if name is not None:
             workers = [worker for worker in workers if worker.name == name]
         # Without a name: it had not come to say who it is, so it may be any of the pool's.
         if any(worker.status == "ONLINE" for worker in workers):
@@ -100,14 +96,14 @@ class PendingClaims(RunTimers):
 
 
 def _outcome(run: FlowRun, now: datetime) -> State | None:
-    """What becomes of a run whose worker is gone; None: nothing."""
-    if run.state_type != PENDING or run.infrastructure_pid:
+    """The state of a run whose worker is gone; None: the one that it is in."""
+    becomes = fate(run)
+    if becomes is None:
         return None
-    if run.state_name == _CLAIMED:
-        message = "Its worker vanished before it started the run; the next one may."
-        return new_state(SCHEDULED, new_id(), now, message=message)
-    message = (
-        f"Its worker vanished while the run was {run.state_name}: whether it was started is not "
-        "known."
-    )
-    return new_state(CRASHED, new_id(), now, message=message)
+    message = "Its worker vanished before it started the run; the next one may."
+    if becomes == CRASHED:
+        message = (
+            f"Its worker vanished while the run was {run.state_name}: whether it was started is "
+            "not known."
+        )
+    return new_state(becomes, new_id(), now, message=message)

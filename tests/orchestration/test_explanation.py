@@ -10,6 +10,7 @@ from orchestration.explanation import (
     TOLD_REPLACEMENTS_MAX,
     Around,
     Change,
+    Claimer,
     Holder,
     Limit,
     Sentence,
@@ -125,6 +126,31 @@ def test_it_is_taken_on() -> None:
         "It is Pending since 2026-03-01 12:00:00 UTC: worker has taken it on and it has not begun "
         "yet."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "pid", "words"),
+    [
+        ("Pending", None, "if it does not come back, the run is scheduled again."),
+        ("Submitting", None, "if it does not come back, the run becomes Crashed."),
+        ("Submitting", "here:1", "What it has started goes on without it."),
+    ],
+)
+def test_who_has_it_is_told_and_what_becomes_of_it(name: str, pid: str | None, words: str) -> None:
+    run = flow_run(state("PENDING", name), infrastructure_pid=pid)
+    there = Around(claimer=Claimer("w", online=True, heard=NOON))
+    assert texts(run, around=there)[1] == (
+        "Worker w has it and is online. It was last heard of 0 seconds ago."
+    )
+    gone = Around(claimer=Claimer("w", online=False, heard=None))
+    text = texts(run, around=gone)[1]
+    assert text.startswith("Worker w has it and is offline. ")
+    assert text.endswith(words)
+
+
+def test_why_it_is_scheduled_again_is_told() -> None:
+    again = state("SCHEDULED", message="Its worker vanished.", scheduled_time=NOON)
+    assert texts(flow_run(again))[0] == "Its worker vanished."
 
 
 @pytest.mark.parametrize(("count", "end"), [(1, "."), (2, ", for the 2. time.")])

@@ -9,14 +9,15 @@ import pytest
 from api.server import Server
 from api.settings import Settings
 from eventstore.migrate import Target
+from orchestration.claims import WORKER_LABEL
 from orchestration.flow_run_bodies import FlowRunUpdate
 from orchestration.flow_runs import FlowRunStateSet
 from orchestration.states import ProposedState, RecordedState
 from orchestration.work_pools import WorkPool
-from projections import waiting_runs, workers
+from projections import run_explanation, waiting_runs, workers
 from services import flow_runs
 from services import workers as people
-from services.pending_claims import WORKER_LABEL, PendingClaims
+from services.pending_claims import PendingClaims
 from services.shell import Origin
 from tests.services.in_pools import beat, label, new_pool, new_run_in
 from tests.services.runs_here import ORIGIN, flow_states, new_run
@@ -60,6 +61,15 @@ async def taken_back(server: Server, id_: str) -> RecordedState:
                 if mine and isinstance(fact.event, FlowRunStateSet):
                     return fact.event.state
     raise AssertionError
+
+
+async def why(server: Server, id_: str) -> str:
+    """What there is to say about a run."""
+    await server.pulses.flush()
+    database, codec = server.database, server.store.codec
+    told = await run_explanation.explanation(database, codec, id_, server.now())
+    assert told is not None
+    return " ".join(sentence.text for sentence in told.sentences)
 
 
 async def test_what_a_vanished_worker_had_not_begun_is_scheduled_again(server: Server) -> None:
@@ -131,7 +141,9 @@ async def test_a_claim_lasts_as_long_as_its_worker_is_there(server: Server) -> N
     # Whose the unknown one is nobody can say; one worker is there, so it may be that one's.
     assert await flow_states(server, known) == ["Scheduled", "Pending"]
     assert await flow_states(server, unknown) == ["Scheduled", "Pending"]
+    assert "Worker mine has it and is online." in await why(server, known)
     await vanish(server, pool, "mine")
+    assert "Worker mine has it and is offline." in await why(server, known)
     assert (await taken_back(server, known)).type == "SCHEDULED"
     assert (await taken_back(server, unknown)).type == "SCHEDULED"
 
