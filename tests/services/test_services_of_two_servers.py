@@ -21,6 +21,8 @@ from tests.services.test_services_process import (
 )
 from tests.serving import NO_CERTIFICATES, RunningServer
 
+pytestmark = pytest.mark.heavy
+
 NAMES = {service.name for service in SERVICES}
 
 

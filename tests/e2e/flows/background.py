@@ -1,4 +1,4 @@
-"""A background task: `serve` runs it for whoever delays it, `delay N` delays it and waits."""
+"""A background task: `serve` runs it; `delay N` has others run it and waits, `leave N` does not."""
 
 import json
 import sys
@@ -10,6 +10,11 @@ from prefect import task
 def add(a: int, b: int) -> int:
     """Add two numbers."""
     return a + b
+
+
+def leave(number: int) -> list[str]:
+    """Have the task run so many times by others; the ids of its runs."""
+    return [str(add.delay(n, 1).task_run_id) for n in range(number)]
 
 
 def delay(number: int) -> dict[str, list[int]]:
@@ -26,5 +31,7 @@ def delay(number: int) -> dict[str, list[int]]:
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         add.serve()
+    elif sys.argv[1] == "leave":
+        print(json.dumps(leave(int(sys.argv[2]))))  # noqa: T201
     else:
         print(json.dumps(delay(int(sys.argv[2]))))  # noqa: T201
