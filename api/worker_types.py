@@ -96,7 +96,8 @@ def _schema(
     if required:
         schema["required"] = list(required)
     if definitions:
-        schema["definitions"] = definitions
+        # Prefect's server fails over one without a title.
+        schema["definitions"] = {name: {"title": name, **one} for name, one in definitions.items()}
     return {**schema, **more}
 
 

@@ -70,7 +70,7 @@ def _response(url: str, run: str) -> Any:
     ("state", "offered"),
     [
         ("SCHEDULED", ["Cancel run"]),
-        ("RUNNING", ["Pause…", "Suspend…", "Cancel run"]),
+        ("RUNNING", ["Suspend…", "Pause…", "Cancel run"]),
         ("PAUSED", ["Resume", "Cancel run"]),
         ("FAILED", ["Retry…"]),
         ("CANCELLING", []),
