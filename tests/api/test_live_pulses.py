@@ -38,8 +38,8 @@ async def test_a_heartbeat_is_shown_without_an_event(
         path, query = "/work-pools/work-pool/main", Query([("tab", "workers")])
         visit = Visit(server, path, {"name": "main"}, query, server.now(), "")
         mark = live.now(server, work_pool.page)
-        over = asyncio.Event()
-        messages = live.changes(work_pool.page, visit, mark, over.wait())
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        messages = live.changes(work_pool.page, visit, mark, over)
 
         async def patched() -> str:
             async for message in messages:
@@ -55,7 +55,7 @@ async def test_a_heartbeat_is_shown_without_an_event(
             heard = server.now()
             server.pulses.note(f"worker:{_id(before)}", heard, 30)
             after = await patched()
-            over.set()
+            over.set_result(None)
         assert f"{heard:%Y-%m-%dT%H:%M:%S}" in after
         assert after != before
         assert server.store.ring.head == mark.position
