@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from tests import nginx_serving
 from tests.browser.conftest import Visit
+from tests.browser.making_deployments import Deployments
 from tests.browser.making_runs import Runs
 from tests.conftest import StartServer
 from tests.nginx_serving import BASE_PATH, PASSED_ON, PATH, TAKEN_OFF
@@ -37,3 +38,17 @@ def test_a_run_is_found_cancelled_and_brought_back_below_a_prefix(api: str, visi
     expect(page).to_have_url(f"{api.removesuffix('/api')}/runs/flow-run/{id_}")
     runs.set_state(id_, "RUNNING")
     expect(page.locator("main")).to_contain_text("Running")
+
+
+def test_a_deployment_is_run_and_gets_a_schedule_below_a_prefix(api: str, visit: Visit) -> None:
+    id_ = Deployments(api).make("served")
+    page = visit(api, "deployments")
+    page.get_by_role("button", name="Run served now").click()
+    page.get_by_role("link", name="Open the run").click()
+    page.get_by_role("link", name="served").click()
+    expect(page).to_have_url(f"{api.removesuffix('/api')}/deployments/deployment/{id_}")
+    page.get_by_role("link", name="Add", exact=True).click()
+    page.get_by_label("Cron expression").fill("*/20 * * * *")
+    expect(page.locator("#preview")).to_contain_text("Every 20 minutes")
+    page.get_by_role("button", name="Add the schedule").click()
+    expect(page.locator("#plan")).to_contain_text("Every 20 minutes")
