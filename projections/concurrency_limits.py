@@ -295,6 +295,21 @@ async def leases_of_tasks(reader: Reader, flow_run_id: str) -> list[ConcurrencyL
     return [parse(ConcurrencyLease, row[0]) for row in await reader.fetch(sql, flow_run_id)]
 
 
+_FOR_EVER = "SELECT 1 FROM concurrency_leases WHERE until IS NULL LIMIT 1"
+_FOR_EVER_OF_TASKS = (
+    "SELECT concurrency_leases.document FROM concurrency_leases WHERE until IS NULL "
+    "AND holder_id IN (SELECT id FROM task_runs WHERE flow_run_id = $1)"
+)
+
+
+async def leases_for_ever(reader: Reader, flow_run_id: str) -> list[ConcurrencyLease]:
+    """The leases of task runs of a flow run that do not expire."""
+    if not await reader.fetch(_FOR_EVER):
+        return []  # Nearly always: only old clients cannot renew.
+    rows = await reader.fetch(_FOR_EVER_OF_TASKS, flow_run_id)
+    return [parse(ConcurrencyLease, row[0]) for row in rows]
+
+
 async def leases_of_limit(reader: Reader, limit_id: str, most: int) -> list[ConcurrencyLease]:
     """Leases that hold slots of a limit, the oldest first; `most` of them."""
     sql = (

@@ -74,6 +74,7 @@ READ_MODEL_MIGRATIONS = (
     "0014.task-queue",
     "0018.concurrency",
     "0018.deployment-limits",
+    "0018.leases-for-ever",
     "0017.worker-cleanups",
     "0016.deployments-ready",
     "0019.variables",

@@ -17,7 +17,16 @@ from orchestration.concurrency_limits import Seen
 from orchestration.flow_rules import CORE, MARK_LATE
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
 from orchestration.flow_slot_rules import holds_slot, lease_of
-from orchestration.states import CANCELLING, LATE, PAUSED, PENDING, RUNNING, SCHEDULED, State
+from orchestration.states import (
+    CANCELLING,
+    LATE,
+    PAUSED,
+    PENDING,
+    RUNNING,
+    SCHEDULED,
+    TERMINAL,
+    State,
+)
 from orchestration.transition import DeploymentSlot, OrchestrationResult, Policy
 from projections import concurrency_limits as read
 from services import slots
@@ -170,10 +179,16 @@ def choosing(
     return Decided((), decided["full"].answer, locked=Locked(slots.contention((limit_id,)), choose))
 
 
-async def let_go(reader: Reader, run: FlowRun, state: State) -> ConcurrencyLease | None:
-    """The lease that ends with the run's new state."""
+async def let_go(reader: Reader, run: FlowRun, state: State) -> list[ConcurrencyLease]:
+    """The leases that end with the run's new state.
+
+    Where it ends the run, those of its task runs as well that nobody can renew.
+    """
     own = await _own(reader, run)
-    return None if own and holds_slot(state) and lease_of(state) == own.id else own
+    ends = [] if own is None or (holds_slot(state) and lease_of(state) == own.id) else [own]
+    if state.type in TERMINAL:
+        ends += await read.leases_for_ever(reader, run.id)
+    return ends
 
 
 async def freed_by(reader: Reader, run: FlowRun) -> list[NewEvents]:

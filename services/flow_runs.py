@@ -270,10 +270,9 @@ async def judged(
         if settled.event is None:
             return Decided((), settled.answer), False
         more = await _with_it(shell, around, run.id, settled.event, now)
-        ended = await deployment_slots.let_go(database, run, settled.event.state)
-        effects = () if ended is None else (slots.forgotten(ended.id),)
-        if ended is not None:
-            more.append(slots.ended(ended))
+        ends = await deployment_slots.let_go(database, run, settled.event.state)
+        more += [slots.ended(lease) for lease in ends]
+        effects = [slots.forgotten(lease.id) for lease in ends]
         events = (settled.event,)
         decided = Decided(events, settled.answer, event_ids, more, effects)
         return decided, settled.takes_slots

@@ -12,7 +12,7 @@ from api.errors import HttpError, not_found
 from api.http import NO_CONTENT, Answer, Area, Call, ok
 from api.lists import limited
 from eventstore.ids import new_id
-from orchestration.concurrency_leases import Holder
+from orchestration.concurrency_leases import Holder, HolderType
 from orchestration.concurrency_limits import (
     TAG,
     ConcurrencyLimit,
@@ -36,6 +36,8 @@ CONCURRENCY: Mode = "concurrency"
 LEASE_SECONDS = 300.0
 LEASE_SECONDS_MIN = 60
 LEASE_SECONDS_MAX = 24 * 60 * 60
+HOLDERS_MAX = 1_000
+"""Holders of a limit in one answer."""
 JITTER = 0.3
 """By how much somebody who is told to wait may be told to wait longer than the mean."""
 
@@ -115,6 +117,16 @@ class LimitCreated(LimitShown, frozen=True, kw_only=True):
 
     denied_slots: int = 0
     avg_slot_occupancy_seconds: float = 0.0
+
+
+class HolderShown(Struct, frozen=True):
+    """A lease that holds slots of a limit, and the run or deployment that they are held for."""
+
+    lease_id: str
+    slots: int
+    since: datetime
+    type: HolderType | None = None
+    id: str | None = None
 
 
 class LimitTaken(Struct, frozen=True):
@@ -206,6 +218,24 @@ async def create_concurrency_limit_v2(call: Call, body: ConcurrencyLimitCreate) 
 async def read_concurrency_limit_v2(call: Call) -> Answer:
     """Read a global concurrency limit, by id or name."""
     return ok(limit_shown(await _found(call), call.server.now()))
+
+
+@area.get("/{id_or_name:str}/holders", answers={200: list[HolderShown]})
+async def read_holders(call: Call) -> Answer:
+    """Who holds slots of a global concurrency limit, the longest first."""
+    found = await _found(call)
+    held = await rows.leases_of_limit(call.server.database, found.limit.id, HOLDERS_MAX)
+    shown = [
+        HolderShown(
+            lease_id=lease.id,
+            slots=lease.slots,
+            since=lease.since,
+            type=None if lease.holder is None else lease.holder.type,
+            id=None if lease.holder is None else lease.holder.id,
+        )
+        for lease in held
+    ]
+    return ok(shown)
 
 
 @area.post("/filter", body=LimitQuery, body_optional=True, answers={200: list[LimitShown]})

@@ -116,6 +116,12 @@ async def test_what_is_deleted_or_cancelled_with_its_flow_run_frees_the_slot(
     await flow_runs.delete(server.shell, flow_run_id, ORIGIN)
     assert await holders(server, limit_id) == set()
 
+    crashed = await new_run(server, "RUNNING")
+    id_ = await new_task(server, "db", flow_run_id=crashed)
+    assert (await propose(server, id_, "RUNNING")).status == "ACCEPT"
+    await set_state(server, crashed, "CRASHED")
+    assert await holders(server, limit_id) == set()
+
     other = await new_run(server, "RUNNING")
     id_ = await new_task(server, "db", flow_run_id=other)
     assert (await propose(server, id_, "RUNNING")).status == "ACCEPT"

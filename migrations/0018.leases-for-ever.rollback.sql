@@ -1,0 +1,1 @@
+DROP INDEX IF EXISTS concurrency_leases_for_ever;
