@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,45 @@ def test_a_flow_keeps_within_its_limits(client: PrefectClient) -> None:
             "/events/filter", json={"filter": {"event": {"prefix": ["prefect.concurrency-limit"]}}}
         )
         assert acquired.raise_for_status().json()["total"] >= 2 * TASKS
+
+
+def test_runs_of_a_deployment_keep_within_its_limit_and_wake_each_other(
+    start_server: StartServer, prefect_environment: Path, tmp_path: Path
+) -> None:
+    often = {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    server = start_server()
+    client = PrefectClient(prefect_environment, tmp_path / "client", server.url, often)
+    serving = client.start_flow("limited_deployment.py")
+    try:
+        with Api(client.api_url) as api:
+            serving.wait_for(lambda: len(api.ask("/deployments/filter")), 1)
+            (deployment,) = api.ask("/deployments/filter")
+            assert deployment["global_concurrency_limit"]["limit"] == 1
+            ids = [api.ask(f"/deployments/{deployment['id']}/create_flow_run")["id"]]
+            ids.append(api.ask(f"/deployments/{deployment['id']}/create_flow_run")["id"])
+            ended = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+            serving.wait_for(lambda: api.ask("/flow_runs/count", **ended), len(ids))
+            states = {id_: api.read("/flow_run_states/", flow_run_id=id_) for id_ in ids}
+            spans = sorted(_span(of_run) for of_run in states.values())
+            assert spans[0][1] <= spans[1][0]
+            waited = [
+                state
+                for of_run in states.values()
+                for state in of_run
+                if state["name"] == "AwaitingConcurrencySlot"
+            ]
+            # Put off for half a minute, and due as soon as the other one had ended.
+            assert waited[-1]["state_details"]["scheduled_time"] <= waited[-1]["timestamp"]
+            (limit,) = api.ask("/v2/concurrency_limits/filter")
+            assert limit["active_slots"] == 0
+    finally:
+        serving.end()
+
+
+def _span(states: list[dict[str, Any]]) -> tuple[str, str]:
+    """When a run began and when it had ended."""
+    at = {state["type"]: state["timestamp"] for state in states}
+    return at["RUNNING"], at["COMPLETED"]
 
 
 def _done(commands: Commands, *arguments: str) -> str:
