@@ -20,7 +20,7 @@ def client(start_server: StartServer, prefect_environment: Path, tmp_path: Path)
     return PrefectClient(prefect_environment, tmp_path / "client", server.url, beating)
 
 
-def test_a_run_whose_process_was_killed_is_crashed_with_its_tasks(client: PrefectClient) -> None:
+def test_a_run_whose_process_was_killed_is_crashed(client: PrefectClient) -> None:
     dying = client.start_flow("dying.py")
     try:
         with Api(client.api_url) as api:
