@@ -15,7 +15,7 @@ from eventstore.ids import new_id
 from orchestration.claims import fate, worker_of
 from orchestration.flow_rules import MINIMAL
 from orchestration.flow_runs import FlowRun, FlowRunStateSet, existing
-from orchestration.states import CRASHED, PENDING, State, new_state
+from orchestration.states import CRASHED, PENDING, SCHEDULED, State, new_state
 from orchestration.work_pools import WorkPool
 from projections import waiting_runs, work_pools, work_queues
 from projections.flow_runs import FLOW_RUNS
@@ -24,6 +24,10 @@ from services import flow_runs
 from services.run_timers import RunTimers
 from services.shell import Clock, Decided, Origin, Shell, untold
 from services.worker_cleanups import WITHOUT_WORKERS
+
+UNSIGNED = timedelta(minutes=10)
+"""Within this time a worker says who it is, or what it has started. A claim that nobody has put a
+name to until then is nobody's, even if there are workers."""
 
 
 class PendingClaims(RunTimers):
@@ -83,15 +87,16 @@ class PendingClaims(RunTimers):
         return pool
 
     async def _gone_since(self, run: FlowRun, pool: WorkPool) -> datetime | None:
-        """Since when the run's worker is gone; None if it is there, or may be."""
+        """Since when the run's worker is gone, or from when on; None if it is there, or may be."""
         name = worker_of(run)
         workers = await all_of_pool(self._shell.store.database, pool.id)
         if name is not None:
             workers = [worker for worker in workers if worker.name == name]
         # Without a name: it had not come to say who it is, so it may be any of the pool's.
-        if any(worker.status == "ONLINE" for worker in workers):
-            return None
         assert run.state is not None
+        if any(worker.status == "ONLINE" for worker in workers):
+            unsigned = name is None and fate(run) == SCHEDULED
+            return run.state.timestamp + UNSIGNED if unsigned else None
         return max((one.updated for one in workers if one.updated), default=run.state.timestamp)
 
 

@@ -15,7 +15,7 @@ from orchestration.flow_runs import FlowRunStateSet
 from orchestration.states import ProposedState, RecordedState
 from orchestration.work_pools import WorkPool
 from projections import run_explanation, waiting_runs, workers
-from services import flow_runs
+from services import flow_runs, pending_claims
 from services import workers as people
 from services.pending_claims import PendingClaims
 from services.shell import Origin
@@ -146,6 +146,22 @@ async def test_a_claim_lasts_as_long_as_its_worker_is_there(server: Server) -> N
     assert "Worker mine has it and is offline." in await why(server, known)
     assert (await taken_back(server, known)).type == "SCHEDULED"
     assert (await taken_back(server, unknown)).type == "SCHEDULED"
+
+
+async def test_a_claim_that_nobody_puts_a_name_to_is_nobodys(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_claims, "UNSIGNED", timedelta(seconds=0.5))
+    pool = await new_pool(server)
+    await beat(server, pool, "w")
+    signed, submitting, unsigned = [await new_run_in(server, pool) for _ in range(3)]
+    for run in (signed, submitting, unsigned):
+        await claim(server, run)
+    await label(server, signed, {WORKER_LABEL: "w"})
+    await claim(server, submitting, "Submitting")
+    assert (await taken_back(server, unsigned)).type == "SCHEDULED"
+    assert await flow_states(server, signed) == ["Scheduled", "Pending"]
+    assert await flow_states(server, submitting) == ["Scheduled", "Pending", "Submitting"]
 
 
 async def test_what_does_without_its_worker_is_left_alone(server: Server) -> None:
