@@ -168,6 +168,9 @@ async def test_a_worker_that_cannot_be_understood_is_told_why(server_url: str) -
     wrong, other_version = (1002, "protocol_error"), (1008, "unsupported_version")
     refused = (1008, "authorization_failed")
     odd: Json = {"create_pool_if_not_found": True, "default_base_job_template": {"a": 1}}
+    deep: Json = {}
+    for _ in range(300):
+        deep = {"deeper": deep}
     async with talk_to(server_url) as client:
         pool = await make_pool(client)
         said: list[tuple[str, Json, tuple[int, str]]] = [
@@ -179,6 +182,9 @@ async def test_a_worker_that_cannot_be_understood_is_told_why(server_url: str) -
             (pool, hello(work_queue_names=["x"] * 1_001), wrong),
             (pool, hello(consumer_id="me"), wrong),
             (pool, hello(long="x" * 5_000_000), wrong),
+            (pool, hello(worker_name="a\x00b"), wrong),
+            (pool, hello(worker_name="x" * 301), wrong),
+            (pool, hello(default_base_job_template=deep), wrong),
             (pool, hello(supported_channel_versions=["v2"]), other_version),
             (pool, hello(work_queue_names=["none"]), refused),
             ("none", hello(), refused),
