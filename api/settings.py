@@ -642,7 +642,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         int,
         Setting(
             doc="Postgres connections that each worker keeps for reading, "
-            "besides the one that writes.",
+            "besides the two that write.",
             at=f"{_SQLALCHEMY}.pool_size",
             legacy=("PREFECT_SQLALCHEMY_POOL_SIZE",),
             least=1,

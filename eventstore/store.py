@@ -23,7 +23,7 @@ from eventstore.log import Appended, Command, Head, Inline, Versions
 from eventstore.notifier import Batch, Notifier
 from eventstore.releases import Releases
 from eventstore.ring import Entry, Ring
-from eventstore.subscription import follow
+from eventstore.subscription import PAGE_MAX, follow
 
 logger = logging.getLogger(__name__)
 
@@ -95,9 +95,9 @@ class EventStore:
         self.releases.check()
         return await self.committer.submit(command, size)
 
-    def follow(self, after: int) -> AsyncIterator[Sequence[Entry]]:
+    def follow(self, after: int, page: int = PAGE_MAX) -> AsyncIterator[Sequence[Entry]]:
         """See `eventstore.subscription.follow`."""
-        return follow(self.database, self.codec, self.ring, after)
+        return follow(self.database, self.codec, self.ring, after, page)
 
     async def read_position(self, position: int) -> Recorded[Any] | None:
         """The event at one position, or None."""

@@ -16,11 +16,13 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from eventstore import checkpoints
 from eventstore.checkpoints import Checkpoint
 from eventstore.database import Transaction
 from eventstore.errors import DatabaseUnavailable
+from eventstore.events import Recorded
 from eventstore.ring import Entry
 from eventstore.store import EventStore
 from projections.projection import Projection, Rows, fold
@@ -31,6 +33,11 @@ GATHERING_SECONDS = 0.25
 """How long events are gathered for one transaction, unless a reader waits for them. A transaction
 costs as much as folding ten events: of a lone client that sets a state after the other, 50 ms took
 0.7 ms of work for each."""
+PAGE_EVENTS = 200
+"""Events taken in by one transaction. On SQLite whoever records some waits for it: 4 ms of work.
+With 500 of them, folded in it, that was 12."""
+EVENTS_PER_TURN = 25
+"""Folded before others get a turn on the event loop."""
 STANDSTILL_SECONDS = 1.0
 """A checkpoint that stands still for so long, with events after it, has lost its process."""
 GLANCE_SECONDS = 0.02
@@ -153,12 +160,12 @@ class Projector:
         """Take in page after page, until another process is found to do the same."""
         while True:
             self._working = True
-            async for page in self._store.follow(self._cursor):
+            async for page in self._store.follow(self._cursor, PAGE_EVENTS):
                 if not await self._take_in(page):
                     self._working = False
                     await self._watch()
                     break
-                if self._cursor >= self._store.ring.head:
+                if len(page) < PAGE_EVENTS:
                     await self._gather()
 
     async def _watch(self) -> None:
@@ -187,16 +194,15 @@ class Projector:
             entry.recorded for entry in page if type(entry.recorded.event) in projection.handles
         ]
 
+        # Before the transaction, which others wait for: what is loaded here stays as it is until
+        # the checkpoint moves, and then nothing of this is written.
+        rows = await self._folded(facts)
+
         async def work(tx: Transaction) -> bool:
             moved = await tx.fetch(MOVE, until, projection.name, projection.version, after)
-            if not moved:
-                return False
-            rows = Rows()
-            await rows.load(tx, [key for fact in facts for key in projection.reads(fact)])
-            for fact in facts:
-                fold((projection,), rows, fact)
-            await rows.write(tx)
-            return True
+            if moved:
+                await rows.write(tx)
+            return bool(moved)
 
         if not await self._store.database.transact(work):
             return False
@@ -204,6 +210,17 @@ class Projector:
         self.position = max(self.position, until)
         self._wake()
         return True
+
+    async def _folded(self, facts: Sequence[Recorded[Any]]) -> Rows:
+        """What these events make of the rows in the database."""
+        projection, rows = self.projection, Rows()
+        wanted = [key for fact in facts for key in projection.reads(fact)]
+        await rows.load(self._store.database, wanted)
+        for begin in range(0, len(facts), EVENTS_PER_TURN):
+            for fact in facts[begin : begin + EVENTS_PER_TURN]:
+                fold((projection,), rows, fact)
+            await asyncio.sleep(0)
+        return rows
 
     def _wake(self) -> None:
         for future in self._waiting:

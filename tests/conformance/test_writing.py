@@ -1,10 +1,12 @@
 """Writing within one transaction: what was written is there for whoever asks next in it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
+from eventstore import log
 from eventstore.database import Database, Row, Table, Transaction
 
 TALLIES = Table("tallies", {"id": "text", "runs": "bigint", "seconds": "bigint"}, key=("id",))
@@ -103,3 +105,25 @@ async def test_a_write_that_fails_takes_everything_of_its_transaction_along(
         await tables.transact(again)
     assert await stored(tables) == [("taken", 1, 1)]
     assert await stored(tables, OTHERS) == [("a", 1, 1)]
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_who_does_not_append_does_not_wait_for_who_does(tables: Database) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def appending(tx: Transaction) -> None:
+        await log.lock(tx, tables.dialect)
+        begun.set()
+        await go_on.wait()
+
+    async def beside(tx: Transaction) -> None:
+        await tx.insert(TALLIES, [("beside", 1, 1)])
+
+    async with asyncio.timeout(20):
+        slow = asyncio.create_task(tables.transact(appending))
+        await begun.wait()
+        await tables.transact(beside)
+        assert not slow.done()
+        go_on.set()
+        await slow
+    assert await stored(tables) == [("beside", 1, 1)]
