@@ -6,6 +6,7 @@ during one fsync, so that the cost of being durable is shared.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -38,6 +39,9 @@ QUEUE_BYTES_MAX = 256 * 1024 * 1024
 """Commands, and payload of commands, that may wait; more are refused and may be sent again."""
 LOOK_AHEAD_COMMANDS_MAX = 1_024
 """Contended commands passed over in search of ones that fit into the same batch."""
+LOOK_SECONDS = 1.0
+"""How long event ids are looked for in the log before they are recorded, after one was found there:
+a client that connects again sends many that were."""
 UNAVAILABLE_PAUSES_SECONDS = (0.05, 0.2, 0.5, 1.0, 1.5, 1.5)
 """Pauses between attempts while the database is away; after the last the batch is refused."""
 
@@ -89,6 +93,7 @@ class Committer:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._look_until = 0.0
 
     def start(self) -> None:
         """Begin to write. Needs a running event loop."""
@@ -217,6 +222,7 @@ class Committer:
         """
         attempted: Appended | None = None
         unknown: Appended | None = None
+        look = time.monotonic() < self._look_until
 
         async def work(tx: Transaction) -> Appended:
             nonlocal attempted, unknown
@@ -233,6 +239,7 @@ class Committer:
                 commands,
                 self._hooks.inline,
                 self._hooks.stream_versions,
+                look=look,
             )
             return attempted
 
@@ -245,6 +252,9 @@ class Committer:
                     unknown = unknown or attempted
                 if unknown is None:
                     self._hooks.rolled_back()
+                if not look and self._database.dialect.is_taken(error):
+                    look, self._look_until = True, time.monotonic() + LOOK_SECONDS
+                    continue
                 if not isinstance(error, DatabaseUnavailable) and unknown is None:
                     raise
                 hopeless = isinstance(error, DatabaseBusy | OtherRelease)

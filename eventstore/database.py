@@ -91,7 +91,7 @@ class Transaction(Reader, Protocol):
 
 
 class Dialect(Protocol):
-    """SQL fragments in which the engines differ; each takes and gives SQL text."""
+    """In what the engines' SQL differs: fragments, which take and give SQL text, and errors."""
 
     name: Literal["sqlite", "postgres"]
 
@@ -109,6 +109,10 @@ class Dialect(Protocol):
 
     def ilike(self, expression: str, placeholder: str) -> str:
         """Case-insensitive LIKE with backslash as the escape character."""
+        ...
+
+    def is_taken(self, error: Exception) -> bool:
+        """Whether a unique index refused a row: there is one with the same key."""
         ...
 
 

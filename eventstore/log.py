@@ -180,8 +180,13 @@ async def append(
     commands: Sequence[Command],
     inline: Inline,
     stream_versions: Versions = nothing_known,
+    *,
+    look: bool = True,
 ) -> Appended:
     """Write a batch of commands: lock, check, number, chain, insert, project, move the head.
+
+    Unless it is to `look` first whether natural ids are recorded already, the log's unique index
+    refuses the batch if one of them is (`Dialect.is_taken`). Hardly any ever is.
 
     What is projected and answered is the event as it reads back from its stored text, never the
     object that was decided: so whoever folds the log later folds exactly the same.
@@ -191,7 +196,7 @@ async def append(
         if command.decide is not None:
             command.decision = await command.decide(tx)
     versions = await _versions(tx, commands, stream_versions(before))
-    known = await _known(tx, dialect, commands)
+    known = await _known(tx, commands if look else _conflicting(commands, versions))
     terms = await _terms(tx, commands)
 
     position, recorded_at, chain = before.position, before.recorded_at, before.hash
@@ -292,8 +297,21 @@ async def _versions(
     return versions
 
 
-async def _known(tx: Transaction, dialect: Dialect, commands: Sequence[Command]) -> dict[str, int]:
-    """Position by event id, of those natural ids of the batch that are in the log already."""
+def _conflicting(commands: Sequence[Command], versions: Mapping[str, int]) -> list[Command]:
+    """Those that a conflict keeps from being refused by the index."""
+    return [
+        command
+        for command in commands
+        if command.natural_ids
+        and any(
+            new.expected not in (ANY_VERSION, versions[new.stream])
+            for new in command.decision.appends
+        )
+    ]
+
+
+async def _known(tx: Transaction, commands: Sequence[Command]) -> dict[str, int]:
+    """Position by event id, of those natural ids of the commands that are in the log already."""
     ids = [
         event_id
         for command in commands

@@ -86,6 +86,9 @@ class SqliteDialect:
     def ilike(self, expression: str, placeholder: str) -> str:
         return f"{expression} LIKE {placeholder} ESCAPE '\\'"
 
+    def is_taken(self, error: Exception) -> bool:
+        return getattr(error, "sqlite_errorcode", None) in _TAKEN
+
 
 @lru_cache(maxsize=2048)
 def _native(sql: str) -> str:
@@ -187,6 +190,7 @@ def _select_key_sql(table: Table) -> str:
     return f"SELECT {','.join(table.columns)} FROM {table.name} WHERE {condition}"
 
 
+_TAKEN = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 _AWAY = frozenset(
     {
         sqlite3.SQLITE_BUSY,

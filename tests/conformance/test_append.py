@@ -86,6 +86,34 @@ async def test_a_repeated_natural_id_is_answered_with_its_position(store: EventS
     assert refused.value.position == first.recorded[0].position
 
 
+async def test_a_repeat_that_is_no_conflict_is_refused_and_its_neighbours_are_not(
+    store: EventStore,
+) -> None:
+    id_ = "11111111-1111-4111-8111-111111111111"
+    first = await store.submit(adding("counter:a", 0, 1, ids=[id_], natural_ids=True))
+    for version in (1, 2):  # Found by the index, and the second time looked for.
+        results = await asyncio.gather(
+            store.submit(adding(f"counter:b{version}", 0, 1)),
+            store.submit(adding("counter:a", version, 1, ids=[id_], natural_ids=True)),
+            store.submit(adding("counter:a", version, 1, ids=[_id(version)], natural_ids=True)),
+            return_exceptions=True,
+        )
+        assert isinstance(results[0], Written) and isinstance(results[2], Written)
+        assert isinstance(results[1], AlreadyRecorded)
+        assert results[1].position == first.recorded[0].position
+    assert (await log.head(store.database)).position == 5
+
+
+async def test_what_is_sent_again_later_is_recorded_once(store: EventStore) -> None:
+    options: dict[str, Any] = {"natural_ids": True, "skip_repeats": True}
+    ids = [_id(n) for n in range(100)]
+    for sent in (ids[:60], ids, ids[40:]):
+        command = adding("counter:a", ANY_VERSION, *range(len(sent)), ids=sent, **options)
+        await store.submit(command)
+    read = await log.read_stream(store.database, store.database.dialect, CODEC, "counter:a")
+    assert [fact.event_id for fact in read] == ids
+
+
 async def test_repeats_within_one_batch_are_recorded_once(store: EventStore) -> None:
     id_ = "11111111-1111-4111-8111-111111111111"
     options: dict[str, Any] = {"natural_ids": True, "skip_repeats": True}
