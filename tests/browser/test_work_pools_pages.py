@@ -1,6 +1,7 @@
 """Work pools, their queues and workers: seen, made, changed, paused, deleted."""
 
 import re
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -319,8 +320,9 @@ def test_upcoming_runs_and_pools_are_on_the_dashboard(
 def test_pools_and_queues_are_found_by_name_and_by_keys(
     server_url: str, pools: Pools, visit: Visit
 ) -> None:
-    pools.pool("main pool")
-    pools.queue("main pool", "main queue")
+    name = "main #1? pool"
+    pools.pool(name)
+    pools.queue(quote(name), "main queue")
     page = visit(server_url)
     page.keyboard.press("g")
     page.keyboard.press("w")
@@ -329,8 +331,10 @@ def test_pools_and_queues_are_found_by_name_and_by_keys(
     page.keyboard.type("MAIN")
     page.keyboard.press("Enter")
     expect(page.get_by_role("link", name="main queue")).to_be_visible()
-    page.get_by_role("link", name="main pool").click()
-    expect(page.get_by_role("heading", name="main pool")).to_be_visible()
+    page.get_by_role("link", name=name).click()
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    pools.heartbeat(quote(name), "worker-1")
+    expect(page.locator("#pool-status")).to_have_text("Ready")
 
 
 def test_without_scripts_a_pool_is_made(server_url: str, browser: Browser) -> None:
