@@ -26,6 +26,8 @@ from tests.e2e.prefect_client import FLOWS, Commands, Finished, PrefectClient, R
 PROJECT = FLOWS / "project"
 POOL = "here"
 WORKER = "w"
+RUNS_MAX = 100
+"""Of the worker, at the same time."""
 SERVED_SECONDS = 30
 """Between two slots of each of the served flow's schedules."""
 PROGRESS_SECONDS_MAX = 480.0
@@ -151,9 +153,9 @@ def project(environment: Path, home: Path, api_url: str) -> Iterator[tuple[Prefe
         yield PrefectClient(environment, home, api_url, settings), lock
 
 
-def start_worker(client: PrefectClient, name: str = WORKER) -> Running:
-    """`prefect worker start` for the pool of the project."""
-    arguments = ("--pool", POOL, "--name", name, "--type", "process", "--limit", "100")
+def start_worker(client: PrefectClient, limit: int) -> Running:
+    """`prefect worker start` for the pool of the project; so many runs at the same time."""
+    arguments = ("--pool", POOL, "--name", WORKER, "--type", "process", "--limit", str(limit))
     return client.start_prefect("worker", "start", *arguments)
 
 
@@ -174,7 +176,7 @@ def land(target: Target, folder: Path, workers: int, environment: Path) -> Itera
             commands, api = enter(client.commands()), enter(Api(server.url))
             made = commands.prefect("work-pool", "create", POOL, "--type", "process")
             assert made.code == 0, made.output + made.errors
-            worker = start_worker(client)
+            worker = start_worker(client, RUNS_MAX)
             cleanup.callback(end, worker)
             deployed = commands.prefect("deploy", "--all")
             assert deployed.code == 0, deployed.output + deployed.errors

@@ -10,6 +10,8 @@ sys.path.insert(0, str(Path.cwd()))
 
 from work import tick  # type: ignore[import-not-found]
 
+AT_ONCE = 3
+"""Runs at the same time: what a busy machine is late with does not make it slower still."""
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -23,6 +25,7 @@ def main(seconds: int) -> None:
             Interval(seconds, anchor_date=EPOCH, slug="interval"),
             RRule(rule, slug="rrule"),
         ],
+        limit=AT_ONCE,
     )
 
 
