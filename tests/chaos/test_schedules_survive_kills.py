@@ -161,10 +161,13 @@ def _rest(api: Api) -> datetime:
     now = datetime.now(UTC)
     for deployment in _deployments(api).values():
         for schedule in deployment["schedules"]:
-            path = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
-            # A server that is very busy may say 503: then once more, as any client does.
-            until(lambda path=path: api.patch(path, json={"active": False}).is_success, path)
+            _let_rest(api, f"/deployments/{deployment['id']}/schedules/{schedule['id']}")
     return now
+
+
+def _let_rest(api: Api, path: str) -> None:
+    # A server that is very busy may say 503: then once more, as any client does.
+    until(lambda: api.patch(path, json={"active": False}).is_success, path)
 
 
 def _all_ended(api: Api) -> bool:
