@@ -6,6 +6,7 @@ import select
 import signal
 import socket
 import subprocess
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -76,6 +77,8 @@ class Forking:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
+        self.end = weakref.finalize(self, _end, self._socket, self._process)
+        """Fork no more; what was forked goes on. Nobody needs to call this."""
 
     def start(
         self,
@@ -107,7 +110,7 @@ class Forking:
             os.close(tell)
         return Forked((program, *arguments), pid, ended)
 
-    def end(self) -> None:
-        """Fork no more; what was forked goes on."""
-        self._socket.close()
-        self._process.wait()
+
+def _end(control: socket.socket, process: "subprocess.Popen[bytes]") -> None:
+    control.close()
+    process.wait()

@@ -15,15 +15,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 from tests import serving
+from tests.forking import Forked, Forking
 
 CONSTRAINTS = Path(__file__).parent / "prefect-constraints.txt"
 FLOWS = Path(__file__).parent / "flows"
-FORKED_COMMANDS = Path(__file__).parent / "forked_commands.py"
+MODULES = ("prefect.main", "prefect.cli")
+"""What every program of the client imports, for a second and a half."""
 REQUIREMENT = "prefect==3.8.4"
 ENVIRONMENTS = Path(__file__).parents[2] / ".venv-prefect"
 GIVEN_ENVIRONMENT = "PLUPERFECT_TEST_PREFECT_VENV"
@@ -92,7 +94,7 @@ class Finished:
 class Running:
     """A program that has not been waited for, its output going to files."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked
     output: Path
     errors: Path
 
@@ -125,23 +127,13 @@ class Running:
 
 @dataclass(frozen=True)
 class Commands:
-    """A process that turns into one `prefect` command after the other; see forked_commands.py."""
+    """The command line of a client."""
 
-    process: subprocess.Popen[str]
-    home: Path
+    client: "PrefectClient"
 
     def prefect(self, *arguments: str) -> Finished:
         """Run a `prefect` command to its end, good or bad."""
-        output, errors = _fresh_files(self.home, "prefect")
-        order = {"arguments": arguments, "output": str(output), "errors": str(errors)}
-        assert self.process.stdin is not None and self.process.stdout is not None
-        print(json.dumps(order), file=self.process.stdin, flush=True)
-        impatience = Timer(PROGRAM_SECONDS_MAX, self.process.kill)
-        impatience.start()
-        code = self.process.stdout.readline()
-        impatience.cancel()
-        assert code, f"no end of {arguments}: {output.read_text()}{errors.read_text()}"
-        return Finished(int(code), output.read_text(), errors.read_text())
+        return self.client.prefect(*arguments)
 
 
 def _fresh_files(folder: Path, program: str) -> tuple[Path, Path]:
@@ -170,7 +162,7 @@ class PrefectClient:
 
     def start_flow(self, script: str, *arguments: str) -> Running:
         """Run a script of `flows/`."""
-        return self._start("python", str(FLOWS / script), *arguments)
+        return self._start(str(FLOWS / script), *arguments)
 
     def prefect(self, *arguments: str) -> Finished:
         """Run a `prefect` command to its end, good or bad."""
@@ -178,33 +170,30 @@ class PrefectClient:
 
     def start_prefect(self, *arguments: str) -> Running:
         """Run a `prefect` command."""
-        return self._start("prefect", *arguments)
+        return self._start(str(self.environment / "bin" / "prefect"), *arguments)
 
     @contextmanager
-    def commands(self) -> Iterator["Commands"]:
-        """Run many `prefect` commands, without waiting for each to be imported."""
+    def commands(self) -> Iterator[Commands]:
+        """Run many `prefect` commands."""
+        yield Commands(self)
+
+    @cached_property
+    def _forking(self) -> Forking:
+        """What programs are forked from. It belongs to this client: Prefect reads its settings
+        while it is imported."""
         self.home.mkdir(parents=True, exist_ok=True)
-        with subprocess.Popen(
-            [str(self.environment / "bin" / "python"), str(FORKED_COMMANDS)],
-            cwd=self.home,
-            env=self._variables(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:  # At the end its input is closed, which ends it.
-            yield Commands(process, self.home)
+        return Forking(self.environment / "bin" / "python", MODULES, self._variables())
 
     def _start(self, program: str, *arguments: str) -> Running:
-        self.home.mkdir(parents=True, exist_ok=True)
-        output, errors = _fresh_files(self.home, program)
+        forking = self._forking
+        output, errors = _fresh_files(self.home, Path(program).stem)
         with output.open("wb") as out, errors.open("wb") as err:
-            process = subprocess.Popen(
-                [str(self.environment / "bin" / program), *arguments],
-                cwd=self.home,
-                env=self._variables(),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
+            process = forking.start(
+                *(program, *arguments),
+                folder=self.home,
+                environment=self._variables(),
+                output=out,
+                errors=err,
             )
         return Running(process, output, errors)
 
