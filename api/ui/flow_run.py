@@ -15,7 +15,7 @@ from api.ui.tabs import Tab
 from eventstore.selection import Selection
 from orchestration.run_clock import NO_TIME
 from orchestration.states import RUNNING, TERMINAL
-from projections import flow_run_page
+from projections import flow_run_page, pulses
 from projections.flow_run_page import FailedTask, Parts, Run
 from services import run_actions
 from services.run_actions import Choice
@@ -42,6 +42,8 @@ class Head(Struct, frozen=True):
     """What can be done with it now."""
     wants_input: bool
     """It is resumed with a form."""
+    heard: datetime | None
+    """When its heart last beat, while it runs; None if it sends no heartbeats."""
 
 
 class Strip(Struct, frozen=True):
@@ -79,7 +81,13 @@ async def head(visit: Visit) -> Head:
         traceback=await flow_run_page.traceback(database, visit.id) if failed else None,
         choices=run_actions.choices(run),
         wants_input=bool(run.state and run.state.state_details.run_input_keyset),
+        heard=await _heard(visit) if run.state_type == RUNNING else None,
     )
+
+
+async def _heard(visit: Visit) -> datetime | None:
+    await visit.server.pulses.flush()
+    return await pulses.heard(visit.server.database, pulses.FLOW_RUN + visit.id)
 
 
 async def strip(visit: Visit) -> Strip:
@@ -103,7 +111,7 @@ page = Page(
     title="Flow run",
     section="/runs",
     regions=(
-        Region("head", head, _own_stream),
+        Region("head", head, _own_stream, pulses=True),
         Region("why", flow_run_why.why, flow_run_why.concerns, pulses=True),
         Region("resuming", flow_run_why.resuming, flow_run_why.own_stream),
         Region("strip", strip, _parts),

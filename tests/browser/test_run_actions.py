@@ -2,7 +2,9 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -147,6 +149,23 @@ def test_a_suspended_run_is_scheduled_again_when_it_is_resumed(
     expect(page.get_by_role("button", name="Undo")).to_have_count(0)
     page.get_by_role("button", name="Resume").click()
     expect(page.locator("#run-state")).to_have_text("Resuming")
+
+
+def test_a_running_run_tells_when_its_heart_last_beat(
+    server_url: str, pools: Pools, visit: Visit
+) -> None:
+    run = pools.run("alive")
+    beat = {
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
+    }
+    httpx.post(f"{server_url}/events", json=[beat]).raise_for_status()
+    page = visit(server_url, f"runs/flow-run/{run}")
+    expect(page.locator("#head")).to_contain_text("Last heartbeat")
+    pools.set_state(run, "COMPLETED")
+    expect(page.locator("#head")).not_to_contain_text("Last heartbeat")
 
 
 def test_a_paused_run_is_cancelled(server_url: str, pools: Pools, visit: Visit) -> None:
