@@ -12,6 +12,7 @@ from eventstore.committer import Written
 from eventstore.database import Database, Transaction
 from eventstore.errors import AlreadyRecorded, VersionConflict
 from eventstore.events import ANY_VERSION, NewEvents, Recorded
+from eventstore.ids import new_id
 from eventstore.log import Command, Decision
 from eventstore.migrate import Target
 from eventstore.store import EventStore
@@ -146,6 +147,38 @@ async def test_a_serial_command_sees_the_commit_of_the_one_before(store: EventSt
     ]
     written = await asyncio.gather(*serial)
     assert sum(len(w.recorded) for w in written) == 3
+
+
+async def test_serial_commands_that_share_one_of_their_names_see_each_other(
+    store: EventStore,
+) -> None:
+    async def add_if_first(tx: Transaction, names: tuple[str, ...]) -> Decision:
+        taken = {row[0] for row in await tx.fetch("SELECT stream FROM events")}
+        streams = [f"held:{name}" for name in names]
+        if taken.intersection(streams):
+            return Decision()
+        return Decision(
+            appends=[NewEvents(stream, ANY_VERSION, [Added()], [new_id()]) for stream in streams]
+        )
+
+    wanted = [("a", "b"), ("b", "c"), ("c", "a"), ("d",), ("a",), ("b", "d"), ("e", "f")]
+    written = await asyncio.gather(
+        *(
+            store.submit(
+                Command(
+                    Decision(),
+                    decide=lambda tx, names=names: add_if_first(tx, names),  # type: ignore[misc]
+                    contention=names,
+                )
+            )
+            for names in wanted
+        )
+    )
+    held = [
+        name for names, one in zip(wanted, written, strict=True) if one.recorded for name in names
+    ]
+    assert sorted(held) == sorted(set(held))
+    assert {"a", "e", "f"} <= set(held)
 
 
 async def test_an_error_in_one_command_does_not_touch_its_neighbours(store: EventStore) -> None:
