@@ -376,10 +376,13 @@ async def update_labels(shell: Shell, id_: str, labels: Labels, origin: Origin) 
     return await shell.execute(FLOW_RUNS, CATEGORY, id_, decide_labels, origin)
 
 
-async def delete(shell: Shell, id_: str, origin: Origin) -> Done[None]:
+async def delete(
+    shell: Shell, id_: str, origin: Origin, *, only_waiting: bool = False
+) -> Done[None]:
     """Forget a flow run, its task runs, its states and its log lines. Raises NotFound.
 
-    Subflow runs stay, without their parent.
+    Subflow runs stay, without their parent. With `only_waiting` a run that somebody has claimed
+    meanwhile stays as well.
     """
     database = shell.store.database
     children = await flow_runs.children(database, id_)
@@ -389,6 +392,8 @@ async def delete(shell: Shell, id_: str, origin: Origin) -> Done[None]:
         await asyncio.gather(*(_orphan(shell, child, origin) for child in some))
 
     async def decide_delete(run: FlowRun | None, fresh: bool) -> Decided[None]:
+        if only_waiting and run is not None and run.state_type != SCHEDULED:
+            return Decided((), None)
         events = decide(DeleteFlowRun(id=id_), run)
         left = await flow_runs.children(database, id_) if fresh else children
         more = await orphaned(shell, left, fresh)
@@ -399,18 +404,22 @@ async def delete(shell: Shell, id_: str, origin: Origin) -> Done[None]:
     return await shell.execute_with_facts(FLOW_RUNS, CATEGORY, id_, decide_delete, origin)
 
 
-async def delete_all(shell: Shell, ids: Sequence[str], origin: Origin) -> list[str]:
-    """Forget flow runs, and say which of them were there to be forgotten."""
-    done = await asyncio.gather(*(_delete_if_there(shell, id_, origin) for id_ in ids))
+async def delete_all(
+    shell: Shell, ids: Sequence[str], origin: Origin, *, only_waiting: bool = False
+) -> list[str]:
+    """Forget flow runs, and say which of them were there to be forgotten. See `delete`."""
+    done = await asyncio.gather(
+        *(_delete_if_there(shell, id_, origin, only_waiting) for id_ in ids)
+    )
     return [id_ for id_, deleted in zip(ids, done, strict=True) if deleted]
 
 
-async def _delete_if_there(shell: Shell, id_: str, origin: Origin) -> bool:
+async def _delete_if_there(shell: Shell, id_: str, origin: Origin, only_waiting: bool) -> bool:
     try:
-        await delete(shell, id_, origin)
+        done = await delete(shell, id_, origin, only_waiting=only_waiting)
     except NotFound:
         return False
-    return True
+    return done.written is not None
 
 
 async def orphaned(shell: Shell, ids: Sequence[str], fresh: bool) -> list[NewEvents]:

@@ -40,6 +40,9 @@ from services.shell import Origin, Shell, fresh_ids, unchanged
 
 RUNS_PER_COMMIT_MAX = 200
 """Runs that are made by one command, and that are taken away at the same time."""
+MADE_UP_FOR = timedelta(minutes=1)
+"""Since a schedule's change: enough for another process to take the scheduler over."""
+_TICK = timedelta(microseconds=1)
 AUTO_SCHEDULED = "auto-scheduled"
 """A tag of every run that a schedule brought about."""
 SCHEDULE = "SCHEDULE"
@@ -92,6 +95,19 @@ def slots(
         if len(found) >= least and moment >= enough:
             break
     return found
+
+
+def passed(schedule: DeploymentSchedule, now: datetime, horizon: Horizon) -> list[Slot]:
+    """The slots that went by since the schedule was changed, a moment ago.
+
+    The change took the runs away that were still to come. What was due before it was seen to would
+    else have none; after a longer time nobody waits for it any more.
+    """
+    if now - schedule.updated > MADE_UP_FOR:
+        return []
+    start, end = schedule.updated + _TICK, now - _TICK
+    moments = islice(occurrences(schedule.schedule, start, end), horizon.max_runs)
+    return [Slot(schedule, moment) for moment in moments]
 
 
 async def make(
@@ -245,7 +261,9 @@ async def forget(shell: Shell, deployment_id: str, origin: Origin) -> None:
 
 async def _delete(shell: Shell, ids: Sequence[str], origin: Origin) -> None:
     for start in range(0, len(ids), RUNS_PER_COMMIT_MAX):
-        await flow_runs.delete_all(shell, ids[start : start + RUNS_PER_COMMIT_MAX], origin)
+        some = ids[start : start + RUNS_PER_COMMIT_MAX]
+        # One that a worker claims at this moment has its slot; without it the slot would get two.
+        await flow_runs.delete_all(shell, some, origin, only_waiting=True)
 
 
 async def make_of(

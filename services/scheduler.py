@@ -110,6 +110,8 @@ class Scheduler(Timed):
             known = made.get((one.id, one.updated))
             # Where this process left off, so that none is missed if it comes late.
             start = now if known is None or known >= now else known + _TICK
+            if known is None:
+                lacking += scheduled_runs.passed(one, now, self._horizon)
             found = scheduled_runs.slots(one, start, end, self._horizon)
             if not found:
                 looks.append(now + FAR)

@@ -12,6 +12,7 @@ from msgspec import convert, json
 
 from api.server import Server
 from api.settings import Settings
+from eventstore.codec import to_microseconds
 from eventstore.migrate import Target
 from orchestration.deployment_bodies import DeploymentCreate, DeploymentUpdate
 from orchestration.deployment_schedules import ScheduleUpdate
@@ -19,7 +20,10 @@ from orchestration.deployments import Deployment
 from orchestration.documents import parse
 from orchestration.flows import FlowCreate
 from services import deployments, flow_runs, flows
+from services.scheduled_runs import Horizon
+from services.scheduler import Scheduler
 from services.shell import Origin
+from tests.services.runs_here import set_state
 from tests.services.serving_here import serving
 from tests.serving import verify_digests
 
@@ -29,6 +33,8 @@ SETTINGS = Settings(
     services_scheduler_max_runs=5,
     services_scheduler_min_scheduled_time=timedelta(0),
 )
+IDLE = Settings(services_enabled=False)
+HORIZON = Horizon(min_runs=2, max_runs=50, min_time=timedelta(0))
 EFFECT_SECONDS_MAX = 2.0
 WAIT_SECONDS = 20.0
 HOURLY = {"schedule": {"interval": 3600.0, "anchor_date": "2026-01-01T00:30:00Z"}, "slug": "h"}
@@ -155,6 +161,53 @@ async def test_quick_schedules_miss_no_slot(server: Server) -> None:
     await until(server, eight_there)
     times = [row[1] for row in await runs_of(server, deployment)]
     assert {later - earlier for earlier, later in pairwise(times)} == {1_000_000}
+
+
+async def test_a_slot_that_passes_before_a_change_is_seen_to_is_not_lost(target: Target) -> None:
+    async with serving(target, IDLE) as server:
+        deployment = await deploy(server, QUICK, HOURLY)
+        quick = next(one for one in deployment.schedules if one.slug == "q")
+
+        async def scheduled(later: timedelta) -> list[tuple[Any, ...]]:
+            before = await runs_of(server, deployment)
+
+            async def more() -> bool:
+                return len(await runs_of(server, deployment)) > len(before)
+
+            scheduler = Scheduler(server.shell, lambda: server.now() + later, HORIZON)
+            task = asyncio.create_task(scheduler.run(ORIGIN))
+            await until(server, more)
+            task.cancel()
+            return await runs_of(server, deployment)
+
+        rows = await scheduled(timedelta(seconds=10))
+        times = [row[1] for row in rows if row[0] == quick.id]
+        assert 0 < times[0] - to_microseconds(quick.updated) <= 1_000_000
+        assert {later - earlier for earlier, later in pairwise(times)} == {1_000_000}
+        # Of what passed a while ago nothing is made.
+        later = [row[1] for row in await scheduled(timedelta(hours=1)) if row[0] == quick.id]
+        assert not [at for at in later if times[-1] < at < times[-1] + 3_500_000_000]
+    verify_digests(target)
+
+
+async def test_a_run_that_is_claimed_meanwhile_keeps_its_slot(server: Server) -> None:
+    deployment = await deploy(server, HOURLY)
+
+    async def both_there() -> bool:
+        return len(await runs_of(server, deployment)) == 2
+
+    await until(server, both_there)
+    first, second = (row[2] for row in await runs_of(server, deployment))
+    await set_state(server, first, "PENDING")
+    gone = await flow_runs.delete_all(server.shell, [first, second], ORIGIN, only_waiting=True)
+    assert gone == [second]
+    await deployments.update(
+        server.shell, deployment.id, DeploymentUpdate(version="2"), server.now, ORIGIN
+    )
+    await until(server, both_there, EFFECT_SECONDS_MAX)
+    after = await runs_of(server, deployment)
+    assert after[0][2] == first
+    assert len({row[3] for row in after}) == 2
 
 
 async def test_two_servers_and_a_new_term_make_no_slot_twice(target: Target) -> None:
