@@ -102,12 +102,12 @@ projection = Projection(
 
 
 NEXT_FREE = (
-    "SELECT task_queue.id FROM task_queue JOIN task_runs ON task_runs.id = task_queue.id "
+    "SELECT since, task_queue.id FROM task_queue JOIN task_runs ON task_runs.id = task_queue.id "
     "WHERE task_queue.task_key = $1 AND handed_over = 0 AND free_at <= $2 "
     "AND task_runs.state_type = 'SCHEDULED' ORDER BY since LIMIT 1"
 )
 NEXT_ORPHAN = (
-    "SELECT task_queue.id FROM task_queue JOIN task_runs ON task_runs.id = task_queue.id "
+    "SELECT since, task_queue.id FROM task_queue JOIN task_runs ON task_runs.id = task_queue.id "
     "WHERE task_queue.task_key = $1 AND handed_over = 1 AND free_at <= $2 "
     "AND task_runs.state_type = 'SCHEDULED' AND NOT EXISTS (SELECT 1 FROM task_workers "
     "WHERE task_workers.identifier = task_queue.holder AND task_workers.seen > $3) "
@@ -120,18 +120,17 @@ async def next_free(
 ) -> str | None:
     """The task run that a worker for these keys gets now.
 
-    First those that nobody has, then those of a worker that was not seen since `gone_before`. Times
-    are in microseconds.
+    First those that nobody has, then those of a worker that was not seen since `gone_before`; of
+    all keys together the one that waits for longest. Times are in microseconds.
     """
+    waiting: list[tuple[int, str]] = []
     for key in task_keys:
-        rows = await reader.fetch(NEXT_FREE, key, now)
-        if rows:
-            return str(rows[0][0])
-    for key in task_keys:
-        rows = await reader.fetch(NEXT_ORPHAN, key, gone_before, gone_before)
-        if rows:
-            return str(rows[0][0])
-    return None
+        waiting += [(row[0], row[1]) for row in await reader.fetch(NEXT_FREE, key, now)]
+    if not waiting:
+        for key in task_keys:
+            rows = await reader.fetch(NEXT_ORPHAN, key, gone_before, gone_before)
+            waiting += [(row[0], row[1]) for row in rows]
+    return min(waiting)[1] if waiting else None
 
 
 BEGUN = (

@@ -74,6 +74,12 @@ async def test_the_oldest_task_of_a_workers_keys_comes_first(server: Server) -> 
     assert await claim(server, ONE, "third-1", "other-1") == other
 
 
+async def test_the_backlog_of_one_key_is_in_nobodys_way(server: Server) -> None:
+    first, other, second = [await delayed(server, key) for key in (KEY, "other-1", KEY)]
+    keys = KEY, "other-1"
+    assert [await claim(server, ONE, *keys) for _ in range(3)] == [first, other, second]
+
+
 async def test_a_task_run_that_is_not_deferred_is_in_no_queue(server: Server) -> None:
     body = TaskRunCreate(
         flow_run_id=None, task_key=KEY, dynamic_key="1", state=ProposedState("SCHEDULED")
