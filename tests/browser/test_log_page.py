@@ -15,6 +15,7 @@ from tests.browser.conftest import (
     assert_accessible,
     assert_fits,
 )
+from tests.browser.making_pools import Pools
 from tests.browser.making_runs import Runs
 from tests.browser.test_event_feed import emit
 from tests.conftest import StartServer
@@ -43,6 +44,19 @@ def test_the_log_is_accessible_and_nothing_is_cut_off(
     expect(page.get_by_role("heading", name="Envelope")).to_be_visible()
     assert_fits(page)
     assert_accessible(page)
+
+
+def test_on_a_narrow_screen_types_are_told_in_full(
+    server_url: str, pools: Pools, visit: Visit
+) -> None:
+    pools.pool("main")
+    pools.heartbeat("main", "worker-1")
+    page = visit(server_url, "log", width=SMALL)
+    expect(page.locator(ROW).filter(has=page.locator("td.what:empty"))).not_to_have_count(0)
+    cut = (
+        "cells => cells.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+    )
+    assert page.locator(f"{ROW} .main-cell").evaluate_all(cut) == []
 
 
 def test_an_empty_log_says_what_to_type_next(server_url: str, runs: Runs, visit: Visit) -> None:

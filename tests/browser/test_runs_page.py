@@ -1,6 +1,8 @@
 """The list of flow runs: filters in the address, pages, choosing many, and what is done to them."""
 
 import re
+from datetime import UTC, datetime
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -72,6 +74,21 @@ def test_filters_are_in_the_address_and_can_be_lifted_one_by_one(
     assert _names(page) == ["failed-otter"]
     page.go_back()
     expect(page.locator("td.main-cell")).to_have_count(2)
+
+
+def test_a_stretch_of_time_is_told_in_the_zone_of_who_looks(server_url: str, visit: Visit) -> None:
+    now = quote(datetime.now(UTC).isoformat())
+    page = visit(
+        server_url, f"runs?since=2020-11-26T18:00:00Z&until={now}", zone="Asia/Tokyo", live=False
+    )
+    since = page.get_by_role("link", name="Remove the filter since Nov 27, 2020, 03:00 AM")
+    expect(since.locator("time")).to_have_attribute("title", re.compile(r"03:00:00 AM GMT\+9"))
+    # Of today the time alone.
+    name = re.compile(r"^Remove the filter until \d\d:\d\d [AP]M$")
+    expect(page.get_by_role("link", name=name)).to_be_visible()
+    assert_accessible(page)
+    since.click()
+    expect(page).to_have_url(re.compile(r"runs\?until="))
 
 
 def test_a_list_that_is_filtered_stays_live_as_it_is_filtered(

@@ -42,6 +42,13 @@ export function relative(moment, now = Date.now()) {
   return seconds > 0 ? `${amount} ago` : `in ${amount}`;
 }
 
+/** Within a sentence: the time of day, with the day if that is another. */
+export function when(moment, now = Date.now()) {
+  const today = new Date(now), time = clock.format(moment);
+  if (moment.toDateString() === today.toDateString()) return time;
+  return `${(moment.getFullYear() === today.getFullYear() ? day : year).format(moment)}, ${time}`;
+}
+
 export function exactly(moment) {
   return (moment.getMilliseconds() ? exact : second).format(moment);
 }
@@ -57,7 +64,10 @@ export function tell(root = document) {
     const moment = new Date(element.dateTime);
     if (Number.isNaN(moment.getTime())) continue;
     if (!element.title) element.title = `${exactly(moment)}\n${element.dateTime}`;
-    say(element, "exact" in element.dataset ? exactly(moment) : relative(moment, now));
+    const said = "exact" in element.dataset ? exactly(moment)
+      : "when" in element.dataset ? when(moment, now)
+      : relative(moment, now);
+    say(element, said);
   }
   for (const element of root.querySelectorAll(".duration[data-since]")) {
     const stretch = (now - Date.parse(element.dataset.since)) / 1000;
