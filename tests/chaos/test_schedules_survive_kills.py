@@ -258,6 +258,7 @@ def lose_a_task_worker(target: Target, folder: Path, tasks: int) -> None:
         assert sorted(_begun(client)) == list(range(tasks))
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])  # A minute of waiting; engines do not differ here.
 def test_what_waits_for_a_task_worker_that_is_killed_is_run_by_the_next(
     target: Target, tmp_path: Path
 ) -> None:
