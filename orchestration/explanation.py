@@ -201,6 +201,12 @@ def _scheduled(
         yield Sentence(
             f"{late}: it should have started at {_time(due)}, {_duration(now - due)} ago."
         )
+    if run.empirical_policy.retry_type == "in_process":
+        yield Sentence(
+            "No worker starts it: the process that it failed in tries again. If that is gone, run "
+            "it again by hand."
+        )
+        return
     yield from _waits_for_a_worker(run, around, now)
 
 

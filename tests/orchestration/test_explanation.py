@@ -119,6 +119,14 @@ def test_it_is_retried_because() -> None:
     ]
 
 
+def test_a_retry_is_for_the_process_that_it_failed_in() -> None:
+    policy = FlowRunPolicy(retries=3, retry_type="in_process")
+    run = due(-MINUTE, "AwaitingRetry", deployment_id=DEPLOYMENT, empirical_policy=policy)
+    assert texts(run)[-1].startswith("No worker starts it: the process that it failed in")
+    again = replace(run, empirical_policy=FlowRunPolicy(retries=3, retry_type="reschedule"))
+    assert "No worker starts it" not in " ".join(texts(again))
+
+
 def test_it_is_taken_on() -> None:
     pending = state("PENDING")
     (text,) = texts(flow_run(pending), change(pending, "worker"))
