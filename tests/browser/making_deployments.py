@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 
 from tests.browser.making_runs import Runs
+from tests.serving import NO_CERTIFICATES
 
 SCHEMA: dict[str, Any] = {
     "title": "Parameters",
@@ -98,7 +99,9 @@ class Deployments:
 
     def read(self, deployment: str) -> Any:
         """A deployment as the API shows it."""
-        return httpx.get(f"{self.url}/deployments/{deployment}", timeout=30).json()
+        return httpx.get(
+            f"{self.url}/deployments/{deployment}", timeout=30, verify=NO_CERTIFICATES
+        ).json()
 
     def runs_of(self, deployment: str) -> Any:
         """Its runs that nobody's schedule made, the first that is due in front."""
