@@ -25,8 +25,11 @@ HEAVY = tuple(
         r"tests/projections/test_rebuild_of_a_long_log\.py",
         # The real client against a server of another shape than one finds after the installation.
         r"tests/e2e/\w+\.py::\w+\[(postgres|nginx|sqlite-[2-9])",
-        # Of the four looks of a page two have every width and every theme among them.
-        r"tests/browser/.*\[(.*-)?(375-light|1440-dark|light-375|dark-1440)\b",
+        # Thousands of schedules, expanded by the real client as well.
+        r"tests/e2e/test_schedule_expansion\.py",
+        # Of the four looks of a page all but the narrow dark one; the wide light one is that of all
+        # other tests with a browser.
+        r"tests/browser/.*\[(.*-)?(375-light|1440-light|1440-dark)\b",
     )
 )
 """How the names of tests begin that are `heavy`: together they take longer than all others. One
