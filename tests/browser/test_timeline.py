@@ -277,6 +277,24 @@ def test_artifacts_and_emissions_are_marked(
         page.mouse.click(box["x"] + at["x"], box["y"] + at["y"])
 
 
+def test_no_mark_stands_on_the_name_of_the_run(
+    server_url: str, runs: Runs, open_run: Callable[..., Page]
+) -> None:
+    page = open_run(runs.run("otter"))
+    script = page.locator("script[src*='timeline.js']").get_attribute("src")
+    places = page.evaluate(
+        """async (address) => {
+          const paint = address.replace("timeline.js", "timeline_paint.js");
+          const { besides } = await import(new URL(paint, location.href));
+          const begins = (...marks) => besides(marks, 4, 70, 300);
+          return [begins(), begins(200), begins(60), begins(75, 30), begins(20, 80, 140, 200, 250)];
+        }""",
+        script,
+    )
+    # Nothing is in the way; one is; two are; so many that the name stays where it belongs.
+    assert places == [4, 4, 69, 84, 4]
+
+
 def test_the_past_is_looked_at_by_dragging_and_by_the_address(
     server_url: str, runs: Runs, open_run: Callable[..., Page]
 ) -> None:

@@ -6,7 +6,8 @@ import { CRASHED, FAILED, KINDS, RUNNING, SCHEDULED, ended, firstUntil } from ".
 export const AXIS = 24;
 const NAMES_FROM = 14; // Rows as high as this have names.
 const NAME_PIXELS_MIN = 26, HATCH_PIXELS_MIN = 3, WHOLE_PIXELS_MIN = 6, BAR_PIXELS_MIN = 1.5, ARROWS_MAX = 400, ARROWS_ALWAYS_MAX = 60;
-const CHARACTER = 6.4; // Pixels, about; measuring each name would take longer than drawing it.
+const CHARACTER = 6.4, BOLD_CHARACTER = 7; // Pixels, about; measuring each name would take longer than drawing it.
+const MARK_PIXELS = 7; // To either side of its place.
 const FAINT = 0.22;
 const FAINTLY = 100; // Added to a type: the same, but not among what the choice is about.
 
@@ -126,7 +127,7 @@ export function paint(context, scene) {
       if (!dense) {
         const next = row.tasks[n + 1];
         const room = next ? x(next.begin) - right : width - right;
-        named(task, what, widest, right, room, y, tall, faint);
+        named(task, what, widest, right, room, y, tall, faint, row.depth ? colours.sunken : colours.surface);
       }
     }
   }
@@ -143,7 +144,10 @@ export function paint(context, scene) {
       const running = state.type === RUNNING;
       put(running ? solid : lines, state.type, left, running ? y + row.h - 6 : y + row.h - 4, wide, running ? 4 : 2);
     }
-    texts.push([row.run.name, 4 + row.depth * 4, y + row.h / 2 - 3, colours["ink-2"], 600]);
+    const { run } = row, shown = (one) => !one.task && !(past && one.at > moment);
+    const marks = [...run.artifacts, ...run.emissions].filter(shown).map((one) => x(one.at));
+    const left = besides(marks, 4 + row.depth * 4, run.name.length * BOLD_CHARACTER, width / 2);
+    texts.push([run.name, left, y + row.h / 2 - 3, colours["ink-2"], 600, null]);
   }
 
   function waits(task, what, begin, n, row, y, tall, x) {
@@ -187,15 +191,15 @@ export function paint(context, scene) {
     return widest;
   }
 
-  function named(task, what, [from, to], right, room, y, tall, faint) {
+  function named(task, what, [from, to], right, room, y, tall, faint, ground) {
     const start = Math.max(from, 0), wide = Math.min(to, width) - start;
     const name = task.sub ? `${scene.open.has(task.sub) ? "▾" : "▸"} ${task.name}` : task.name;
     const ink = faint ? colours["ink-3"] : colours.ink;
     const icon = tall >= 18 && wide > 16 ? 15 : 0;
     if (icon) icons.push([what.type, start + 3, y + tall / 2 - 5.5]);
     const inside = wide - icon - 6;
-    if (inside >= Math.min(NAME_PIXELS_MIN, name.length * CHARACTER)) texts.push([fit(name, inside), start + icon + 4, y + tall / 2 + 0.5, ink, 400]);
-    else if (room > NAME_PIXELS_MIN + 8) texts.push([fit(name, room - 10), right + 4, y + tall / 2 + 0.5, faint ? colours["ink-3"] : colours["ink-2"], 400]);
+    if (inside >= Math.min(NAME_PIXELS_MIN, name.length * CHARACTER)) texts.push([fit(name, inside), start + icon + 4, y + tall / 2 + 0.5, ink, 400, null]);
+    else if (room > NAME_PIXELS_MIN + 8) texts.push([fit(name, room - 10), right + 4, y + tall / 2 + 0.5, faint ? colours["ink-3"] : colours["ink-2"], 400, ground]);
   }
 
   function fill(rectangles) {
@@ -247,8 +251,13 @@ export function paint(context, scene) {
     context.restore();
   }
   let weight = 400;
-  for (const [text, left, y, ink, heavy] of texts) {
+  for (const [text, left, y, ink, heavy, ground] of texts) {
     if (heavy !== weight) { weight = heavy; context.font = `${weight} 11px ${colours.font}`; }
+    if (ground) { // Arrows pass behind it.
+      context.strokeStyle = ground;
+      context.lineWidth = 3;
+      context.strokeText(text, left, y);
+    }
     context.fillStyle = ink;
     context.fillText(text, left, y);
   }
@@ -359,6 +368,16 @@ function made(context, scene, rows, places, x, top) {
       context.stroke();
     }
   }
+}
+
+/** Where a name of `wide` pixels begins so that no mark stands on it: at `left` or right of marks, and at
+ *  `left` all the same if it would end beyond `most`. */
+export function besides(marks, left, wide, most) {
+  let at = left;
+  for (const mark of marks.sort((a, b) => a - b)) {
+    if (mark + MARK_PIXELS > at && mark - MARK_PIXELS < at + wide) at = mark + MARK_PIXELS + 2;
+  }
+  return at + wide <= most ? at : left;
 }
 
 /** The whole of a run in a strip: how much ran at a time, and where something failed. */
