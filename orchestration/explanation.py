@@ -11,6 +11,7 @@ from msgspec import Struct
 from orchestration.claims import fate
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
 from orchestration.states import (
+    AWAITING_RETRY,
     AWAITING_SLOT,
     CANCELLING,
     FAILED,
@@ -201,7 +202,7 @@ def _scheduled(
         yield Sentence(
             f"{late}: it should have started at {_time(due)}, {_duration(now - due)} ago."
         )
-    if run.empirical_policy.retry_type == "in_process":
+    if state.name == AWAITING_RETRY and run.empirical_policy.retry_type == "in_process":
         yield Sentence(
             "No worker starts it: the process that it failed in tries again. If that is gone, run "
             "it again by hand."

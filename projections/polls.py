@@ -11,6 +11,7 @@ from msgspec import Struct, json
 
 from eventstore.database import Dialect, Reader, Row
 from orchestration.documents import parse
+from orchestration.states import AWAITING_RETRY
 from orchestration.work_pools import WorkPool
 from orchestration.work_queues import WorkQueue
 from projections import work_pools
@@ -27,6 +28,23 @@ _GROUP = "COALESCE(flow_runs.deployment_id, flow_runs.flow_id)"
 """Runs without a deployment take turns by their flows. As in the index, word for word."""
 _IN_TIME = "flow_runs.next_scheduled_start_time BETWEEN"
 
+
+def _for_a_worker(dialect: Dialect) -> str:
+    """Whether a worker is to start the run: not if it waits inside its own process for a retry.
+
+    It is left out before runs are counted off: should its process be gone, it stays the first one
+    for ever, and would be in the way of all others where a limit lets only one begin.
+    """
+    retry_type = {
+        "sqlite": "json_extract(flow_runs.document, '$.empirical_policy.retry_type')",
+        "postgres": "flow_runs.document::json -> 'empirical_policy' ->> 'retry_type'",
+    }[dialect.name]
+    return (
+        f"(flow_runs.state_name <> '{AWAITING_RETRY}' "
+        f"OR COALESCE({retry_type}, '') <> 'in_process')"
+    )
+
+
 QUEUES = (
     "SELECT work_queues.document, EXISTS (SELECT 1 FROM flow_runs "
     f"WHERE {_WAITING} AND flow_runs.work_queue_id = work_queues.id AND {_IN_TIME} $2 AND $3) "
@@ -35,12 +53,21 @@ QUEUES = (
 SHOWN_COLUMNS = len(SHOWN.split(", "))
 """So many columns of a row that is due are for `run_documents.shown`."""
 _COLUMNS = f"{SHOWN}, next_scheduled_start_time, id"
-DUE = (
-    f"SELECT {_COLUMNS} FROM flow_runs WHERE {_WAITING} AND flow_runs.work_queue_id = $1 "
-    f"AND {_IN_TIME} $2 AND $3 ORDER BY next_scheduled_start_time, id LIMIT $4"
-)
-# From one deployment to the next through the index, however many runs lie between them.
-GROUPS = f"""
+
+
+def due_sql(dialect: Dialect) -> str:
+    """The first runs of a queue, without anybody's turn."""
+    return (
+        f"SELECT {_COLUMNS} FROM flow_runs WHERE {_WAITING} AND flow_runs.work_queue_id = $1 "
+        f"AND {_IN_TIME} $2 AND $3 AND {_for_a_worker(dialect)} "
+        "ORDER BY next_scheduled_start_time, id LIMIT $4"
+    )
+
+
+def groups_sql(dialect: Dialect) -> str:
+    """The deployments of a queue that have a run that is due, longest waiting first: from one to
+    the next through the index, however many runs lie between them."""
+    return f"""
 WITH RECURSIVE waiting (name, number) AS (
   SELECT (SELECT {_GROUP} FROM flow_runs WHERE {_WAITING} AND flow_runs.work_queue_id = $1
           ORDER BY {_GROUP} LIMIT 1), 1
@@ -52,7 +79,7 @@ WITH RECURSIVE waiting (name, number) AS (
 SELECT name, first FROM (
   SELECT name, (SELECT flow_runs.next_scheduled_start_time FROM flow_runs
           WHERE {_WAITING} AND flow_runs.work_queue_id = $1 AND {_GROUP} = waiting.name
-          AND {_IN_TIME} $2 AND $3
+          AND {_IN_TIME} $2 AND $3 AND {_for_a_worker(dialect)}
           ORDER BY flow_runs.next_scheduled_start_time LIMIT 1) AS first
   FROM waiting WHERE name IS NOT NULL
 ) AS found WHERE first IS NOT NULL ORDER BY first, name LIMIT $4
@@ -111,41 +138,47 @@ async def due(
         if queue.concurrency_limit is not None:
             here = min(here, queue.concurrency_limit - in_queue.get(queue.id, 0))
         if here > 0:
-            rows = await due_in_queue(reader, queue.id, window, here)
+            rows = await due_in_queue(reader, dialect, queue.id, window, here)
             found += [Due(queue, row) for row in rows]
     return found
 
 
-async def due_in_queue(reader: Reader, queue_id: str, window: Window, limit: int) -> list[Row]:
+async def due_in_queue(
+    reader: Reader, dialect: Dialect, queue_id: str, window: Window, limit: int
+) -> list[Row]:
     """Up to `limit` runs of a queue that are due; deployments take turns if not all fit."""
-    first = await reader.fetch(DUE, queue_id, window.after, window.before, limit + 1)
+    span = window.after, window.before
+    first = await reader.fetch(due_sql(dialect), queue_id, *span, limit + 1)
     if len(first) <= limit:
-        return [row for row in first if not _is_in_process(row)]
-    groups = [
-        row[0] for row in await reader.fetch(GROUPS, queue_id, window.after, window.before, limit)
-    ]
+        return list(first)
+    groups = [row[0] for row in await reader.fetch(groups_sql(dialect), queue_id, *span, limit)]
     share = -(-limit // len(groups)) if groups else limit
     turns: list[tuple[int, int, str, Row]] = []
     for begin in range(0, len(groups), GROUPS_PER_QUERY_MAX):
         some = groups[begin : begin + GROUPS_PER_QUERY_MAX]
-        turns += await _turns(reader, queue_id, window, some, share)
+        turns += await _turns(reader, dialect, queue_id, window, some, share)
     turns.sort(key=lambda turn: turn[:3])
     chosen = {turn[2]: turn[3] for turn in turns[:limit]}
     for row in first:  # Some deployments had less than their share.
         if len(chosen) == limit:
             break
         chosen.setdefault(row[-1], row)
-    return [row for row in chosen.values() if not _is_in_process(row)]
+    return list(chosen.values())
 
 
 async def _turns(
-    reader: Reader, queue_id: str, window: Window, groups: Sequence[str], share: int
+    reader: Reader,
+    dialect: Dialect,
+    queue_id: str,
+    window: Window,
+    groups: Sequence[str],
+    share: int,
 ) -> Iterable[tuple[int, int, str, Row]]:
     """The first runs of each deployment, with the round in which each has its turn."""
     one = (
         f"SELECT * FROM (SELECT {_COLUMNS}, {_GROUP} AS turns_of FROM flow_runs "
         f"WHERE {_WAITING} AND flow_runs.work_queue_id = $1 "
-        f"AND {_IN_TIME} $2 AND $3 AND {_GROUP} = ${{place}} "
+        f"AND {_IN_TIME} $2 AND $3 AND {_GROUP} = ${{place}} AND {_for_a_worker(dialect)} "
         "ORDER BY next_scheduled_start_time, id LIMIT $4) AS part_{place}"
     )
     sql = " UNION ALL ".join(one.format(place=place) for place in range(5, 5 + len(groups)))
@@ -156,17 +189,6 @@ async def _turns(
         number = rounds[row[-1]] = rounds.get(row[-1], 0) + 1
         turns.append((number, row[-3], row[-2], tuple(row)[:-1]))
     return turns
-
-
-_IN_PROCESS = '"retry_type":"in_process"'
-
-
-def _is_in_process(row: Row) -> bool:
-    """Whether the run waits for its retry inside its own process: no worker is to start it."""
-    if _IN_PROCESS not in row[0]:
-        return False
-    policy = json.decode(row[0]).get("empirical_policy") or {}
-    return bool(policy.get("retry_type") == "in_process")
 
 
 DEPLOYMENTS_MAX = 1_000

@@ -19,6 +19,7 @@ from orchestration import flow_runs as domain
 from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flow_runs import CreateFlowRun
 from orchestration.flows import FlowCreate
+from orchestration.run_policies import FlowRunPolicy
 from orchestration.states import ProposedDetails, ProposedState, proposed
 from orchestration.surroundings import Neighbour, Surroundings
 from orchestration.work_pools import WorkPool, WorkPoolCreate, WorkPoolUpdate
@@ -27,6 +28,8 @@ from projections import polls, work_queues
 from projections.polls import Due
 from services import flow_runs, flows, polling, work_pools
 from services.shell import Origin
+from tests.services.in_pools import new_run_in
+from tests.services.runs_here import set_state
 from tests.services.serving_here import serving
 from tests.serving import verify_digests
 
@@ -169,6 +172,29 @@ async def test_the_backlog_of_one_deployment_is_in_nobodys_way(server: Server) -
     assert len(await poll(server, pool, limit=103)) == 103
 
 
+async def test_what_its_own_process_tries_again_is_for_no_worker_and_in_nobodys_way(
+    server: Server,
+) -> None:
+    pool = await new_pool(server, concurrency_limit=1)
+    deployed = await new_run_in(server, pool, empirical_policy=FlowRunPolicy(retries=1))
+    await set_state(server, deployed, "RUNNING")
+    failed = ProposedState("FAILED")
+    done = await flow_runs.set_state(
+        server.shell, deployed, failed, force=False, now=server.now(), origin=ORIGIN
+    )
+    assert done.answer.state is not None and done.answer.state.name == "AwaitingRetry"
+    assert await poll(server, pool) == []
+    # Its process is gone, so it stays the first; the second one has the slot.
+    (next_one,) = await runs_in(server, await default_of(server, pool), [0], deployment=new_id())
+    assert await poll(server, pool) == [next_one]
+    await flow_runs.delete(server.shell, next_one, ORIGIN)
+    # Another state than a retry's is for a worker: it is resumed after it was suspended.
+    await set_state(server, deployed, "RUNNING")
+    await set_state(server, deployed, "PAUSED", pause_reschedule=True)
+    await set_state(server, deployed, "SCHEDULED", force=False)
+    assert await poll(server, pool) == [deployed]
+
+
 async def test_a_poll_makes_a_queue_ready_once_and_then_writes_nothing(server: Server) -> None:
     pool = await new_pool(server)
     when = polling.window(None, server.now())
@@ -190,8 +216,8 @@ async def test_polls_are_answered_from_indexes(server: Server) -> None:
         pytest.skip("SQLite plans without statistics, so an empty database tells")
     for sql, index in (
         (polls.QUEUES, "flow_runs_scheduled_by_queue"),
-        (polls.DUE, "flow_runs_scheduled_by_queue"),
-        (polls.GROUPS, "flow_runs_scheduled_by_queue_and_deployment"),
+        (polls.due_sql(server.database.dialect), "flow_runs_scheduled_by_queue"),
+        (polls.groups_sql(server.database.dialect), "flow_runs_scheduled_by_queue_and_deployment"),
     ):
         params: list[str | int] = ["q", 0, 1, 10] if "$4" in sql else ["q", 0, 1]
         plan = await server.database.fetch(f"EXPLAIN QUERY PLAN {sql}", *params)
