@@ -8,7 +8,7 @@ from api.ui import run_actions, run_dots, task_run_list
 from api.ui.page import Nav, Page, Region, Visit
 from api.ui.run_filters import ORDERS, RANGES, STATE_NAMES, Asked, asked, deployment_name, matching
 from eventstore.selection import Selection
-from projections import queries, run_pages
+from projections import deployment_pages, queries, run_pages
 from projections.run_pages import RunPage
 
 
@@ -35,6 +35,8 @@ class Bar(Struct, frozen=True):
     """The flow run of the task runs."""
     deployment: str
     """What the filter on deployments is called."""
+    pools: Sequence[str]
+    """Work pools that runs can be in."""
 
 
 async def bar(visit: Visit) -> Bar:
@@ -43,7 +45,8 @@ async def bar(visit: Visit) -> Bar:
     tasks = task_run_list.shown(query)
     run = task_run_list.run_of(query) if tasks else ""
     deployment = await deployment_name(visit)
-    return Bar(asked(query), STATE_NAMES, tuple(RANGES), tasks, run, deployment)
+    pools = [] if tasks else await deployment_pages.pools(visit.server.database)
+    return Bar(asked(query), STATE_NAMES, tuple(RANGES), tasks, run, deployment, pools)
 
 
 async def listed(visit: Visit) -> Listed | task_run_list.Listed:

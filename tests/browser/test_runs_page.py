@@ -17,6 +17,7 @@ from tests.browser.conftest import (
     assert_accessible,
     assert_fits,
 )
+from tests.browser.making_pools import Pools
 from tests.browser.making_runs import ALL_STATES, Runs
 
 
@@ -73,6 +74,22 @@ def test_filters_are_in_the_address_and_can_be_lifted_one_by_one(
     page.get_by_role("link", name="Remove the filter Crashed").click()
     assert _names(page) == ["failed-otter"]
     page.go_back()
+    expect(page.locator("td.main-cell")).to_have_count(2)
+
+
+def test_runs_are_filtered_by_their_work_pool(server_url: str, pools: Pools, visit: Visit) -> None:
+    for name in ("gpu", "docker"):
+        pools.pool(name)
+        pools.due(pools.deployment(f"on {name}", name), f"{name}-otter", 60)
+    page = visit(server_url)
+    expect(page.locator("td.main-cell")).to_have_count(2)
+    page.get_by_label("Work pool").select_option("gpu")
+    expect(page).to_have_url(re.compile(r"runs\?.*pool=gpu"))
+    expect(page.locator("td.main-cell")).to_have_count(1)
+    page.reload()
+    assert _names(page) == ["gpu-otter"]
+    assert_accessible(page)
+    page.get_by_role("link", name="Remove the filter in the pool gpu").click()
     expect(page.locator("td.main-cell")).to_have_count(2)
 
 
