@@ -132,6 +132,8 @@ def survive(target: Target, folder: Path, workers: int, load: Load) -> None:
         tasks = direct.start_prefect("task", "serve", f"{FLOWS / 'background.py'}:add")
         cleanup.callback(end, tasks)
         one.kill()
+        # For some seconds the proxy does not believe that it is there again.
+        until(lambda: api.get("/health").is_success, "the server behind its proxy")
         ended = _rest(api)
         until(lambda: _all_ended(api), "the end of all runs", ENDED_SECONDS_MAX)
         _check_slots(api, client, load, ended)

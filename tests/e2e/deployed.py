@@ -11,7 +11,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -191,7 +191,8 @@ def end(running: Running) -> None:
     """Make sure that neither a program nor what it started runs any more."""
     if running.process.poll() is None:
         for child in psutil.Process(running.process.pid).children(recursive=True):
-            child.kill()
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
     running.end()
 
 
