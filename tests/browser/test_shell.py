@@ -1,11 +1,13 @@
 """The frame around every page: theme, keys, search, signs for what is not there."""
 
 import re
+import sqlite3
 
 import httpx
 import pytest
 from playwright.sync_api import expect
 
+from eventstore.migrate import Target
 from tests.browser.conftest import (
     LARGE,
     SMALL,
@@ -96,6 +98,27 @@ def test_pages_without_runs_are_whole_as_well(
         expect(page.get_by_text("/nothing/is/here")).to_be_visible()
     assert_fits(page)
     assert_accessible(page)
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", LARGE), ("dark", SMALL)])
+def test_a_page_that_cannot_be_made_says_whose_fault_it_is_and_what_to_pass_on(
+    server_url: str, target: Target, visit: Visit, width: int, scheme: Scheme
+) -> None:
+    assert target.path is not None
+    database = sqlite3.connect(target.path)
+    database.execute("ALTER TABLE artifact_collections RENAME TO lost")
+    page = visit(
+        server_url, "artifacts", width=width, scheme=scheme, live=False, expected="status of 500"
+    )
+    expect(page.get_by_role("heading", name="This page could not be made")).to_be_visible()
+    expect(page.get_by_text("This is a fault of the server, not of yours")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"UTC /artifacts \(version .+\)"))).to_be_visible()
+    assert_fits(page)
+    assert_accessible(page)
+    database.execute("ALTER TABLE lost RENAME TO artifact_collections")
+    database.close()
+    page.get_by_role("link", name="Try again").click()
+    expect(page.get_by_role("heading", name="No artifacts yet")).to_be_visible()
 
 
 def test_a_link_that_leads_nowhere_leads_back(server_url: str, visit: Visit) -> None:
