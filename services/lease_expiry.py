@@ -1,11 +1,10 @@
 """Leases that nobody renews come to an end, and their slots are free again."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from eventstore.codec import to_microseconds
 from eventstore.database import Transaction
-from eventstore.errors import Overloaded, VersionConflict
 from eventstore.events import Recorded
 from orchestration.concurrency_leases import LeaseAcquired, LeaseReleased
 from projections import concurrency_limits as read
@@ -18,8 +17,6 @@ TIMERS_MAX = 10_000
 """Leases whose timers are kept in memory, the nearest ones."""
 BATCH_LEASES_MAX = 200
 """Leases that are looked at at the same time."""
-AGAIN_SECONDS = 1.0
-"""When a lease is looked at again that was let go at the same moment, or found no room."""
 
 
 class LeaseExpiry(Timed):
@@ -46,10 +43,7 @@ class LeaseExpiry(Timed):
 
     async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
         """See `Timed`."""
-        try:
-            until = await slots.expire(self._shell, id_, self._clock, origin)
-        except (VersionConflict, Overloaded):
-            until = to_microseconds(now + timedelta(seconds=AGAIN_SECONDS))
+        until = await slots.expire(self._shell, id_, self._clock, origin)
         if until is not None:
             self._timers.set(id_, until)
 

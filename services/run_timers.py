@@ -8,11 +8,11 @@ a run that went on meanwhile, or that somebody else saw to, is left alone.
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from eventstore.codec import to_microseconds
-from eventstore.errors import ContentionTimeout, Overloaded
 from eventstore.events import Recorded
 from orchestration.flow_runs import FlowRunDeleted, FlowRunStateSet
 from orchestration.refusals import NotFound
@@ -24,8 +24,6 @@ TIMERS_MAX = 10_000
 """Runs whose timers are kept in memory, the nearest ones; the others wait in the read model."""
 BATCH_RUNS_MAX = 200
 """Runs that are seen to at the same time; together they fit into one transaction."""
-AGAIN_SECONDS = 1.0
-"""When a run is tried again whose stream did not hold still, or that found the server too busy."""
 
 
 class RunTimers(Timed):
@@ -67,10 +65,5 @@ class RunTimers(Timed):
 
     async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
         """See `Timed`."""
-        try:
+        with suppress(NotFound):  # It was deleted.
             await self.see_to(id_, now, origin)
-        except NotFound:
-            pass  # It was deleted.
-        except (ContentionTimeout, Overloaded):
-            again = now + timedelta(seconds=AGAIN_SECONDS)
-            self._timers.set(id_, to_microseconds(again))

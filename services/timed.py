@@ -5,23 +5,35 @@ each term that another process had, the nearest ones are read from the read mode
 """
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from eventstore.codec import to_microseconds
+from eventstore.errors import ContentionTimeout, EventStoreError, Overloaded, VersionConflict
 from eventstore.events import Recorded
 from eventstore.ring import Entry
 from services.shell import Clock, Origin, Shell
 from services.timers import Timers
 
+logger = logging.getLogger(__name__)
+
 SLEEP_SECONDS_MAX = 30.0
 """How long the clock is believed to go on as before: it may be set."""
+AGAIN_SECONDS = 1.0
+"""When an entity is seen to again that did not hold still, or that found the server too busy."""
+FAILED_AGAIN_SECONDS = 60.0
+"""When one is tried again that could not be seen to; the others do not wait for it."""
+_TRY_AGAIN = (ContentionTimeout, Overloaded, VersionConflict)
+_MICROSECONDS = 1_000_000
 
 
 class Timed(ABC):
     """See `services.service.Service`."""
+
+    name: str
 
     def __init__(self, shell: Shell, clock: Clock, *, timers_max: int, batch_max: int) -> None:
         """`timers_max` are kept in memory, the nearest ones; `batch_max` entities are seen to at
@@ -42,7 +54,8 @@ class Timed(ABC):
 
     @abstractmethod
     async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
-        """Do what is to be done to this entity, if it still is."""
+        """Do what is to be done to this entity, if it still is. Where it raises, it is asked again
+        later, and the others do not wait; unless the database is away or the term is over."""
 
     def lag_seconds(self) -> float:
         """For how long the entity that comes next should have been seen to."""
@@ -75,7 +88,7 @@ class Timed(ABC):
         return min(max(0.0, self._seconds_until(due)), SLEEP_SECONDS_MAX)
 
     def _seconds_until(self, due: int) -> float:
-        return (due - to_microseconds(self._clock())) / 1_000_000
+        return (due - to_microseconds(self._clock())) / _MICROSECONDS
 
     async def _see_to_batch(self, origin: Origin) -> None:
         now = self._clock()
@@ -85,8 +98,21 @@ class Timed(ABC):
         done = await asyncio.gather(
             *(self.see_to_one(id_, now, origin) for id_ in ids), return_exceptions=True
         )
-        for failure in filter(None, done):
-            raise failure
+        fatal: BaseException | None = None
+        for id_, failure in zip(ids, done, strict=True):
+            if failure is None:
+                continue
+            seconds = AGAIN_SECONDS
+            if not isinstance(failure, _TRY_AGAIN):
+                seconds = FAILED_AGAIN_SECONDS
+                if isinstance(failure, EventStoreError) or not isinstance(failure, Exception):
+                    # The database is away, or the term is over: nobody can be seen to.
+                    fatal = failure
+                else:
+                    logger.error("service %s could not see to %s", self.name, id_, exc_info=failure)
+            self._timers.set(id_, to_microseconds(now) + int(seconds * _MICROSECONDS))
+        if fatal is not None:
+            raise fatal
 
 
 async def _next(pages: AsyncIterator[Sequence[Entry]]) -> Sequence[Entry]:

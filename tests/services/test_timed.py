@@ -1,0 +1,103 @@
+"""Services that do something at times: one thing that cannot be done keeps no other waiting."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from api.server import Server
+from api.settings import Settings
+from eventstore.codec import to_microseconds
+from eventstore.errors import DatabaseUnavailable, Overloaded
+from eventstore.events import Recorded
+from eventstore.migrate import Target
+from services import timed
+from services.shell import Origin
+from services.timed import Timed
+from tests.services.serving_here import serving
+
+ORIGIN = Origin("tester")
+WAIT_SECONDS = 20.0
+
+
+@pytest.fixture
+async def server(target: Target) -> AsyncIterator[Server]:
+    async with serving(target, Settings(services_enabled=False)) as server:
+        yield server
+
+
+class Bells(Timed):
+    """Rings for each id; for some of them it fails first."""
+
+    name = "bells"
+
+    def __init__(self, server: Server, ids: list[str], failures: dict[str, Exception]) -> None:
+        super().__init__(server.shell, server.now, timers_max=100, batch_max=2)
+        self._ids, self._failures = ids, failures
+        self.rung: list[str] = []
+        self.done = asyncio.Event()
+
+    async def load(self) -> None:
+        now = to_microseconds(self._clock())
+        self._timers.fill((id_, now) for id_ in self._ids)
+
+    def note(self, recorded: Recorded[Any]) -> None:
+        """Nothing that happens changes when."""
+
+    async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
+        failure = self._failures.pop(id_, None)
+        if failure is not None:
+            raise failure
+        self.rung.append(id_)
+        if len(self.rung) == len(self._ids):
+            self.done.set()
+
+
+async def until_all_rang(bells: Bells) -> None:
+    running = asyncio.create_task(bells.run(ORIGIN))
+    rang = asyncio.create_task(bells.done.wait())
+    async with asyncio.timeout(WAIT_SECONDS):
+        await asyncio.wait({running, rang}, return_when=asyncio.FIRST_COMPLETED)
+    rang.cancel()
+    if running.done():
+        await running
+    running.cancel()
+
+
+async def test_what_cannot_be_done_is_tried_again_and_the_others_do_not_wait(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(timed, "FAILED_AGAIN_SECONDS", 0.3)
+    bells = Bells(server, ["a", "b", "c", "d"], {"a": ValueError("odd"), "b": KeyError("odder")})
+    await until_all_rang(bells)
+    assert sorted(bells.rung[:2]) == ["c", "d"]
+    assert sorted(bells.rung[2:]) == ["a", "b"]
+    told = [record.getMessage() for record in caplog.records if record.name == "services.timed"]
+    assert sorted(told) == [f"service bells could not see to {id_}" for id_ in ("a", "b")]
+
+
+async def test_who_finds_the_server_too_busy_is_not_told_of(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(timed, "AGAIN_SECONDS", 0.1)
+    await until_all_rang(Bells(server, ["a", "b"], {"a": Overloaded("too busy")}))
+    assert not [record for record in caplog.records if record.name == "services.timed"]
+
+
+async def test_a_database_that_is_away_ends_the_term_and_nothing_is_forgotten(
+    server: Server,
+) -> None:
+    bells = Bells(server, ["a", "b"], {"a": DatabaseUnavailable("away")})
+    with pytest.raises(DatabaseUnavailable):
+        await until_all_rang(bells)
+    await until_all_rang(bells)
+    assert {"a", "b"} <= set(bells.rung)
+
+
+async def test_it_is_late_by_what_it_has_not_seen_to(server: Server) -> None:
+    bells = Bells(server, ["a"], {})
+    assert bells.lag_seconds() == 0.0
+    bells._timers.set("a", to_microseconds(server.now() - timedelta(seconds=60)))
+    assert 60 <= bells.lag_seconds() < 120
