@@ -183,6 +183,14 @@ class Named(Struct, frozen=True):
     name: str
 
 
+async def flows_found(reader: Reader, dialect: Dialect, text: str) -> list[Named]:
+    """Flows whose name contains a text, up to `SEARCH_MAX`."""
+    named = Filters(flows=FlowFilter(name=Text(like_=text)))
+    columns = "flows.id, flows.name"
+    query = queries.page("flows", columns, named, "NAME_ASC", dialect, limit=SEARCH_MAX)
+    return [Named(*row) for row in await reader.fetch(query.sql, *query.params)]
+
+
 SEARCH_MAX = 20
 """Hits of each kind."""
 

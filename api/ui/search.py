@@ -7,9 +7,7 @@ from msgspec import Struct
 
 from api.ui.page import Page, Visit
 from api.ui.run_filters import TEXT_CHARACTERS_MAX, asked, filters
-from projections import deployment_pages, queries, run_pages, work_pool_pages
-from projections.criteria import Text
-from projections.filters import Filters, FlowFilter
+from projections import deployment_pages, run_pages, work_pool_pages
 from projections.run_pages import SEARCH_MAX, ListedRun, Named
 
 
@@ -34,16 +32,7 @@ async def hits(visit: Visit) -> Hits:
         return Hits("", (), (), (), (), (), {})
     matching = filters(asked(visit.query), visit.now)
     runs = await run_pages.page(database, database.dialect, matching, "START_TIME_DESC")
-    name = matching.flow_runs.name if matching.flow_runs else Text()
-    named = queries.page(
-        "flows",
-        "flows.id, flows.name",
-        Filters(flows=FlowFilter(name=name)),
-        "NAME_ASC",
-        database.dialect,
-        limit=SEARCH_MAX,
-    )
-    flows = [Named(*row) for row in await database.fetch(named.sql, *named.params)]
+    flows = await run_pages.flows_found(database, database.dialect, text)
     pools = await work_pool_pages.pools_named(database, database.dialect, text, SEARCH_MAX)
     queues = await work_pool_pages.queues_named(database, database.dialect, text, SEARCH_MAX)
     deployments = await deployment_pages.named(database, database.dialect, text, SEARCH_MAX)
