@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from eventstore.errors import ContentionTimeout, Overloaded
 from eventstore.events import Recorded
 from eventstore.ids import new_id
 from eventstore.ring import Entry
@@ -83,7 +84,8 @@ class SlotWaiters:
             decided = await flow_runs.judged(self._shell, run, woken, MINIMAL, now, fresh, None)
             return untold(decided)
 
-        with suppress(NotFound):  # It was deleted.
+        # It was deleted; or it could not be woken now, and its own time comes anyway.
+        with suppress(NotFound, ContentionTimeout, Overloaded):
             await self._shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin)
 
 
