@@ -25,6 +25,8 @@ HEAVY = tuple(
         r"tests/projections/test_rebuild_of_a_long_log\.py",
         # The real client against a server of another shape than one finds after the installation.
         r"tests/e2e/\w+\.py::\w+\[(postgres|nginx|sqlite-[2-9])",
+        # They fill databases to measure them.
+        r"tests/benchmarks/",
         # Thousands of schedules, expanded by the real client as well.
         r"tests/e2e/test_schedule_expansion\.py",
         # Of the four looks of a page all but the narrow dark one; the wide light one is that of all

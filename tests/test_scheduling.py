@@ -56,6 +56,7 @@ def test_the_look_that_no_other_test_has_is_looked_at_every_day() -> None:
 def test_kills_and_crowds_are_not_for_every_day() -> None:
     assert is_heavy("tests/chaos/test_kill.py::test_a[sqlite]")
     assert not is_heavy("tests/chaos/test_faults.py::test_a[sqlite-1-lost]")
+    assert is_heavy("tests/benchmarks/test_benchmarks.py::test_a")
     assert not is_heavy("tests/conformance/test_append.py::test_a[postgres]")
 
 
