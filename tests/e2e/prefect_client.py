@@ -202,6 +202,8 @@ class PrefectClient:
             "PREFECT_API_URL": self.api_url,
             # Results are kept under the user's home whatever PREFECT_HOME says.
             "HOME": str(self.home),
+            # The client leaves files behind.
+            "TMPDIR": str(self.home),
             "PREFECT_HOME": str(self.home / ".prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
