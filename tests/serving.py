@@ -175,7 +175,8 @@ def start(
 ) -> RunningServer:
     """A server process on `target`, answering. `settings` are environment variables.
 
-    One that is not `forked` is started as operators do, by a new Python.
+    One that is not `forked` is started as operators do, by a new Python; so is one of another
+    release, which must not find the code of this one imported.
     """
     port = port or free_port()
     log = home / f"server-{port}.out"
@@ -184,7 +185,7 @@ def start(
     variables = environment(target, home, variables | dict(settings or {}))
     process: subprocess.Popen[bytes] | Forked
     with log.open("wb") as output:
-        if forked:
+        if forked and variables["PYTHONPATH"] == str(REPOSITORY):
             command = (f"-m {COMMAND[-1]}", "server", "start")
             process = _forking().start(
                 *command, folder=home, environment=variables, output=output, errors=output

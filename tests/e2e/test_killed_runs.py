@@ -35,7 +35,7 @@ def test_a_run_whose_process_was_killed_is_crashed(client: PrefectClient) -> Non
             sentences = api.read(f"/flow_runs/{id_}/explain")["sentences"]
             assert any("was last heard of" in one["text"] for one in sentences)
             watched = client.prefect("flow-run", "watch", id_)
-            assert "CRASHED" in watched.output + watched.errors
+            assert "finished in state 'Crashed'" in watched.output + watched.errors
             states = api.read("/flow_run_states/", flow_run_id=id_)
             assert [state["name"] for state in states] == ["Pending", "Running", "Crashed"]
             assert "whatever ran it is gone" in states[-1]["message"]
