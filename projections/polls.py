@@ -195,13 +195,18 @@ DEPLOYMENTS_MAX = 1_000
 """Deployments of the polled queues that are told apart in one go; the others the next time."""
 
 
-async def idle_deployments(reader: Reader, dialect: Dialect, queue_ids: Sequence[str]) -> list[str]:
-    """Ids of deployments of these queues that are shown as not ready."""
+def idle_sql(dialect: Dialect) -> str:
+    """Deployments of queues that are not shown as ready. Every poll asks, and mostly there is none:
+    an index holds these alone."""
     among = dialect.in_list("deployments.work_queue_id", "$1")
-    rows = await reader.fetch(
+    return (
         "SELECT id FROM deployments WHERE deployments.work_queue_id IS NOT NULL "
         f"AND {among} AND deployments.status <> 'READY' "
-        f"ORDER BY id LIMIT {DEPLOYMENTS_MAX}",
-        json.encode(queue_ids).decode(),
+        f"ORDER BY id LIMIT {DEPLOYMENTS_MAX}"
     )
+
+
+async def idle_deployments(reader: Reader, dialect: Dialect, queue_ids: Sequence[str]) -> list[str]:
+    """Ids of deployments of these queues that are shown as not ready."""
+    rows = await reader.fetch(idle_sql(dialect), json.encode(queue_ids).decode())
     return [str(row[0]) for row in rows]

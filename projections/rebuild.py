@@ -78,6 +78,7 @@ READ_MODEL_MIGRATIONS = (
     "0017.worker-cleanups",
     "0016.deployments-ready",
     "0019.variables",
+    "0020.idle-deployments",
 )
 """Migrations that make nothing but read models."""
 
