@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from eventstore.codec import to_microseconds
-from eventstore.errors import ContentionTimeout, Overloaded
 from eventstore.events import Recorded
 from orchestration.deployments import DeploymentCreated, DeploymentDeleted, DeploymentUpdated
 from orchestration.refusals import Refusal
@@ -22,7 +21,7 @@ from projections.entities import entity_id
 from services import scheduled_runs
 from services.scheduled_runs import Horizon, Slot
 from services.shell import Clock, Origin, Shell
-from services.timed import Timed
+from services.timed import AGAIN_SECONDS, Timed
 
 TIMERS_MAX = 100_000
 """Deployments whose timers are kept in memory."""
@@ -30,9 +29,6 @@ BATCH_DEPLOYMENTS_MAX = 50
 """Deployments that are looked at at the same time; between two batches the log is listened to."""
 PAGE_DEPLOYMENTS = 200
 """Deployments that are read at a time when a term begins."""
-AGAIN_SECONDS = 1.0
-"""When a deployment is tried again that did not hold still, or that found the server too busy; and
-how long at least one is left alone that was looked at."""
 FAR = timedelta(days=1)
 """When a deployment is looked at again whose schedules have nothing in sight."""
 _TICK = timedelta(microseconds=1)
@@ -82,8 +78,6 @@ class Scheduler(Timed):
         """See `Timed`."""
         try:
             again = await self._fill(id_, now, origin)
-        except (ContentionTimeout, Overloaded):
-            again = now
         except Refusal:
             again = now + FAR  # Its zone is not known on this machine, for example.
         if again is not None:
