@@ -19,7 +19,7 @@ from eventstore.errors import (
     UnknownEvent,
 )
 from orchestration.documents import too_deep
-from orchestration.refusals import Conflict, Invalid, NotFound, NotNow
+from orchestration.refusals import Conflict, Invalid, NotFound, NotNow, Protected
 
 logger = logging.getLogger(__name__)
 
@@ -213,6 +213,8 @@ def http_error(error: Exception, body: bytes) -> HttpError:
             return invalid(loc, "value_error", str(error), None, body_content(body))
         case Conflict():
             return HttpError(409, {"detail": str(error)})
+        case Protected():
+            return HttpError(403, {"detail": str(error)})
         case NotNow():
             return HttpError(400, {"detail": str(error)})
         case UnicodeEncodeError():

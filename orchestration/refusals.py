@@ -49,3 +49,7 @@ class Invalid(Refusal):
 
 class NotNow(Refusal):
     """The command makes sense, but not while the entity is in the state that it is in."""
+
+
+class Protected(Refusal):
+    """The thing belongs to the server, or its name does; clients may not change that."""

@@ -79,6 +79,7 @@ READ_MODEL_MIGRATIONS = (
     "0016.deployments-ready",
     "0019.variables",
     "0020.idle-deployments",
+    "0021.blocks",
 )
 """Migrations that make nothing but read models."""
 

@@ -1,0 +1,70 @@
+"""Block types: /block_types."""
+
+from msgspec import Struct
+
+from api.errors import not_found
+from api.http import NO_CONTENT, Answer, Area, Call
+from api.lists import limited
+from orchestration.block_types import BlockType, BlockTypeCreate, BlockTypeUpdate
+from orchestration.documents import document
+from projections import block_types
+from projections.block_filters import BlockSchemaFilter, BlockTypeFilter
+from projections.block_types import Sought
+from projections.paging import Offset
+from services import block_types as commands
+
+area = Area("/block_types", "Block types")
+
+
+class BlockTypeQuery(Struct, frozen=True, kw_only=True):
+    """The body of `POST /block_types/filter`."""
+
+    block_types: BlockTypeFilter | None = None
+    block_schemas: BlockSchemaFilter | None = None
+    limit: int | None = None
+    offset: Offset = 0
+
+
+def there(block_type: BlockType | None) -> BlockType:
+    """The type. Raises HttpError 404 if there is none."""
+    if block_type is None:
+        raise not_found("Block type not found")
+    return block_type
+
+
+@area.post("/", body=BlockTypeCreate, answers={201: BlockType})
+async def create_block_type(call: Call, body: BlockTypeCreate) -> Answer:
+    """Make a kind of block known."""
+    id_, written = await commands.create(call.server.shell, body, call.origin)
+    made = there(await block_types.by_id(call.server.database, id_))
+    return Answer(201, document(made), position=written.position)
+
+
+@area.get("/{id:uuid}", answers={200: BlockType})
+async def read_block_type(call: Call) -> Answer:
+    """Read a block type."""
+    return Answer(200, document(there(await block_types.by_id(call.server.database, call.id))))
+
+
+@area.get("/slug/{slug:str}", answers={200: BlockType})
+async def read_block_type_by_slug(call: Call) -> Answer:
+    """Read the block type of a slug."""
+    found = await block_types.by_slug(call.server.database, call.path["slug"])
+    return Answer(200, document(there(found)))
+
+
+@area.post("/filter", body=BlockTypeQuery, body_optional=True, answers={200: list[BlockType]})
+async def read_block_types(call: Call, body: BlockTypeQuery) -> Answer:
+    """Block types that match, by name."""
+    database = call.server.database
+    limit = limited(call, body.limit)
+    sought = Sought(body.block_types, body.block_schemas)
+    found = await block_types.some(database, database.dialect, sought, limit, body.offset)
+    return Answer(200, f"[{','.join(found)}]".encode())
+
+
+@area.patch("/{id:uuid}", body=BlockTypeUpdate, answers={204: None})
+async def update_block_type(call: Call, body: BlockTypeUpdate) -> Answer:
+    """Change how a block type is shown."""
+    await commands.update(call.server.shell, call.id, body, call.origin)
+    return NO_CONTENT
