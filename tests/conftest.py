@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,8 +20,8 @@ from eventstore.database import Database
 from eventstore.migrate import Target
 from eventstore.postgres import PostgresDatabase, PostgresOptions
 from eventstore.sqlite import SqliteDatabase
-from tests import serving
-from tests.scheduling import Scheduling, is_heavy
+from tests import examples, serving
+from tests.scheduling import Scheduling, is_heavy, processes
 from tests.serving import RunningServer
 
 BACKENDS = ("sqlite", "postgres")
@@ -37,12 +38,21 @@ FREE_MEMORY_BYTES_MIN = 6 * 1024**3
 _numbers = itertools.count(1)
 
 
-def pytest_configure() -> None:
+def pytest_xdist_auto_num_workers() -> int:
+    """How many processes run the tests, unless a number is given."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return processes(cores or 1, psutil.virtual_memory().available)
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Let ctrl + c reach what tests start: a shell lets a job in the background ignore it, and so
     would everything that this job starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     _stay_in_memory()
+    _compile_once()
+    if not config.getoption("hypothesis_profile", None):
+        examples.choose(heavy="not heavy" not in config.getoption("markexpr"))
 
 
 def _stay_in_memory() -> None:
@@ -56,6 +66,14 @@ def _stay_in_memory() -> None:
     free = min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available)
     if free >= FREE_MEMORY_BYTES_MIN and os.access(MEMORY, os.W_OK):
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+def _compile_once() -> None:
+    """Keep compiled modules beside the checkout where none may be written into it: to compile and
+    to rewrite all tests takes every process of a run ten seconds."""
+    if sys.dont_write_bytecode and sys.pycache_prefix is None:
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = str(Path(tempfile.gettempdir()) / f"pluperfect-compiled-{os.getuid()}")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -18,8 +18,8 @@ import pytest
 from tests.serving import REPOSITORY, free_port
 
 CONFIGURATION = REPOSITORY / "deploy" / "nginx.conf"
-READY_SECONDS_MAX = 10.0
-STOP_SECONDS_MAX = 10.0
+READY_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.01
 PATH = "/pluperfect"
 BASE_PATH = {"PLUPERFECT_BASE_PATH": PATH}

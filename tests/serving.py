@@ -24,9 +24,9 @@ from eventstore.sqlite import SqliteDatabase
 from projections import catalogue, rebuild, verification
 from tests.forking import Forked, Forking
 
-READY_SECONDS_MAX = 20.0
+READY_SECONDS_MAX = 60.0
 """How long a server may take until it answers; a busy machine is slow."""
-STOP_SECONDS_MAX = 10.0
+STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.01
 REPOSITORY = Path(__file__).parent.parent
 NO_CERTIFICATES = False

@@ -6,7 +6,7 @@ import shlex
 import tomllib
 from pathlib import Path
 
-from tests.scheduling import is_heavy, scope_of
+from tests.scheduling import PROCESS_MEMORY_BYTES, PROCESSES_MAX, is_heavy, processes, scope_of
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -24,6 +24,14 @@ def test_what_a_client_did_is_looked_at_by_one_process() -> None:
 def test_scenarios_are_replayed_by_one_process_for_each_engine() -> None:
     assert scope_of(REPLAYED.replace("flows-a", "logs-b")) == scope_of(REPLAYED)
     assert scope_of(REPLAYED.replace("postgres", "sqlite")) != scope_of(REPLAYED)
+
+
+def test_processes_are_twice_as_many_as_cores_where_there_is_room_for_them() -> None:
+    plenty = 100 * PROCESS_MEMORY_BYTES
+    assert processes(2, plenty) == 4
+    assert processes(64, plenty) == PROCESSES_MAX
+    assert processes(2, 3 * PROCESS_MEMORY_BYTES) == 3
+    assert processes(1, 0) == 1
 
 
 def test_one_browser_is_enough() -> None:

@@ -13,6 +13,7 @@ from api.server import Server
 from api.ui import rendering, schema_form
 from api.ui.page import Query, Visit
 from api.ui.schema_form import read
+from tests.examples import examples
 
 SCHEMA = {
     "type": "object",
@@ -127,7 +128,7 @@ _VALUE = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(_VALUE)
 def test_a_form_that_nobody_touched_sends_what_it_was_made_of(value: dict[str, Any]) -> None:
     found = read(SCHEMA, _sent(SCHEMA, value))

@@ -7,6 +7,9 @@ import pytest
 from tests import serving
 from tests.conftest import BACKENDS, fresh_database
 
+SETTINGS = {"PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false"}
+"""A real server ends pauses in a loop of 5 s; ours at once, before a scenario's next step."""
+
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def server_url(
@@ -15,7 +18,7 @@ def server_url(
     """Base URL of the API of a real server that all scenarios of this module share."""
     folder = tmp_path_factory.mktemp("contract")
     with fresh_database(request.param, request, folder) as target:
-        server = serving.start(target, folder / "home")
+        server = serving.start(target, folder / "home", settings=SETTINGS)
         yield server.url
         assert server.stop() == 0, server.output()
         serving.verify_digests(target)

@@ -4,7 +4,6 @@ import os
 
 import pytest
 
-from tests.conftest import StartServer
 from tests.contract.scenario import Scenario, load_scenarios, replay
 
 ORACLE_URL_VARIABLE = "PLUPERFECT_TEST_ORACLE_URL"
@@ -22,10 +21,8 @@ def oracle_url() -> str:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
-def test_our_server_keeps_the_contract(scenario: Scenario, start_server: StartServer) -> None:
-    # A real server ends pauses in a loop of 5 s; ours at once, before the scenario's next step.
-    settings = {"PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false"}
-    replay(scenario, start_server(settings=settings).url)
+def test_our_server_keeps_the_contract(scenario: Scenario, server_url: str) -> None:
+    replay(scenario, server_url)
 
 
 @pytest.mark.oracle

@@ -15,6 +15,7 @@ from orchestration.refusals import NotFound
 from orchestration.run_policies import FlowRunPolicy, TaskRunPolicy
 from orchestration.states import NAMES, STATE_TYPES, TERMINAL, State
 from orchestration.task_runs import TaskRun, TaskRunStateSet
+from tests.examples import examples
 from tests.orchestration.runs import (
     HOUR,
     NOON,
@@ -110,7 +111,7 @@ def sound(before: Any, event: Any, run: Any) -> None:
 
 
 @given(FLOW_RUNS, states(), st.sampled_from(FLOW_POLICIES))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 def test_any_state_may_be_proposed_to_any_flow_run(run: FlowRun, wish: State, rules: Any) -> None:
     command = set_flow(run, wish, rules, now=NOON)
     settled = flow_runs.settle(command, run)
@@ -132,7 +133,7 @@ def test_any_state_may_be_proposed_to_any_flow_run(run: FlowRun, wish: State, ru
 
 
 @given(TASK_RUNS, states(), st.sampled_from(TASK_POLICIES), AROUND, st.floats(0, 0.999))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 def test_any_state_may_be_proposed_to_any_task_run(
     run: TaskRun, wish: State, rules: Any, around: Any, chance: float
 ) -> None:
@@ -153,7 +154,7 @@ def test_any_state_may_be_proposed_to_any_task_run(
 
 
 @given(FLOW_RUNS, states())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_repeating_an_accepted_transition_records_nothing_new(run: FlowRun, wish: State) -> None:
     if wish.state_details.transition_id is None:
         return
@@ -169,7 +170,7 @@ def test_repeating_an_accepted_transition_records_nothing_new(run: FlowRun, wish
 
 
 @given(st.lists(states(), max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_history_of_wishes_folds_to_what_was_decided_on(wishes: list[State]) -> None:
     run = flow_run()
     timestamps = []
@@ -184,7 +185,7 @@ def test_a_history_of_wishes_folds_to_what_was_decided_on(wishes: list[State]) -
 
 
 @given(states(), st.sampled_from([t for t in STATE_TYPES if t not in TERMINAL]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_what_ended_with_a_result_stays_ended(wish: State, _: str) -> None:
     ended = flow_run(state("COMPLETED", data={"type": "reference"}), deployment_id=id_(9))
     settled = flow_runs.settle(set_flow(ended, wish, now=NOON), ended)

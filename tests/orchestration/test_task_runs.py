@@ -37,6 +37,7 @@ from orchestration.task_runs import (
     report_of,
 )
 from orchestration.transition import TaskFacts
+from tests.examples import examples
 from tests.orchestration.runs import NOON, SECOND, id_, state, task_answer
 from tests.spec import spec
 
@@ -212,7 +213,7 @@ class TestReports:
         assert report_of(LIFE[0]).state.id == id_(31)
 
     @for_all(st.permutations([*LIFE, *LIFE]))
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     def test_repeated_reports_do_no_harm(self, events: list[TaskRunReported]) -> None:
         run = fold(task_runs.evolve, events)
         assert run is not None

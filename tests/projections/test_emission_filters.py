@@ -17,6 +17,7 @@ from projections.emission_filters import EventFilter, conditions, predicate, whe
 from projections.emissions import EMISSIONS, glimpse, page, projection, total
 from projections.projection import Rows
 from tests.emitting import Json, at, emission, wire
+from tests.examples import examples
 
 NAMES = ("flow.run", "flow.ran", "flow", "Flow.run", "f*w", "f_ow.run", "f%", "[f]low", "ß.é")
 IDS = ("thing.1", "thing.12", "Thing.1", "th?ng.1", "th[i]ng.1", "t\\1", "t%1", "x")
@@ -155,7 +156,7 @@ def in_memory(asked: EventFilter) -> list[int]:
 
 
 @settings(
-    max_examples=250,
+    max_examples=examples(250),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from eventstore.database import Database
 from projections.filters import EntityTable, Filters, where
+from tests.examples import examples
 from tests.projections import world as worlds
 from tests.projections.world import NAME_OF_FILTER, TEXTS, TIMES, TYPES, World, wire
 
@@ -175,7 +176,7 @@ AROUND_AN_ENTITY = (
     "work_pools",
     "work_queues",
 )
-EXAMPLES = 150
+EXAMPLES = examples(150)
 
 at_random = settings(
     max_examples=EXAMPLES,

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from projections.filters import LogFilter
 from projections.log_lines import TABLE
 from projections.log_matching import matcher
+from tests.examples import examples
 from tests.projections import world as worlds
 from tests.projections.test_filters import FILTERS, WORLD
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=examples(500), deadline=None, derandomize=True)
 @given(asked=FILTERS["log_lines"])
 def test_a_filter_matches_the_lines_that_it_means(asked: dict[str, Any]) -> None:
     matches = matcher(msgspec.json.decode(msgspec.json.encode(asked), type=LogFilter))
