@@ -135,6 +135,8 @@ class Endpoint(Struct, Generic[B], frozen=True, kw_only=True):
     no input."""
     answers: Mapping[int, Any] = {}
     """Type of the answer by status; None for no content."""
+    media_type: str = "application/json"
+    """Of what it answers, if not refused."""
     query: Sequence[Parameter] = ()
     area: str = ""
     open_to_all: bool = False

@@ -7,13 +7,33 @@ from typing import Any
 import msgspec
 
 from api.http import Area, Endpoint, Parameter
+from orchestration.documents import EXTRAS_NAME
 
 OPENAPI_VERSION = "3.1.0"
 _PARAMETER = re.compile(r"\{(\w+):(\w+)\}")
-_ERRORS: Mapping[int, str] = {
-    404: "There is no such thing.",
-    422: "The body or a parameter is not what the operation takes.",
-    503: "The database is away or too much is waiting; ask again after `Retry-After` seconds.",
+_REFUSALS: Mapping[str, str] = {
+    "404": "There is no such thing.",
+    "422": "The body or a parameter is not what the operation takes.",
+    "4XX": "The operation is not carried out, for the reason that the answer gives.",
+    "503": "The database is away or too much is waiting; ask again after `Retry-After` seconds.",
+}
+_REFUSAL = "Refusal"
+_REFUSAL_SCHEMA: Mapping[str, Any] = {
+    "title": _REFUSAL,
+    "description": "Why it is not carried out; `exception_detail` names each wrong place.",
+    "type": "object",
+    "properties": {
+        "detail": {"type": "string"},
+        "message": {"type": "string"},
+        "exception_message": {"type": "string"},
+        "exception_detail": {"type": "array", "items": {"type": "object"}},
+        "request_body": {"description": "What was sent, if it can be sent back."},
+    },
+    "anyOf": [
+        {"required": ["detail"]},
+        {"required": ["exception_message"]},
+        {"required": ["message"]},
+    ],
 }
 
 
@@ -36,7 +56,10 @@ def document(areas: Iterable[Area], *, title: str, version: str, base_path: str)
         "info": {"title": title, "version": version},
         "servers": [{"url": base_path}],
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {
+            "schemas": {name: _opened(one) for name, one in components.items()}
+            | {_REFUSAL: _REFUSAL_SCHEMA}
+        },
     }
 
 
@@ -52,6 +75,14 @@ def _types(endpoints: Sequence[Endpoint[Any]]) -> list[Any]:
 
 def _body(endpoint: Endpoint[Any]) -> Any:
     return endpoint.shown_body or endpoint.body
+
+
+def _opened(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a Struct that keeps unknown fields, which its documents show beside others."""
+    properties = dict(schema.get("properties", {}))
+    if properties.pop(EXTRAS_NAME, None) is None:
+        return schema
+    return {**schema, "properties": properties, "additionalProperties": True}
 
 
 def _schema_of(kind: type) -> dict[str, Any]:
@@ -72,7 +103,7 @@ def _operation(endpoint: Endpoint[Any], by_type: Mapping[str, Any]) -> dict[str,
         "summary": summary.rstrip("."),
         "tags": [endpoint.area],
         "responses": {
-            str(status): _response(status, kind, by_type)
+            str(status): _response(status, endpoint.media_type, kind, by_type)
             for status, kind in sorted(endpoint.answers.items())
         },
     }
@@ -92,18 +123,23 @@ def _operation(endpoint: Endpoint[Any], by_type: Mapping[str, Any]) -> dict[str,
             "required": not endpoint.body_optional,
             "content": {"application/json": {"schema": by_type[_key(_body(endpoint))]}},
         }
-    for status, text in _ERRORS.items():
-        if status == 422 and endpoint.body is None and not endpoint.query:
+    for status, text in _REFUSALS.items():
+        if status == "422" and endpoint.body is None and not endpoint.query:
             continue
-        operation["responses"].setdefault(str(status), {"description": text})
+        refusal = {"$ref": f"#/components/schemas/{_REFUSAL}"}
+        operation["responses"].setdefault(
+            status, {"description": text, "content": {"application/json": {"schema": refusal}}}
+        )
     return operation
 
 
-def _response(status: int, kind: Any, by_type: Mapping[str, Any]) -> dict[str, Any]:
+def _response(
+    status: int, media_type: str, kind: Any, by_type: Mapping[str, Any]
+) -> dict[str, Any]:
     if kind is None:
         return {"description": "Done."}
     text = "Created." if status == 201 else "The answer."
-    return {"description": text, "content": {"application/json": {"schema": by_type[_key(kind)]}}}
+    return {"description": text, "content": {media_type: {"schema": by_type[_key(kind)]}}}
 
 
 def _parameter(name: str, place: str, schema: Any, required: bool = True) -> dict[str, Any]:

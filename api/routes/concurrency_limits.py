@@ -99,7 +99,7 @@ async def _by_id(call: Call) -> Seen:
     return found
 
 
-@area.post("/", body=TagLimitCreate, answers={200: TagLimitShown})
+@area.post("/", body=TagLimitCreate, answers={201: TagLimitShown, 200: TagLimitShown})
 async def create_concurrency_limit(call: Call, body: TagLimitCreate) -> Answer:
     """Limit how many task runs with a tag run at the same time."""
     server = call.server

@@ -224,7 +224,7 @@ async def update_flow_run_labels(call: Call, body: Labels) -> Answer:
     return NO_CONTENT
 
 
-@area.get("/{id:uuid}/logs/download", answers={200: str})
+@area.get("/{id:uuid}/logs/download", answers={200: str}, media_type="text/csv")
 async def download_flow_run_logs(call: Call) -> Answer:
     """All log lines of a flow run and its task runs, as CSV."""
     database = call.server.database

@@ -173,7 +173,7 @@ async def spoken(work: Awaitable[T]) -> T:
 # --- Server-sent events
 
 
-@area.get("/stream", answers={200: str}, query=_FILTERS)
+@area.get("/stream", answers={200: str}, media_type="text/event-stream", query=_FILTERS)
 async def stream_events(call: Call) -> Answer:
     """Events as they are recorded, as server-sent events.
 
