@@ -19,7 +19,7 @@ from eventstore.errors import (
     UnknownEvent,
 )
 from orchestration.documents import too_deep
-from orchestration.refusals import Conflict, Invalid, NotFound, NotNow, Protected
+from orchestration.refusals import Conflict, Faulty, Invalid, NotFound, NotNow, Protected
 
 logger = logging.getLogger(__name__)
 
@@ -211,6 +211,23 @@ def http_error(error: Exception, body: bytes) -> HttpError:
         case Invalid():
             loc = ("body", *error.field)
             return invalid(loc, "value_error", str(error), None, body_content(body))
+        case Faulty():
+            return HttpError(
+                422,
+                {
+                    "exception_message": "Invalid request received.",
+                    "exception_detail": [
+                        {
+                            "type": one.kind,
+                            "loc": ["body", *one.place],
+                            "msg": one.message,
+                            "input": one.given,
+                        }
+                        for one in error.faults
+                    ],
+                    "request_body": body_content(body),
+                },
+            )
         case Conflict():
             return HttpError(409, {"detail": str(error)})
         case Protected():

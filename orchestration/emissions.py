@@ -12,6 +12,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field, json
 
 from eventstore.decider import Decider
 from eventstore.events import Event, Recorded
+from orchestration import automation_emissions
 from orchestration.artifacts import Artifact, ArtifactCreated, ArtifactDeleted
 from orchestration.concurrency_limits import (
     ConcurrencyLimitCreated,
@@ -229,6 +230,8 @@ def emission_of(recorded: Recorded[Any]) -> bytes | None:
             return document(
                 _happened(recorded, said.name, said.resource, said.payload, said.related)
             )
+        case _ if isinstance(event, automation_emissions.EMITTING):
+            return _told(automation_emissions.told(recorded), recorded)
         case _ if isinstance(event, POOL_EMITTING):
             return _told(of_pool(recorded), recorded)
         case _ if isinstance(event, QUEUE_EMITTING):
@@ -253,6 +256,7 @@ EMITTING: tuple[type[Event], ...] = (
     ArtifactCreated,
     ArtifactDeleted,
     *TELLING,
+    *automation_emissions.EMITTING,
     *POOL_EMITTING,
     *QUEUE_EMITTING,
 )

@@ -5,6 +5,9 @@ tells the person who asked what is in the way. `api/errors.py` turns each class 
 status; inside the domain nobody thinks of statuses.
 """
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 
 class Refusal(Exception):
     """Base of every no that the domain says on purpose. `str(refusal)` is fit for a user."""
@@ -45,6 +48,25 @@ class Invalid(Refusal):
     def __init__(self, message: str, field: tuple[str | int, ...] = ()) -> None:
         super().__init__(message)
         self.field = field
+
+
+class Fault(NamedTuple):
+    """One value of a body that cannot be accepted."""
+
+    kind: str
+    """What is wrong, in the words that Prefect has for machines: `missing`, `value_error` …"""
+    place: tuple[str | int, ...]
+    """Where in the body."""
+    message: str
+    given: Any = None
+
+
+class Faulty(Refusal):
+    """Values of a body cannot be accepted; every one of them is named."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(one.message for one in faults))
+        self.faults = faults
 
 
 class NotNow(Refusal):

@@ -5,7 +5,7 @@ made: of JSON text, of a template, of a variable. `filled_in` makes them, `compl
 result. Templates come from whoever may call the API, so they can do little: see `_ALLOWED`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from itertools import islice
@@ -69,9 +69,12 @@ class CannotFillIn(Exception):
     """A value that is still to be made cannot be made. The message says why."""
 
 
-def filled_in(value: Any, variables: Mapping[str, Any]) -> Any:
-    """The value with every `__prefect_kind` in it made. Raises CannotFillIn."""
-    made = _made(value, variables)
+def filled_in(
+    value: Any, variables: Mapping[str, Any], render: Callable[[str], str] | None = None
+) -> Any:
+    """The value with every `__prefect_kind` in it made; `render` makes text of templates where they
+    may do more than those of people. Raises CannotFillIn."""
+    made = _made(value, variables, render)
     return {} if made is UNSET else made
 
 
@@ -94,31 +97,34 @@ def variables_in(value: Any) -> frozenset[str]:
     return frozenset(found)
 
 
-def _made(value: Any, variables: Mapping[str, Any]) -> Any:
+def _made(
+    value: Any, variables: Mapping[str, Any], render: Callable[[str], str] | None = None
+) -> Any:
     """UNSET for one that its parent is to leave out: a form field that was left empty."""
     if isinstance(value, list):
-        made = (_made(one, variables) for one in value)
+        made = (_made(one, variables, render) for one in value)
         return [one for one in made if one is not UNSET]
     if not isinstance(value, dict):
         return value
     if KIND not in value:
-        pairs = ((key, _made(one, variables)) for key, one in value.items())
+        pairs = ((key, _made(one, variables, render)) for key, one in value.items())
         return {key: one for key, one in pairs if one is not UNSET}
     match value[KIND]:
         case "none":
             if "value" not in value:
                 raise CannotFillIn("Missing 'value' key in __prefect object")
-            return _made(value["value"], variables)
+            return _made(value["value"], variables, render)
         case "json":
-            return _parsed(_made(value["value"], variables)) if "value" in value else UNSET
+            return _parsed(_made(value["value"], variables, render)) if "value" in value else UNSET
         case "jinja":
             if "template" not in value:
                 raise CannotFillIn("Missing 'template' key in __prefect object")
-            return _rendered(_made(value["template"], variables))
+            template = _made(value["template"], variables, render)
+            return _rendered(template) if render is None else render(template)
         case "workspace_variable":
             if "variable_name" not in value:
                 return UNSET
-            name = _made(value["variable_name"], variables)
+            name = _made(value["variable_name"], variables, render)
             if not isinstance(name, str) or name not in variables:
                 raise CannotFillIn(f"Variable '{name}' not found in workspace.")
             return variables[name]

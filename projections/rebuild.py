@@ -80,6 +80,7 @@ READ_MODEL_MIGRATIONS = (
     "0019.variables",
     "0020.idle-deployments",
     "0021.blocks",
+    "0025.automations",
 )
 """Migrations that make nothing but read models."""
 

@@ -1,0 +1,2 @@
+DROP TABLE IF EXISTS automation_resources;
+DROP TABLE IF EXISTS automations;

@@ -1,0 +1,99 @@
+"""Parameters that an automation gives to the runs that it makes: values, templates and variables.
+
+Text with a template in it stands for what the template comes to; where it is nothing but one
+expression, for the expression's value, whatever type that has. All else that is still to be made
+is an object with a `__prefect_kind`, as in the parameters that people fill in.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from msgspec import json
+
+from orchestration import user_templates
+from orchestration.value_schemas import KIND, CannotFillIn, filled_in, variables_in
+
+Render = Callable[[str], str]
+"""Makes text of a template. Raises CannotFillIn."""
+
+
+def is_template(text: str) -> bool:
+    """Whether there is anything to render in it."""
+    return "{{" in text or "{%" in text
+
+
+def _kind_of(template: str) -> dict[str, Any]:
+    stripped = template.strip()
+    alone = stripped.startswith("{{") and stripped.endswith("}}") and stripped.count("{{") == 1
+    if not alone:
+        return {KIND: "jinja", "template": template}
+    value = {KIND: "jinja", "template": f"{{{{ {stripped[2:-2].strip()} | tojson }}}}"}
+    return {KIND: "json", "value": value}
+
+
+def spelled_out(value: Any) -> Any:
+    """The parameters with every text that is a template as the kind of value that it stands for."""
+    if isinstance(value, str):
+        return _kind_of(value) if is_template(value) else value
+    if isinstance(value, list):
+        return [spelled_out(one) for one in value]
+    if isinstance(value, dict) and KIND not in value:
+        return {name: spelled_out(one) for name, one in value.items()}
+    return value
+
+
+def faults(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where in the parameters something can never be made, and why."""
+    return list(_faults(spelled_out(dict(parameters)), ""))
+
+
+def _faults(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, list):
+        for n, one in enumerate(value):
+            yield from _faults(one, f"{place}[{n}]")
+    if not isinstance(value, dict):
+        return
+    if KIND not in value:
+        for name, one in value.items():
+            yield from _faults(one, f"{place}.{name}" if place else name)
+        return
+    match value[KIND]:
+        case "jinja":
+            template = value.get("template")
+            if not isinstance(template, str):
+                yield place, "Missing 'template' key in __prefect object"
+            elif (fault := user_templates.fault(template)) is not None:
+                yield place, f"Invalid jinja: {fault.message}"
+        case "json" if isinstance(value.get("value"), str):
+            try:
+                json.decode(value["value"])
+            except ValueError as error:
+                yield place, f"Invalid JSON: {error}"
+        case "json" | "none":
+            yield from _faults(value.get("value"), place)
+
+
+def templates_in(parameters: Mapping[str, Any]) -> list[str]:
+    """Every template in the parameters."""
+    found: list[str] = []
+    waiting: list[Any] = [spelled_out(dict(parameters))]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting += one
+        elif isinstance(one, dict):
+            waiting += one.values()
+            if one.get(KIND) == "jinja" and isinstance(one.get("template"), str):
+                found.append(one["template"])
+    return found
+
+
+def rendered(
+    parameters: Mapping[str, Any], render: Render, variables: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The parameters with everything made. Raises CannotFillIn, and what `render` raises."""
+    made = filled_in(spelled_out(dict(parameters)), variables, render)
+    return dict(made)
+
+
+__all__ = ["CannotFillIn", "faults", "rendered", "spelled_out", "templates_in", "variables_in"]
