@@ -19,7 +19,7 @@ from eventstore.errors import (
     UnknownEvent,
 )
 from orchestration.documents import too_deep
-from orchestration.refusals import Conflict, Faulty, Invalid, NotFound, NotNow, Protected
+from orchestration.refusals import Conflict, Faulty, Invalid, NotFound, NotNow, Protected, Unsuitable
 
 logger = logging.getLogger(__name__)
 
@@ -234,6 +234,8 @@ def http_error(error: Exception, body: bytes) -> HttpError:
             return HttpError(403, {"detail": str(error)})
         case NotNow():
             return HttpError(400, {"detail": str(error)})
+        case Unsuitable():
+            return HttpError(422, {"detail": str(error)})
         case UnicodeEncodeError():
             return invalid(("body",), "string_unicode", "text holds a lone surrogate", None, None)
         case DatabaseUnavailable() | Overloaded() | ContentionTimeout():

@@ -75,3 +75,7 @@ class NotNow(Refusal):
 
 class Protected(Refusal):
     """The thing belongs to the server, or its name does; clients may not change that."""
+
+
+class Unsuitable(Refusal):
+    """What the command names exists, but cannot serve the purpose."""

@@ -81,6 +81,7 @@ READ_MODEL_MIGRATIONS = (
     "0020.idle-deployments",
     "0021.blocks",
     "0025.automations",
+    "0029.result-storage",
 )
 """Migrations that make nothing but read models."""
 

@@ -26,7 +26,6 @@ LATER = (
     "/templates",
     "/ui/schemas",
     "/variables",
-    "/admin/storage",
 )
 """Where operations may still be missing. This list only ever shrinks."""
 OUR_OWN = {

@@ -1,0 +1,48 @@
+"""What can be done with the server's default for result storage."""
+
+from eventstore.database import Transaction
+from eventstore.events import ANY_VERSION, NewEvents
+from eventstore.log import Decision
+from orchestration.result_storage import (
+    THE_DEFAULT,
+    ChooseResultStorage,
+    ClearResultStorage,
+    ResultStorage,
+    ResultStorageCommand,
+    decide,
+)
+from projections import result_storage
+from services.shell import Origin, Shell, fresh_ids
+
+CATEGORY = "result-storage"
+_CONTENTION = "result-storage"
+
+
+async def choose(shell: Shell, block_document_id: str, origin: Origin) -> int:
+    """Make a block the default: the log's position after.
+
+    Raises NotFound if there is no such block, Unsuitable if results cannot be stored with it.
+    """
+
+    async def decide_under_lock(tx: Transaction) -> Decision:
+        command = ChooseResultStorage(block_document_id=block_document_id, capabilities=None)
+        return _decided(command, await result_storage.current(tx))
+
+    written = await shell.execute_serially(_CONTENTION, decide_under_lock, origin)
+    return written.position
+
+
+async def clear(shell: Shell, origin: Origin) -> int:
+    """Have no default: the log's position after."""
+
+    async def decide_under_lock(tx: Transaction) -> Decision:
+        return _decided(ClearResultStorage(), await result_storage.current(tx))
+
+    written = await shell.execute_serially(_CONTENTION, decide_under_lock, origin)
+    return written.position
+
+
+def _decided(command: ResultStorageCommand, storage: ResultStorage | None) -> Decision:
+    events = decide(command, storage)
+    own = NewEvents(f"{CATEGORY}:{THE_DEFAULT}", ANY_VERSION, events, fresh_ids(events))
+    return Decision(appends=(own,))

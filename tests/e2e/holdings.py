@@ -1,0 +1,82 @@
+"""Something of everything that one keeps on a server, apart from what runs there."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.e2e.answers import Api
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "Parameters",
+    "properties": {
+        "day": {"title": "day", "type": "string", "format": "date", "position": 0},
+        "count": {"title": "count", "type": "integer", "default": 3, "position": 1},
+    },
+    "required": ["day"],
+}
+TEMPLATE: dict[str, Any] = {
+    "job_configuration": {"command": "{{ command }}", "env": "{{ env }}"},
+    "variables": {
+        "type": "object",
+        "properties": {
+            "command": {"title": "Command", "type": "string"},
+            "env": {"title": "Environment", "type": "object", "default": {}},
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """The names of what there is."""
+
+    deployment_id: str
+    deployment_name: str = "nightly"
+    flow: str = "load"
+    pool: str = "warehouse"
+    queue: str = "urgent"
+    variable: str = "region"
+    limit: str = "database"
+    tag: str = "slow"
+
+    @classmethod
+    def made(cls, api: Api) -> "Holdings":
+        """Make it all."""
+        api.ask("/variables/", name=cls.variable, value={"name": "eu", "n": [1, None]}, tags=["x"])
+        api.ask("/v2/concurrency_limits/", name=cls.limit, limit=5, slot_decay_per_second=0.5)
+        api.ask("/concurrency_limits/", tag=cls.tag, concurrency_limit=2)
+        api.ask(
+            "/work_pools/",
+            name=cls.pool,
+            type="process",
+            description="Where the data is",
+            concurrency_limit=7,
+            base_job_template=TEMPLATE,
+        )
+        api.ask(f"/work_pools/{cls.pool}/queues", name=cls.queue, priority=1, concurrency_limit=3)
+        flow_id = api.ask("/flows/", name=cls.flow, tags=["data"])["id"]
+        deployment = api.ask(
+            "/deployments/",
+            name=cls.deployment_name,
+            flow_id=flow_id,
+            work_pool_name=cls.pool,
+            work_queue_name=cls.queue,
+            entrypoint="load.py:load",
+            path="/opt/flows",
+            parameters={"day": "2026-11-26"},
+            parameter_openapi_schema=SCHEMA,
+            enforce_parameter_schema=True,
+            tags=["nightly"],
+            description="Loads a day",
+            job_variables={"env": {"A": "b"}},
+            concurrency_limit=2,
+            schedules=[
+                {
+                    "schedule": {"cron": "0 3 * * *", "timezone": "Europe/Zurich"},
+                    "active": True,
+                    "parameters": {"count": 9},
+                    "slug": "night",
+                }
+            ],
+        )
+        return cls(deployment["id"])
