@@ -75,7 +75,7 @@ class ResultStorage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def decide(
     command: ResultStorageCommand, storage: ResultStorage | None
 ) -> list[ResultStorageEvent]:
-    """What follows from a command. Raises `NotFound`, and `Unsuitable` for a block that cannot store."""
+    """What follows from a command. Raises `NotFound`, or `Unsuitable` if nothing can be stored."""
     match command:
         case ChooseResultStorage(block_document_id=id_, capabilities=capabilities):
             if capabilities is None:

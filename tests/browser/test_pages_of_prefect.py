@@ -1,7 +1,7 @@
 """Prefect's own browser UI, both of them, out of the installed package and against our server.
 
-Every page is opened by its address. No answer may be a refusal, no request may fail, and the console
-has to stay empty of errors; what is asked of other origins is answered by nobody.
+Every page is opened by its address. No answer may be a refusal, no request may fail, and there may
+be no error on the console; what is asked of other origins is answered by nobody.
 """
 
 import re
@@ -159,15 +159,18 @@ def paths(land: Land) -> dict[str, tuple[str, str]]:
         "work-queue": (f"/work-pools/work-pool/{has.pool}/queue/{has.queue}", has.queue),
         "variables": ("/variables", has.variable),
         "concurrency-limits": ("/concurrency-limits", has.limit),
-        "events": ("/events", r"(?i)flow run completed|prefect\.flow-run"),
+        "events": ("/events", r"[Ff]low run completed|prefect\.flow-run"),
         "artifacts": ("/artifacts", "report"),
         "artifact-key": ("/artifacts/key/report", "report"),
         "settings": ("/settings", "Settings"),
     }
 
 
-NAMES = tuple(
-    ["dashboard", "runs", "flow-run", "failed-flow-run", "task-run", "flows", "flow", "deployments", "deployment", "deployment-edit", "deployment-run", "work-pools", "work-pool", "work-pool-edit", "work-pool-create", "work-queue", "variables", "concurrency-limits", "events", "artifacts", "artifact-key", "settings"]
+NAMES = (
+    *("dashboard", "runs", "flow-run", "failed-flow-run", "task-run", "flows", "flow"),
+    *("deployments", "deployment", "deployment-edit", "deployment-run"),
+    *("work-pools", "work-pool", "work-pool-edit", "work-pool-create", "work-queue"),
+    *("variables", "concurrency-limits", "events", "artifacts", "artifact-key", "settings"),
 )
 
 

@@ -55,22 +55,21 @@ class Holdings:
         )
         api.ask(f"/work_pools/{cls.pool}/queues", name=cls.queue, priority=1, concurrency_limit=3)
         flow_id = api.ask("/flows/", name=cls.flow, tags=["data"])["id"]
-        deployment = api.ask(
-            "/deployments/",
-            name=cls.deployment_name,
-            flow_id=flow_id,
-            work_pool_name=cls.pool,
-            work_queue_name=cls.queue,
-            entrypoint="load.py:load",
-            path="/opt/flows",
-            parameters={"day": "2026-11-26"},
-            parameter_openapi_schema=SCHEMA,
-            enforce_parameter_schema=True,
-            tags=["nightly"],
-            description="Loads a day",
-            job_variables={"env": {"A": "b"}},
-            concurrency_limit=2,
-            schedules=[
+        body = {
+            "name": cls.deployment_name,
+            "flow_id": flow_id,
+            "work_pool_name": cls.pool,
+            "work_queue_name": cls.queue,
+            "entrypoint": "load.py:load",
+            "path": "/opt/flows",
+            "parameters": {"day": "2026-11-26"},
+            "parameter_openapi_schema": SCHEMA,
+            "enforce_parameter_schema": True,
+            "tags": ["nightly"],
+            "description": "Loads a day",
+            "job_variables": {"env": {"A": "b"}},
+            "concurrency_limit": 2,
+            "schedules": [
                 {
                     "schedule": {"cron": "0 3 * * *", "timezone": "Europe/Zurich"},
                     "active": True,
@@ -78,5 +77,6 @@ class Holdings:
                     "slug": "night",
                 }
             ],
-        )
+        }
+        deployment = api.post("/deployments/", json=body).raise_for_status().json()
         return cls(deployment["id"])

@@ -4,6 +4,7 @@ import json
 import sys
 from typing import Any
 
+import prefect
 from prefect import flow, get_run_logger, tags, task
 from prefect.artifacts import (
     create_image_artifact,
@@ -17,6 +18,8 @@ from prefect.cache_policies import INPUTS
 from prefect.context import FlowRunContext, TaskRunContext
 
 LINES = 40
+RETRY_DELAY_SECONDS: float = 1 if prefect.__version__.startswith("3.0.") else 0.1
+"""Prefect 3.0 knows whole seconds only."""
 task_runs: dict[str, dict[str, Any]] = {}
 flow_runs: dict[str, dict[str, Any]] = {}
 artifacts: dict[str, str] = {}
@@ -58,7 +61,7 @@ def double(number: int) -> int:
     return number * 2
 
 
-@task(retries=2, retry_delay_seconds=0.1, **TASK_HOOKS)
+@task(retries=2, retry_delay_seconds=RETRY_DELAY_SECONDS, **TASK_HOOKS)
 def third_time_lucky() -> int:
     """Works when it is tried for the third time."""
     context = TaskRunContext.get()
@@ -104,7 +107,7 @@ def child(text: str) -> str:
     return grandchild(f"{text}, child")
 
 
-@flow(retries=2, retry_delay_seconds=0.1, **FLOW_HOOKS)
+@flow(retries=2, retry_delay_seconds=RETRY_DELAY_SECONDS, **FLOW_HOOKS)
 def flow_third_time_lucky() -> int:
     """A flow that works when it is tried for the third time."""
     context = FlowRunContext.get()
