@@ -19,7 +19,15 @@ from eventstore.errors import (
     UnknownEvent,
 )
 from orchestration.documents import too_deep
-from orchestration.refusals import Conflict, Faulty, Invalid, NotFound, NotNow, Protected, Unsuitable
+from orchestration.refusals import (
+    Conflict,
+    Faulty,
+    Invalid,
+    NotFound,
+    NotNow,
+    Protected,
+    Unsuitable,
+)
 
 logger = logging.getLogger(__name__)
 
