@@ -1,10 +1,12 @@
 """The database and the Redis that the settings name: opened, or as a target for migrations."""
 
 from api.database_url import SqliteLocation, tls_context
+from api.setting import Misconfigured
 from api.settings import Settings, database_location, redis_url
 from eventstore.database import Database
 from eventstore.migrate import Target
 from eventstore.notifier import DatabaseNotifier, Notifier
+from services.master_keys import MasterKeys, parsed
 
 
 def target_of(settings: Settings) -> Target:
@@ -56,6 +58,25 @@ def open_database(
             read_only=read_only,
         )
     )
+
+
+KEY_FILE_NAME = "encryption.key"
+"""In the home folder, where the database is none of our files."""
+
+
+def master_keys(settings: Settings) -> MasterKeys:
+    """The keys that the secrets' keys are wrapped with. Raises Misconfigured."""
+    location = database_location(settings)
+    if isinstance(location, SqliteLocation):
+        file = location.path.with_name(f"{location.path.name}.key")
+    else:
+        file = settings.home / KEY_FILE_NAME
+    try:
+        return MasterKeys(parsed(settings.encryption_key or ""), file)
+    except ValueError as error:
+        raise Misconfigured(
+            f"PLUPERFECT_ENCRYPTION_KEY {error}. `pluperfect server encryption new-key` prints one."
+        ) from None
 
 
 def open_notifier(settings: Settings, database: Database) -> Notifier:

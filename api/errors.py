@@ -28,6 +28,7 @@ from orchestration.refusals import (
     Protected,
     Unsuitable,
 )
+from services.master_keys import SecretsLocked
 
 logger = logging.getLogger(__name__)
 
@@ -244,6 +245,9 @@ def http_error(error: Exception, body: bytes) -> HttpError:
             return HttpError(400, {"detail": str(error)})
         case Unsuitable():
             return HttpError(422, {"detail": str(error)})
+        case SecretsLocked():
+            logger.error("%s", error)
+            return HttpError(500, {"exception_message": str(error)})
         case UnicodeEncodeError():
             return invalid(("body",), "string_unicode", "text holds a lone surrogate", None, None)
         case DatabaseUnavailable() | Overloaded() | ContentionTimeout():

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from api import background
+from api.databases import master_keys
 from api.settings import Settings
 from eventstore.codec import Codec
 from eventstore.database import Database
@@ -21,6 +22,7 @@ from services.pulses import Pulses
 from services.refolding import Refolding
 from services.service import Services
 from services.shell import Shell
+from services.vault import Vault
 
 
 class Server:
@@ -53,6 +55,7 @@ class Server:
         )
         self.refolding = Refolding(self.store, open_patient, codec, (*inline, *derived))
         self.shell = Shell(self.store, projector)
+        self.vault = Vault(database, master_keys(settings))
         self.log_tail = LogTail(self.store)
         self.pulses = Pulses(database)
         self.denials = Denials()
@@ -81,6 +84,7 @@ class Server:
         await self.store.open()
         if not self.settings.database_read_only:
             self.pulses.open()
+            self.vault.open()
         if self.settings.services_enabled and not self.settings.database_read_only:
             self.refolding.then(self._begin)
 
@@ -94,6 +98,7 @@ class Server:
         await self.services.close()
         await self.runner.close()
         await self.pulses.close()
+        await self.vault.close()
         await self.store.close()
         await self.database.close()
 

@@ -444,6 +444,18 @@ class Settings(Struct, frozen=True, kw_only=True):
             when_none="everybody is let in",
         ),
     ] = None
+    encryption_key: Annotated[
+        str | None,
+        Setting(
+            doc="Master key of the secrets in blocks: 32 bytes as URL-safe base64. While it is "
+            "changed: the new one and the old one, separated by a comma.",
+            at="pluperfect.encryption_key",
+            legacy=("PREFECT_SERVER_ENCRYPTION_KEY",),
+            secret="all",
+            when_none="kept in a file beside the database, or in the home folder if that is on "
+            "Postgres",
+        ),
+    ] = None
     api_csrf_protection_enabled: Annotated[
         bool,
         Setting(

@@ -143,6 +143,16 @@ class Database(Reader, Protocol):
         """Return when another connection may have committed (or after a poll interval)."""
         ...
 
+    async def remove_traces(self, tables: Sequence[Table]) -> None:
+        """Make rows that were deleted from these small tables unreadable in the files as well.
+
+        On SQLite deleted bytes are overwritten at once (`secure_delete`), and what is left is in
+        the write-ahead log, which is emptied. On Postgres the tables are written anew; its own
+        write-ahead log, and copies of it, are not reached from here. Raises DatabaseUnavailable
+        while somebody is in the way.
+        """
+        ...
+
     async def ping(self) -> None:
         """Raise DatabaseUnavailable unless the database answers."""
         ...

@@ -34,6 +34,8 @@ COPY_ROWS_MIN = 64
 WRITERS_MAX = 2
 """Write transactions at a time. Those that append to the log wait for each other in the database;
 what a read model that follows the log writes, nobody needs to wait for."""
+REWRITE_PATIENCE_MILLISECONDS = 500
+"""How long the rewriting of a table waits for those who read it, and keeps others waiting."""
 ROLLBACK_TIMEOUT_SECONDS = 1.0
 """A connection that does not roll back within this time is thrown away."""
 
@@ -388,6 +390,20 @@ class PostgresDatabase:
 
     async def changed(self) -> None:
         await asyncio.sleep(POLL_SECONDS)
+
+    async def remove_traces(self, tables: Sequence[Table]) -> None:
+        async def work(tx: Transaction) -> None:
+            await tx.execute(f"SET LOCAL lock_timeout = '{REWRITE_PATIENCE_MILLISECONDS}ms'")
+            for name in (table.name for table in tables):
+                # An emptied table gets a new file, and the old one goes with the commit.
+                await tx.script(
+                    f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE; "
+                    f"CREATE TEMP TABLE kept_{name} ON COMMIT DROP AS SELECT * FROM {name}; "
+                    f"TRUNCATE {name}; "
+                    f"INSERT INTO {name} SELECT * FROM kept_{name};"
+                )
+
+        await self.transact(work)
 
     async def ping(self) -> None:
         await self.fetch("SELECT 1")

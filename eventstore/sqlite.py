@@ -468,6 +468,25 @@ class SqliteDatabase:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, POLL_IDLE_SECONDS)
 
+    async def remove_traces(self, tables: Sequence[Table]) -> None:
+        if self._closed:
+            raise DatabaseUnavailable(f"{self.path} is closed")
+        await asyncio.wrap_future(self._writer_thread.submit(self._empty_wal))
+
+    def _empty_wal(self) -> None:
+        with self._turn() as connection:
+            # Whoever reads holds the log; those who write are not kept waiting for them.
+            connection.execute(f"PRAGMA busy_timeout = {NEARBY_BUSY_TIMEOUT_SECONDS * 1000:.0f}")
+            try:
+                row = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.DatabaseError as error:
+                raise unavailable(error) from error
+            finally:
+                patience = busy_timeout(self._lock_timeout_seconds)
+                connection.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
+        if row[0]:
+            raise DatabaseBusy(f"the write-ahead log of {self.path} is being read")
+
     async def ping(self) -> None:
         try:
             self._nearby.execute("SELECT 1 FROM log_head").fetchone()

@@ -79,7 +79,8 @@ async def by_id(reader: Reader, id: str) -> BlockSchema | None:
 
 async def by_ids(reader: Reader, ids: Iterable[str]) -> dict[str, BlockSchema]:
     """The schemas of these ids, by id."""
-    rows = await reader.fetch_keys(TABLE, [(id,) for id in dict.fromkeys(ids)])
+    wanted = [(id,) for id in dict.fromkeys(ids)]
+    rows = await reader.fetch_keys(TABLE, wanted) if wanted else []
     return {found.id: found for found in map(from_row, rows)}
 
 

@@ -70,7 +70,8 @@ async def by_id(reader: Reader, id: str) -> BlockType | None:
 
 async def by_ids(reader: Reader, ids: Iterable[str]) -> dict[str, BlockType]:
     """The types of these ids, by id."""
-    rows = await reader.fetch_keys(TABLE, [(id,) for id in dict.fromkeys(ids)])
+    wanted = [(id,) for id in dict.fromkeys(ids)]
+    rows = await reader.fetch_keys(TABLE, wanted) if wanted else []
     return {found.id: found for found in map(from_row, rows)}
 
 

@@ -30,6 +30,7 @@ from eventstore.errors import DatabaseUnavailable, EventStoreError, LogCorrupted
 from eventstore.events import Recorded
 from eventstore.ids import new_id
 from eventstore.migrate import Target
+from projections import secrets
 from projections.projection import Key, Model, Projection, Rows, fold
 from projections.rebuild_folding import Folding, read_page
 from projections.shadow import PREFIX, Shadows
@@ -494,6 +495,7 @@ async def reset(
         await _create_anew(tx, target)
         await log.erase(tx, database.dialect, new_id().replace("-", ""))
         await tx.execute("DELETE FROM log_lines")
+        await secrets.forget_all(tx)
         await tx.execute(log.NEXT_GENERATION)
         for one in projections:
             await checkpoints.save(tx, Checkpoint(one.name, one.version, 0))

@@ -3,13 +3,14 @@
 from msgspec import Struct
 
 from api.errors import not_found
-from api.http import Answer, Area, Call, Parameter, ok
+from api.http import NO_CONTENT, Answer, Area, Call, Parameter, ok
 from api.lists import limited
 from orchestration.block_schemas import BlockSchema, BlockSchemaCreate
 from projections import block_schemas
 from projections.block_filters import BlockSchemaFilter
 from projections.block_schemas import ShownSchema
 from projections.paging import Offset
+from services import block_removal
 from services import block_schemas as commands
 
 area = Area("/block_schemas", "Block schemas")
@@ -67,3 +68,11 @@ async def read_block_schemas(call: Call, body: BlockSchemaQuery) -> Answer:
         database, database.dialect, body.block_schemas, limit, body.offset
     )
     return ok(await block_schemas.shown(database, found))
+
+
+@area.delete("/{id:uuid}", answers={204: None})
+async def delete_block_schema(call: Call) -> Answer:
+    """Delete a schema with its blocks."""
+    server = call.server
+    await block_removal.delete_schema(server.shell, server.vault, call.id, call.origin)
+    return NO_CONTENT

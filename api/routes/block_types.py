@@ -11,6 +11,7 @@ from projections import block_types
 from projections.block_filters import BlockSchemaFilter, BlockTypeFilter
 from projections.block_types import Sought
 from projections.paging import Offset
+from services import block_removal
 from services import block_types as commands
 
 area = Area("/block_types", "Block types")
@@ -67,4 +68,12 @@ async def read_block_types(call: Call, body: BlockTypeQuery) -> Answer:
 async def update_block_type(call: Call, body: BlockTypeUpdate) -> Answer:
     """Change how a block type is shown."""
     await commands.update(call.server.shell, call.id, body, call.origin)
+    return NO_CONTENT
+
+
+@area.delete("/{id:uuid}", answers={204: None})
+async def delete_block_type(call: Call) -> Answer:
+    """Delete a block type with its schemas and its blocks."""
+    server = call.server
+    await block_removal.delete_type(server.shell, server.vault, call.id, call.origin)
     return NO_CONTENT

@@ -70,6 +70,9 @@ class FaultyDatabase:
     async def changed(self) -> None:
         await self._database.changed()
 
+    async def remove_traces(self, tables: Sequence[Table]) -> None:
+        await self._database.remove_traces(tables)
+
     async def ping(self) -> None:
         await self._database.ping()
 
