@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
@@ -19,6 +20,7 @@ from zoneinfo import ZoneInfo
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
+from orchestration.cron_days import cron_days
 from orchestration.identifiers import Text, utc
 from orchestration.refusals import Invalid
 
@@ -38,6 +40,8 @@ INTERVAL_SECONDS_MIN = 1.0
 """What comes more often is no schedule: a run takes longer to start."""
 INTERVAL_SECONDS_MAX = 100 * 366 * 86_400.0
 """Beyond a hundred years the calendar ends before the second run."""
+RULES_MAX = 1_024
+"""Rules whose reading is remembered."""
 RRULE_ANCHOR = datetime(2020, 1, 1)
 """Where a rule without DTSTART begins, as in Prefect."""
 
@@ -228,10 +232,14 @@ def _cron(schedule: Schedule, start: datetime) -> Iterator[datetime]:
 
     zone = _zone(schedule)
     wall = start.astimezone(zone).replace(tzinfo=None, microsecond=0)
-    # The second before: the moments come after the one that the library is given.
-    moments = croniter(
-        schedule.cron, wall - timedelta(seconds=1), day_or=schedule.day_or is not False
-    )
+    # The second before: the moments come after the one that is given.
+    wall -= timedelta(seconds=1)
+    assert schedule.cron is not UNSET
+    plain = cron_days(schedule.cron)
+    if plain is not None:
+        yield from plain.after(wall)
+        return
+    moments = croniter(schedule.cron, wall, day_or=schedule.day_or is not False)
     while True:
         try:
             following = moments.get_next(datetime)
@@ -245,7 +253,9 @@ def _rrule(schedule: Schedule, start: datetime) -> Iterator[datetime]:
 
     zone, steps = _zone(schedule), _Steps(STEPS_MAX)
     assert schedule.rrule is not UNSET
-    rules = rrulestr(schedule.rrule, dtstart=RRULE_ANCHOR, ignoretz=True)
+    rules = _plain_rule(schedule.rrule) or rrulestr(
+        schedule.rrule, dtstart=RRULE_ANCHOR, ignoretz=True
+    )
     wall = start.astimezone(zone).replace(tzinfo=None) - timedelta(hours=3)
     if isinstance(rules, rrule):
         moments = steps.counted(_advanced(rules, wall))
@@ -257,6 +267,15 @@ def _rrule(schedule: Schedule, start: datetime) -> Iterator[datetime]:
     for moment in moments:
         if moment >= wall:
             yield moment
+
+
+@lru_cache(maxsize=RULES_MAX)
+def _plain_rule(text: str) -> "rrule | None":
+    """A rule that is only one, as the library reads it; nobody changes it. None: it has parts."""
+    from dateutil.rrule import rrule, rrulestr
+
+    found = rrulestr(text, dtstart=RRULE_ANCHOR, ignoretz=True)
+    return found if isinstance(found, rrule) else None
 
 
 class _TooFar(Exception):
