@@ -16,7 +16,8 @@ def chained(previous: bytes, row: Sequence[Any]) -> bytes:
     Columns are separated by a unit separator, and NULL is a NUL character. No stored name or id
     holds either, and JSON writes them escaped; so two different rows never give the same bytes.
     """
-    text = "\x1f".join("\0" if value is None else str(value) for value in row)
+    # A list: a generator takes half as long again.
+    text = "\x1f".join(["\0" if value is None else str(value) for value in row])
     return sha256(previous + text.encode()).digest()
 
 

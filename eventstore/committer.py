@@ -9,6 +9,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct
@@ -92,6 +93,9 @@ class Committer:
         self._queued_bytes = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._told = asyncio.Event()
+        """Set unless a batch is being written whose outcome nobody has been told."""
+        self._told.set()
         self._closing = False
         self._look_until = 0.0
 
@@ -106,6 +110,12 @@ class Committer:
         if self._task is not None:
             # Not awaited by itself: who gives up waiting must not stop it in mid-commit.
             await asyncio.wait({self._task})
+
+    async def told(self, timeout_seconds: float) -> None:
+        """Wait until the batch that is being written, if any, has been told of; so long at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._told.wait()
 
     async def submit(self, command: Command, size: int = 0) -> Written:
         """Write one command. `size` is its payload in bytes, for the batch limit.
@@ -139,12 +149,15 @@ class Committer:
                 await asyncio.sleep(0)
                 batch = self._take()
                 if batch:
+                    self._told.clear()
                     await self._write(batch)
+                    self._told.set()
         except Exception:
             logger.exception("the committer failed")
         finally:
             # Only reached in order after `close`; else nobody may be left waiting for ever.
             self._closing = True
+            self._told.set()
             _refuse(batch, CommitUnknown("the server stopped while it wrote the command"))
             _refuse(self._queue, DatabaseUnavailable("the server stopped; send the request again"))
             self._queue.clear()

@@ -38,6 +38,8 @@ STATEMENT_CACHE_SIZE = 512
 """Prepared statements kept per connection."""
 ROWS_PER_STATEMENT = (256, 64, 16, 4, 1)
 """Rows bound to one INSERT: few sizes, so that prepared statements are reused."""
+KEYS_PER_STATEMENT = (64, 16, 4)
+"""Keys bound to one SELECT; fewer are looked up one at a time."""
 NEARBY_BUSY_TIMEOUT_SECONDS = 0.1
 """The same on the event loop's own thread, where only recovery after a crash makes it wait."""
 INTERRUPT_AGAIN_SECONDS = 0.05
@@ -179,9 +181,25 @@ class _SqliteSnapshot:
 def _fetch_keys(
     connection: sqlite3.Connection, table: Table, keys: Sequence[tuple[Value, ...]]
 ) -> list[Row]:
+    done, total = 0, len(keys)
+    rows: list[Row] = []
+    if len(table.key) == 1:
+        # Many keys in one statement, as rows are written: see `_SqliteTransaction._write`.
+        for size in KEYS_PER_STATEMENT:
+            while total - done >= size:
+                some = list(chain(*keys[done : done + size]))
+                rows += connection.execute(_select_keys_sql(table, size), some).fetchall()
+                done += size
     sql = _select_key_sql(table)
-    found = (connection.execute(sql, key).fetchone() for key in keys)
-    return [row for row in found if row is not None]
+    found = (connection.execute(sql, key).fetchone() for key in keys[done:])
+    rows += (row for row in found if row is not None)
+    return rows
+
+
+@lru_cache(maxsize=256)
+def _select_keys_sql(table: Table, keys: int) -> str:
+    among = ",".join("?" * keys)
+    return f"SELECT {','.join(table.columns)} FROM {table.name} WHERE {table.key[0]} IN ({among})"
 
 
 @lru_cache(maxsize=256)

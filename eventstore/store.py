@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 FOLLOW_PAGE = 1_000
 """Events of other processes taken in at a time."""
+OWN_COMMIT_SECONDS_MAX = 0.1
+"""How long the follower leaves events to the committer that may be of its own batch."""
 UNAVAILABLE_PAUSE_SECONDS = 1.0
 """How long the follower waits before it asks a database again that did not answer."""
 
@@ -214,6 +216,10 @@ class EventStore:
             self._foreign(())
             await self.releases.look(self.database, head.generation)
         self.lines.advance(head.lines)
+        if self.ring.head < head.position:
+            # Mostly that is our own commit, about to be told of: to read it means to read twice
+            # all that we write, and to forget what we remember of it.
+            await self.committer.told(OWN_COMMIT_SECONDS_MAX)
         while self.ring.head < head.position:
             await self._take_in(head.position)
         self._held.forget(self.ring.head)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
 from msgspec import UNSET, Struct, UnsetType
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from eventstore.decider import Decider
 from eventstore.events import Event
@@ -486,7 +486,7 @@ def evolve(flow_run: FlowRun | None, event: FlowRunEvent) -> FlowRun | None:
 
 
 def _created(event: FlowRunCreated) -> FlowRun:
-    return FlowRun(**{name: getattr(event, name) for name in FlowRunCreated.__struct_fields__})
+    return FlowRun(**dict(zip(FlowRunCreated.__struct_fields__, astuple(event), strict=True)))
 
 
 _CHANGEABLE = tuple(name for name in FlowRunUpdated.__struct_fields__ if name != "extras")

@@ -7,6 +7,7 @@ import msgspec
 
 from eventstore.database import Dialect, Reader, Row, Table
 from orchestration.documents import document, parse
+from orchestration.surroundings import Neighbour
 from orchestration.work_pools import WorkPool, WorkPoolEvent, evolve
 from projections.columns import micros
 from projections.entities import entity_projection
@@ -54,6 +55,16 @@ async def by_name(reader: Reader, name: str) -> WorkPool | None:
     """The pool of this name."""
     rows = await reader.fetch(BY_NAME, name)
     return parse(WorkPool, rows[0][0]) if rows else None
+
+
+_AROUND = Table("work_pools", {"name": "text", "id": "text", "type": "text"}, key=("name",))
+"""The pools as they are told of, seen through the unique index on their names."""
+
+
+async def neighbour(reader: Reader, name: str) -> Neighbour | None:
+    """The pool of this name as emissions of its runs tell of it."""
+    rows = await reader.fetch_keys(_AROUND, [(name,)])
+    return Neighbour(rows[0][1], name, type=rows[0][2]) if rows else None
 
 
 async def by_id(reader: Reader, id: str) -> WorkPool | None:

@@ -53,15 +53,16 @@ class RunTimers(Timed):
 
     def note(self, recorded: Recorded[Any]) -> None:
         """See `Timed`."""
-        match recorded.event:
-            case FlowRunStateSet() as event:
-                due = self.due(event)
-                if due is None:
-                    self._timers.clear(entity_id(recorded))
-                else:
-                    self._timers.set(entity_id(recorded), to_microseconds(due))
-            case FlowRunDeleted():
+        event = recorded.event
+        kind = type(event)  # Every service is told of every event: this is the cheapest question.
+        if kind is FlowRunStateSet:
+            due = self.due(event)
+            if due is None:
                 self._timers.clear(entity_id(recorded))
+            else:
+                self._timers.set(entity_id(recorded), to_microseconds(due))
+        elif kind is FlowRunDeleted:
+            self._timers.clear(entity_id(recorded))
 
     async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
         """See `Timed`."""

@@ -9,9 +9,9 @@ their ids.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from hashlib import sha256
 from itertools import islice
-from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -29,6 +29,7 @@ from orchestration.flow_run_bodies import CreatedBy, FlowRunCreate
 from orchestration.flow_runs import CreateFlowRun
 from orchestration.flows import Flow
 from orchestration.names import slug
+from orchestration.scheduled_runs import Itself, another
 from orchestration.schedules import occurrences
 from orchestration.states import SCHEDULED, StateDetails, new_state
 from orchestration.surroundings import Neighbour, Surroundings
@@ -58,19 +59,19 @@ class Horizon(Struct, frozen=True, kw_only=True):
     max_time: timedelta = timedelta(days=100)
 
 
-class Slot(NamedTuple):
+class Slot(Struct, frozen=True, dict=True):
     """One moment of one schedule."""
 
     schedule: DeploymentSchedule
     moment: datetime
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The run's idempotency key."""
         one = self.schedule
         return f"scheduled {one.deployment_id} {one.id} {self.moment.isoformat(sep=' ')}"
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """The run's id."""
         return _run_id(self.key, self.schedule, self.moment)
@@ -126,8 +127,7 @@ async def make(
     flow_stream = f"flow:{deployment.flow_id}"
     pool: Neighbour | None = None
     if deployment.work_pool_name is not None:
-        found = await work_pools.by_name(shell.store.database, deployment.work_pool_name)
-        pool = None if found is None else Neighbour(found.id, found.name, type=found.type)
+        pool = await work_pools.neighbour(shell.store.database, deployment.work_pool_name)
     written: Written | None = None
     for start in range(0, len(wanted), RUNS_PER_COMMIT_MAX):
         part = wanted[start : start + RUNS_PER_COMMIT_MAX]
@@ -143,7 +143,7 @@ async def make(
                 left = await _without_a_run(tx, shell.store.database.dialect, deployment, part)
                 if not left:
                     return Decision()
-                made = [_run(deployment, flow, pool, slot, now) for slot in left]
+                made = _runs(deployment, flow, pool, left, now)
                 around = unchanged(flow_stream, flow_version)
                 return Decision(
                     appends=(unchanged(f"deployment:{deployment.id}", version), around, *made)
@@ -179,12 +179,43 @@ async def _without_a_run(
     ]
 
 
-def _run(
-    deployment: Deployment, flow: Flow, pool: Neighbour | None, slot: Slot, now: datetime
-) -> NewEvents:
-    schedule, id_ = slot.schedule, slot.run_id
+def _runs(
+    deployment: Deployment,
+    flow: Flow,
+    pool: Neighbour | None,
+    wanted: Sequence[Slot],
+    now: datetime,
+) -> list[NewEvents]:
+    made: list[NewEvents] = []
+    first: dict[str, Sequence[runs.FlowRunEvent]] = {}
+    for slot in wanted:
+        like = first.get(slot.schedule.id)
+        itself = Itself(slot.run_id, _name(slot), slot.key, new_id(), slot.moment)
+        if like is None:
+            events = first[slot.schedule.id] = _first(deployment, flow, pool, slot, itself, now)
+        else:
+            events = another(like, itself)
+        made.append(NewEvents(f"flow-run:{itself.id}", 0, events, fresh_ids(events)))
+    return made
+
+
+def _name(slot: Slot) -> str:
+    return slug(int(slot.run_id[-8:], 16))
+
+
+def _first(
+    deployment: Deployment,
+    flow: Flow,
+    pool: Neighbour | None,
+    slot: Slot,
+    itself: Itself,
+    now: datetime,
+) -> Sequence[runs.FlowRunEvent]:
+    schedule = slot.schedule
     details = StateDetails(scheduled_time=slot.moment)
-    state = new_state(SCHEDULED, new_id(), now, message="Flow run scheduled", details=details)
+    state = new_state(
+        SCHEDULED, itself.state_id, now, message="Flow run scheduled", details=details
+    )
     body = FlowRunCreate(
         flow_id=deployment.flow_id,
         deployment_id=deployment.id,
@@ -201,10 +232,10 @@ def _run(
         work_pool=pool,
     )
     command = CreateFlowRun(
-        id=id_,
+        id=itself.id,
         body=body,
         state=state,
-        name=slug(int(id_[-8:], 16)),
+        name=itself.name,
         around=around,
         flow_labels=labels_of(deployment),
         created_by=CreatedBy(
@@ -215,8 +246,7 @@ def _run(
         auto_scheduled=True,
         deployment_version=deployment.version,
     )
-    events = runs.decide(command, None)
-    return NewEvents(f"flow-run:{id_}", 0, events, fresh_ids(events))
+    return runs.decide(command, None)
 
 
 def queue_of(deployment: Deployment) -> Neighbour | None:

@@ -2,14 +2,17 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import pytest
+
 from eventstore import log
-from eventstore.database import Transaction
+from eventstore.database import Database, Transaction
 from eventstore.events import Recorded
 from eventstore.log import Head
 from eventstore.migrate import Target
+from eventstore.ring import Entry
 from tests.conformance.toys import CODEC, adding, store_on
 from tests.conftest import open_database
 
@@ -66,3 +69,32 @@ async def test_a_tailer_never_passes_a_position_whose_commit_is_late(
     await fast.close()
     for database in (slow_database, fast_database, tail_database):
         await database.close()
+
+
+async def test_what_we_wrote_ourselves_is_not_read_as_if_others_had(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventstore.store.OWN_COMMIT_SECONDS_MAX", 20.0)
+    committed, tell, read_again = asyncio.Event(), asyncio.Event(), list[Entry]()
+    transact = database.transact
+
+    async def late(work: Callable[[Transaction], Awaitable[Any]]) -> Any:
+        result = await transact(work)
+        committed.set()
+        await tell.wait()
+        return result
+
+    store = store_on(database, foreign=read_again.extend)
+    await store.open()
+    monkeypatch.setattr(database, "transact", late)
+    async with asyncio.timeout(20):
+        writing = asyncio.create_task(store.submit(adding("n:own", 0, 1)))
+        await committed.wait()
+        following = asyncio.create_task(store._catch_up())
+        await asyncio.wait({following}, timeout=0.2)
+        assert not following.done()
+        tell.set()
+        await following
+        assert (await writing).position == store.ring.head == 1
+    assert read_again == []
+    await store.close()

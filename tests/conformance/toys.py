@@ -9,6 +9,7 @@ from eventstore.database import Database, Table, Transaction
 from eventstore.events import Event, NewEvents, Recorded
 from eventstore.log import Appended, Command, Decision, Head
 from eventstore.notifier import DatabaseNotifier, Notifier
+from eventstore.ring import Entry
 from eventstore.store import EventStore
 
 
@@ -50,6 +51,7 @@ def store_on(
     codec: Codec = CODEC,
     notifier: Notifier | None = None,
     committed: Callable[[Appended], None] = nothing,
+    foreign: Callable[[Sequence[Entry]], None] = nothing,
 ) -> EventStore:
     return EventStore(
         database,
@@ -58,7 +60,7 @@ def store_on(
         inline,
         committed=committed,
         rolled_back=nothing,
-        foreign=nothing,
+        foreign=foreign,
     )
 
 
