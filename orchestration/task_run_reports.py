@@ -1,6 +1,6 @@
 """What a client reports about the states of its task runs, in an emission, brought to our form."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Annotated, Any
 
@@ -14,7 +14,6 @@ from orchestration.identifiers import (
     Id,
     Labels,
     canonical,
-    tidy,
     utc,
 )
 from orchestration.refusals import Invalid
@@ -24,6 +23,7 @@ from orchestration.states import (
     SCHEDULED,
     ProposedDetails,
     State,
+    StateDetails,
     StateType,
     with_details,
 )
@@ -46,7 +46,8 @@ _FLOW_RUN_PREFIX = "prefect.flow-run."
 # ids have one, and `_refuse_nul` looks for what the others would refuse.
 _StateName = Annotated[str, Meta(max_length=STATE_NAME_CHARACTERS_MAX)]
 _KeyPart = Annotated[str, Meta(max_length=PART_CHARACTERS_MAX)]
-_NUL_IN_JSON = b"\\u0000"
+_ESCAPED, _NUL_IN_JSON = b"\\", b"\\u0000"
+_NO_DETAILS = Raw(b"{}")
 
 
 class ReportedState(Struct, frozen=True, kw_only=True):
@@ -56,7 +57,8 @@ class ReportedState(Struct, frozen=True, kw_only=True):
     name: _StateName | None = None
     message: str | None = None
     data: Any = None
-    state_details: ProposedDetails = ProposedDetails()
+    state_details: Raw = _NO_DETAILS
+    """`ProposedDetails`, read in a second step: nearly all reports say nothing there."""
     id: Id | UnsetType = UNSET
     timestamp: datetime | UnsetType = UNSET
 
@@ -83,9 +85,6 @@ class ReportedTaskRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     end_time: datetime | UnsetType | None = UNSET
     total_run_time: float | timedelta | UnsetType = UNSET
     extras: Extras = extras_field()
-
-    def __post_init__(self) -> None:
-        tidy(self, ("flow_run_id",), _REPORTED_TIMES)
 
 
 _REPORTED = ReportedTaskRun.__struct_fields__
@@ -180,26 +179,30 @@ def _read(emission: bytes, canonical_id: str | None) -> Report:
     task_run_id = canonical_id or _reported_id(told.resource.id)
     fields = told.payload.task_run
     state = told.payload.validated_state
-    if _NUL_IN_JSON in emission:
+    # Hardly any text has a backslash, and one character is found ten times as fast as six.
+    if _ESCAPED in emission and _NUL_IN_JSON in emission:
         _refuse_nul(fields, state)
-    flow_run_id = _flow_run_of(told.related)
     changes: dict[str, Any] = {
         name: value
-        for name, value in zip(_REPORTED, astuple(fields), strict=True)
+        for name, value in zip(_REPORTED, astuple(fields), strict=False)
         if value is not UNSET
     }
-    if fields.flow_run_id is not UNSET:
-        flow_run_id = fields.flow_run_id
+    for name in _REPORTED_TIMES:
+        time = changes.get(name)
+        if time is not None and time.tzinfo is not UTC:
+            changes[name] = utc(time)
+    flow_run_id = fields.flow_run_id
+    if flow_run_id is UNSET:
+        flow_run_id = _flow_run_of(told.related)
+    elif flow_run_id is not None:
+        flow_run_id = canonical(flow_run_id)
     changes["flow_run_id"] = flow_run_id
     spent = fields.total_run_time
-    if spent is not UNSET:
+    if spent.__class__ is not float and spent is not UNSET:
         changes["total_run_time"] = (
             spent.total_seconds() if isinstance(spent, timedelta) else float(spent)
         )
     occurred = utc(told.occurred if state.timestamp is UNSET else state.timestamp)
-    references: dict[str, Any] = {"task_run_id": task_run_id, "flow_run_id": flow_run_id}
-    if state.type == SCHEDULED and state.state_details.scheduled_time is None:
-        references["scheduled_time"] = occurred
     return Report(
         task_run_id,
         State(
@@ -209,10 +212,22 @@ def _read(emission: bytes, canonical_id: str | None) -> Report:
             occurred,
             state.message,
             state.data,
-            with_details(state.state_details, **references),
+            _details(state, occurred, flow_run_id, task_run_id),
         ),
         changes,
     )
+
+
+def _details(
+    state: ReportedState, occurred: datetime, flow_run_id: str | None, task_run_id: str
+) -> StateDetails:
+    if state.type != SCHEDULED and state.state_details == _NO_DETAILS:
+        return StateDetails(flow_run_id, task_run_id)
+    details = parse(ProposedDetails, state.state_details)
+    references: dict[str, Any] = {"task_run_id": task_run_id, "flow_run_id": flow_run_id}
+    if state.type == SCHEDULED and details.scheduled_time is None:
+        references["scheduled_time"] = occurred
+    return with_details(details, **references)
 
 
 def _refuse_nul(run: ReportedTaskRun, state: ReportedState) -> None:
