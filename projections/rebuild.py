@@ -16,7 +16,7 @@ import gc
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -501,4 +501,10 @@ async def reset(
             await checkpoints.save(tx, Checkpoint(one.name, one.version, 0))
         return 0
 
-    return await database.transact(erase)
+    position = await database.transact(erase)
+    if database.dialect.name == "sqlite":
+        # Rebuilds have left pages behind that they did not overwrite. If others are writing again
+        # already, these are overwritten as they are used.
+        with suppress(DatabaseUnavailable):
+            await database.fetch("VACUUM")
+    return position

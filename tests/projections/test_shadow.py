@@ -13,14 +13,14 @@ import pytest
 from msgspec.structs import replace
 
 from eventstore import checkpoints, log
-from eventstore.database import Database, Reader, Transaction
+from eventstore.database import Database, Reader, Row, Transaction
 from eventstore.errors import OtherRelease
 from eventstore.migrate import Target
 from eventstore.sqlite import SqliteDialect
 from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState
-from projections import catalogue, rebuild, rebuild_folding, verification
+from projections import catalogue, rebuild, rebuild_folding, shadow_swap, verification
 from projections.digests import table_digest
 from projections.flow_runs import FLOW_RUNS
 from projections.shadow import PREFIX, Shadows
@@ -129,6 +129,40 @@ async def test_sqlite_finds_nothing_wrong_with_its_file(shell: Shell, database: 
     await _history(shell)
     await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
     assert [tuple(row) for row in await database.fetch("PRAGMA integrity_check")] == [("ok",)]
+
+
+async def test_a_large_table_that_was_replaced_is_dropped_in_pieces(
+    shell: Shell, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow_swap, "DROPPED_AT_ONCE", 7)
+    monkeypatch.setattr(shadow_swap, "DROPPED_ROWS", 3)
+    await _history(shell)
+    before = await _schema(database)
+    await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
+    assert await _schema(database) == before
+    assert await verification.verify(database, catalogue.CODEC, catalogue.ALL) == []
+
+
+async def test_an_erased_log_is_not_found_in_what_a_rebuild_left_behind(
+    shell: Shell, database: Database, target: Target
+) -> None:
+    if target.path is None:
+        pytest.skip("what Postgres drops is a file that is gone")
+    secret = "what-nobody-may-read-any-more"
+    await flows.create(shell, FlowCreate(name=secret), datetime.now(UTC), ORIGIN)
+    await _history(shell)
+    await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
+    assert [tuple(row) for row in await _of_the_writer(database, "PRAGMA secure_delete")] == [(1,)]
+    await rebuild.reset(database, target, catalogue.CODEC, catalogue.ALL, erase_log=True)
+    await database.fetch("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert secret.encode() not in target.path.read_bytes()
+
+
+async def _of_the_writer(database: Database, sql: str) -> list[Row]:
+    async def ask(tx: Transaction) -> list[Row]:
+        return await tx.fetch(sql)
+
+    return await database.transact(ask)
 
 
 async def test_an_interrupted_rebuild_changes_nothing_and_goes_on_where_it_was(
