@@ -20,7 +20,6 @@ from zoneinfo import ZoneInfo
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
-from orchestration.cron_days import cron_days
 from orchestration.identifiers import Text, utc
 from orchestration.refusals import Invalid
 
@@ -232,14 +231,10 @@ def _cron(schedule: Schedule, start: datetime) -> Iterator[datetime]:
 
     zone = _zone(schedule)
     wall = start.astimezone(zone).replace(tzinfo=None, microsecond=0)
-    # The second before: the moments come after the one that is given.
-    wall -= timedelta(seconds=1)
-    assert schedule.cron is not UNSET
-    plain = cron_days(schedule.cron)
-    if plain is not None:
-        yield from plain.after(wall)
-        return
-    moments = croniter(schedule.cron, wall, day_or=schedule.day_or is not False)
+    # The second before: the moments come after the one that the library is given.
+    moments = croniter(
+        schedule.cron, wall - timedelta(seconds=1), day_or=schedule.day_or is not False
+    )
     while True:
         try:
             following = moments.get_next(datetime)
