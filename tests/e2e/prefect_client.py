@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,10 @@ from typing import Any
 from tests import serving
 from tests.forking import Forked, Forking
 
-CONSTRAINTS = Path(__file__).parent / "prefect-constraints.txt"
-FLOWS = Path(__file__).parent / "flows"
+FOLDER = Path(__file__).parent
+FLOWS = FOLDER / "flows"
 MODULES = ("prefect.main", "prefect.cli")
 """What every program of the client imports, for a second and a half."""
-REQUIREMENT = "prefect==3.8.4"
 ENVIRONMENTS = Path(__file__).parents[2] / ".venv-prefect"
 GIVEN_ENVIRONMENT = "PLUPERFECT_TEST_PREFECT_VENV"
 """Names an existing virtual environment with that client in it; saves the installation."""
@@ -38,16 +38,41 @@ PROGRAM_SECONDS_MAX = 180.0
 """How long a flow or a command may take on a busy machine; its start alone takes seconds."""
 
 
-def environment() -> Path:
-    """A virtual environment with the client, made when first asked for and kept for later.
+@dataclass(frozen=True)
+class Release:
+    """Which client goes into a virtual environment."""
+
+    requirement: str
+    constraints: Path | None
+    """Exact versions of all that it needs; None: whatever is the newest that fits, of this week."""
+
+    def ingredients(self) -> str:
+        """Changes when an environment with this client has to be made anew."""
+        if self.constraints is not None:
+            return f"{self.requirement}\n{self.constraints.read_text()}"
+        year, week, _ = datetime.now(UTC).isocalendar()
+        return f"{self.requirement}\n{year}-{week}"
+
+
+THE_CLIENT = Release("prefect==3.8.4", FOLDER / "prefect-constraints.txt")
+"""The one whose contract our server keeps; all tests are about it unless they say otherwise."""
+OTHER_CLIENTS = {
+    "3.0": Release("prefect==3.0.11", FOLDER / "prefect-3.0-constraints.txt"),
+    "3.4": Release("prefect==3.4.25", FOLDER / "prefect-3.4-constraints.txt"),
+    "newest": Release("prefect>=3.8.4,<4", None),
+}
+"""Those that have to work as well."""
+
+
+def environment(release: Release = THE_CLIENT) -> Path:
+    """A virtual environment with a client, made when first asked for and kept for later.
 
     It is kept under a hash of what goes into it, so it is made anew when that changes.
     """
     given = os.environ.get(GIVEN_ENVIRONMENT)
-    if given:
+    if given and release == THE_CLIENT:
         return Path(given)
-    version = sysconfig.get_python_version()
-    ingredients = f"{version} {REQUIREMENT}\n{CONSTRAINTS.read_text()}"
+    ingredients = f"{sysconfig.get_python_version()} {release.ingredients()}"
     place = ENVIRONMENTS / hashlib.sha256(ingredients.encode()).hexdigest()[:16]
     stamp = place / "complete"
     ENVIRONMENTS.mkdir(exist_ok=True)
@@ -56,15 +81,16 @@ def environment() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists():
             shutil.rmtree(place, ignore_errors=True)
-            _install(place)
+            _install(place, release)
             stamp.touch()
     return place
 
 
-def _install(place: Path) -> None:
+def _install(place: Path, release: Release) -> None:
     _must_work([sys.executable, "-m", "venv", str(place)])
     pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    _must_work([*pip, "install", "-q", "--no-compile", "-c", str(CONSTRAINTS), REQUIREMENT])
+    pinned = ("-c", str(release.constraints)) if release.constraints is not None else ()
+    _must_work([*pip, "install", "-q", "--no-compile", *pinned, release.requirement])
 
 
 def _must_work(command: list[str]) -> None:
