@@ -1,12 +1,18 @@
-"""Read model: where results are stored by default.   Table: migrations/0029.result-storage.sql"""
+"""Read model: where results are stored by default.   Table: migrations/0029.result-storage.sql
 
-from typing import get_args
+A block that is deleted is the default no longer, whatever deleted it.
+"""
+
+from collections.abc import Iterable
+from typing import Any, get_args
 
 from eventstore.database import Reader, Row, Table
+from eventstore.events import Recorded
+from orchestration.block_documents import BlockDocumentDeleted
 from orchestration.documents import document, parse
 from orchestration.result_storage import THE_DEFAULT, ResultStorage, ResultStorageEvent, evolve
-from projections.entities import entity_projection
-from projections.projection import Model
+from projections.entities import entity_id, evolved
+from projections.projection import Key, Model, Projection, Rows
 
 TABLE = Table("result_storage", {"id": "text", "document": "text"})
 
@@ -23,8 +29,28 @@ def from_row(row: Row) -> ResultStorage:
 
 RESULT_STORAGE = Model(TABLE, render, from_row)
 
-projection = entity_projection(
-    "result_storage", 1, RESULT_STORAGE, get_args(ResultStorageEvent), evolve
+
+def _reads(recorded: Recorded[Any]) -> Iterable[tuple[Model[Any], Key]]:
+    return ((RESULT_STORAGE, (THE_DEFAULT,)),)
+
+
+def _apply(rows: Rows, recorded: Recorded[Any]) -> None:
+    if not isinstance(recorded.event, BlockDocumentDeleted):
+        evolved(rows, RESULT_STORAGE, evolve, recorded)
+        return
+    storage = rows.get(RESULT_STORAGE, THE_DEFAULT)
+    if storage is not None and storage.block_document_id == entity_id(recorded):
+        rows.delete(RESULT_STORAGE, THE_DEFAULT)
+
+
+projection = Projection(
+    name="result_storage",
+    version=1,
+    mode="inline",
+    models=(RESULT_STORAGE,),
+    handles=frozenset((*get_args(ResultStorageEvent), BlockDocumentDeleted)),
+    apply=_apply,
+    reads=_reads,
 )
 
 

@@ -81,7 +81,8 @@ class Watched:
 
     def __init__(self, browser: Browser, land: Land, version: str) -> None:
         self._base = land.pages + pages_of_prefect.BASES[version]
-        own = (land.pages, str(land.api.base_url).rstrip("/"))
+        self._api = str(land.api.base_url).rstrip("/")
+        own = (land.pages, self._api)
         self._context = browser.new_context(viewport={"width": 1440, "height": 900})
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(PAGE_SECONDS_MAX * 1000)
@@ -120,7 +121,9 @@ class Watched:
 
     def open(self, path: str) -> None:
         """Go there and wait until nothing is asked for any more."""
-        self.page.goto(self._base + path)
+        api = self._api
+        with self.page.expect_response(lambda response: response.url.startswith(api)):
+            self.page.goto(self._base + path)
         self.page.wait_for_load_state("networkidle")
 
     def end(self) -> None:
@@ -165,7 +168,17 @@ def paths(land: Land) -> dict[str, tuple[str, str]]:
         "events": ("/events", r"[Ff]low run completed|prefect\.flow-run"),
         "artifacts": ("/artifacts", "report"),
         "artifact-key": ("/artifacts/key/report", "report"),
-        "settings": ("/settings", "Settings"),
+        "blocks": ("/blocks", has.block),
+        "block": (f"/blocks/block/{has.block_id}", has.block),
+        "block-edit": (f"/blocks/block/{has.block_id}/edit", "Place"),
+        "block-catalog": ("/blocks/catalog", "Depot"),
+        "block-type": (f"/blocks/catalog/{has.block_type}", "Depot"),
+        "block-create": (f"/blocks/catalog/{has.block_type}/create", "Place"),
+        "automations": ("/automations", has.automation),
+        "automation": (f"/automations/automation/{has.automation_id}", has.automation),
+        "automation-edit": (f"/automations/automation/{has.automation_id}/edit", "Trigger"),
+        "automation-create": ("/automations/create", "Trigger"),
+        "settings": ("/settings", r"3\.8\.4"),
     }
 
 
@@ -173,7 +186,9 @@ NAMES = (
     *("dashboard", "runs", "flow-run", "failed-flow-run", "task-run", "flows", "flow"),
     *("deployments", "deployment", "deployment-edit", "deployment-run"),
     *("work-pools", "work-pool", "work-pool-edit", "work-pool-create", "work-queue"),
-    *("variables", "concurrency-limits", "events", "artifacts", "artifact-key", "settings"),
+    *("variables", "concurrency-limits", "events", "artifacts", "artifact-key"),
+    *("blocks", "block", "block-edit", "block-catalog", "block-type", "block-create"),
+    *("automations", "automation", "automation-edit", "automation-create", "settings"),
 )
 
 

@@ -24,6 +24,29 @@ TEMPLATE: dict[str, Any] = {
         },
     },
 }
+BLOCK_FIELDS: dict[str, Any] = {
+    "title": "Depot",
+    "type": "object",
+    "block_type_slug": "depot",
+    "secret_fields": ["key"],
+    "block_schema_references": {},
+    "properties": {
+        "place": {"title": "Place", "type": "string"},
+        "key": {"title": "Key", "type": "string", "format": "password", "writeOnly": True},
+    },
+    "required": ["place"],
+}
+TRIGGER: dict[str, Any] = {
+    "type": "event",
+    "posture": "Reactive",
+    "match": {"prefect.resource.id": "prefect.flow-run.*"},
+    "match_related": {},
+    "after": [],
+    "expect": ["prefect.flow-run.Failed"],
+    "for_each": ["prefect.resource.id"],
+    "threshold": 1,
+    "within": 0.0,
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +54,8 @@ class Holdings:
     """The names of what there is."""
 
     deployment_id: str
+    block_id: str
+    automation_id: str
     deployment_name: str = "nightly"
     flow: str = "load"
     pool: str = "warehouse"
@@ -38,6 +63,9 @@ class Holdings:
     variable: str = "region"
     limit: str = "database"
     tag: str = "slow"
+    block_type: str = "depot"
+    block: str = "main"
+    automation: str = "again"
 
     @classmethod
     def made(cls, api: Api) -> "Holdings":
@@ -79,4 +107,38 @@ class Holdings:
             ],
         }
         deployment = api.post("/deployments/", json=body).raise_for_status().json()
-        return cls(deployment["id"])
+        return cls(deployment["id"], cls._block(api), cls._automation(api, deployment["id"]))
+
+    @classmethod
+    def _block(cls, api: Api) -> str:
+        type_ = api.ask("/block_types/", name="Depot", slug=cls.block_type)
+        schema = api.ask(
+            "/block_schemas/", block_type_id=type_["id"], fields=BLOCK_FIELDS, capabilities=["keep"]
+        )
+        block = api.ask(
+            "/block_documents/",
+            name=cls.block,
+            block_type_id=type_["id"],
+            block_schema_id=schema["id"],
+            data={"place": "Bern", "key": "k3y"},
+        )
+        return str(block["id"])
+
+    @classmethod
+    def _automation(cls, api: Api, deployment_id: str) -> str:
+        action = {
+            "type": "run-deployment",
+            "source": "selected",
+            "deployment_id": deployment_id,
+            "parameters": {"day": "2026-01-01"},
+            "job_variables": {},
+        }
+        made = api.ask(
+            "/automations/",
+            name=cls.automation,
+            description="Tries again",
+            enabled=True,
+            trigger=TRIGGER,
+            actions=[action],
+        )
+        return str(made["id"])

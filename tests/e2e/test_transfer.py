@@ -30,6 +30,7 @@ OF_A_POOL = ("name", "type", "base_job_template", "concurrency_limit", "is_pause
 OF_A_QUEUE = ("name", "description", "priority", "concurrency_limit", "is_paused")
 OF_A_VARIABLE = ("name", "value", "tags")
 OF_A_LIMIT = ("name", "limit", "active")
+OF_AN_AUTOMATION = ("name", "description", "enabled")
 """What the client takes over. It leaves behind the description of a pool, the decay of a limit's
 slots and the limit of a deployment, whatever the servers are."""
 
@@ -105,6 +106,11 @@ def held(api: Api) -> dict[str, Any]:
     """What a server has of `Holdings`, in its own words, without ids and times."""
     deployment = api.read(f"/deployments/name/{Holdings.flow}/{Holdings.deployment_name}")
     pool = f"/work_pools/{Holdings.pool}"
+    blocks = f"/block_types/slug/{Holdings.block_type}/block_documents/name"
+    block = api.read(f"{blocks}/{Holdings.block}", include_secrets="true")
+    (automation,) = api.ask("/automations/filter")
+    (action,) = automation["actions"]
+    assert action.pop("deployment_id") == deployment["id"]
     return {
         "flow": _only(("name", "tags"), api.read(f"/flows/{deployment['flow_id']}")),
         "deployment": _only(OF_A_DEPLOYMENT, deployment),
@@ -113,6 +119,10 @@ def held(api: Api) -> dict[str, Any]:
         "queue": _only(OF_A_QUEUE, api.read(f"{pool}/queues/{Holdings.queue}")),
         "variable": _only(OF_A_VARIABLE, api.read(f"/variables/name/{Holdings.variable}")),
         "limit": _only(OF_A_LIMIT, api.read(f"/v2/concurrency_limits/{Holdings.limit}")),
+        "block": (block["data"], block["block_schema"]["checksum"]),
+        "automation": _only(OF_AN_AUTOMATION, automation),
+        "trigger": {key: value for key, value in automation["trigger"].items() if key != "id"},
+        "action": action,
         "tag": _only(OF_A_LIMIT, api.read(f"/v2/concurrency_limits/tag:{Holdings.tag}")),
     }
 
@@ -120,7 +130,8 @@ def held(api: Api) -> dict[str, Any]:
 def untouched(api: Api) -> list[Any]:
     """What may not change when a transfer finds everything there already, times included."""
     kinds = ("flows", "deployments", "variables", "work_pools", "v2/concurrency_limits")
-    found = [sorted(api.ask(f"/{kind}/filter"), key=lambda one: one["id"]) for kind in kinds]
+    more = ("block_documents", "block_schemas", "block_types", "automations")
+    found = [sorted(api.ask(f"/{kind}/filter"), key=lambda one: one["id"]) for kind in (*kinds, *more)]
     return [*found, api.ask(f"/work_pools/{Holdings.pool}/queues/filter")]
 
 
@@ -164,10 +175,13 @@ def test_a_second_transfer_changes_nothing(move: Move) -> None:
 def test_everything_goes_back_to_a_real_server_that_has_lost_it(move: Move) -> None:
     before = held(move.ours)
     flow = move.real.read(f"/flows/name/{Holdings.flow}")
+    (automation,) = move.real.ask("/automations/filter")
+    type_ = move.real.read(f"/block_types/slug/{Holdings.block_type}")
     gone = (
         *(f"/flows/{flow['id']}", f"/work_pools/{Holdings.pool}"),
         f"/variables/name/{Holdings.variable}",
         *(f"/v2/concurrency_limits/{Holdings.limit}", f"/concurrency_limits/tag/{Holdings.tag}"),
+        *(f"/automations/{automation['id']}", f"/block_types/{type_['id']}"),
     )
     for path in gone:
         move.real.delete(path).raise_for_status()
