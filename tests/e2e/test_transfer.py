@@ -131,7 +131,9 @@ def untouched(api: Api) -> list[Any]:
     """What may not change when a transfer finds everything there already, times included."""
     kinds = ("flows", "deployments", "variables", "work_pools", "v2/concurrency_limits")
     more = ("block_documents", "block_schemas", "block_types", "automations")
-    found = [sorted(api.ask(f"/{kind}/filter"), key=lambda one: one["id"]) for kind in (*kinds, *more)]
+    found = [
+        sorted(api.ask(f"/{kind}/filter"), key=lambda one: one["id"]) for kind in (*kinds, *more)
+    ]
     return [*found, api.ask(f"/work_pools/{Holdings.pool}/queues/filter")]
 
 
