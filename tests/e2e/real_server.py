@@ -30,11 +30,15 @@ def real_server(environment: Path, home: Path) -> Iterator[str]:
         "PREFECT_UI_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    command = [environment / "bin" / "prefect", "server", "start", "--port", str(port)]
+    program = str(environment / "bin" / "prefect")
     log = home / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--no-services"], env=variables, cwd=home, stdout=output, stderr=output
+            [program, "server", "start", "--port", str(port), "--no-services"],
+            env=variables,
+            cwd=home,
+            stdout=output,
+            stderr=output,
         )
     try:
         _wait_until_it_answers(process, url, log)
