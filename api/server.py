@@ -1,5 +1,7 @@
 """What handlers receive: the one event store of this process, and how to ask and command it."""
 
+import asyncio
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -8,6 +10,7 @@ from api.databases import master_keys
 from api.settings import Settings
 from eventstore.codec import Codec
 from eventstore.database import Database
+from eventstore.errors import EventStoreError
 from eventstore.notifier import Notifier
 from eventstore.store import EventStore
 from orchestration.emissions import Limits
@@ -23,6 +26,8 @@ from services.refolding import Refolding
 from services.service import Services
 from services.shell import Shell
 from services.vault import Vault
+
+logger = logging.getLogger(__name__)
 
 
 class Server:
@@ -72,6 +77,7 @@ class Server:
                 size_bytes=settings.events_maximum_size_bytes,
             ),
         )
+        self._registering: asyncio.Task[None] | None = None
         self.live_feed = LiveFeed(self.store)
         self.services = Services(
             database, background.wanted(self.shell, self.runner, self.now, settings)
@@ -85,16 +91,30 @@ class Server:
         if not self.settings.database_read_only:
             self.pulses.open()
             self.vault.open()
-        if self.settings.services_enabled and not self.settings.database_read_only:
             self.refolding.then(self._begin)
 
     def _begin(self) -> None:
-        self.runner.open()
-        self.services.open()
+        """Every read model is of this release: go on with what works on them."""
+        if self.settings.register_blocks_on_start:
+            self._registering = asyncio.create_task(self._register_blocks())
+        if self.settings.services_enabled:
+            self.runner.open()
+            self.services.open()
+
+    async def _register_blocks(self) -> None:
+        from services import known_blocks  # Nobody waits for it, and most starts find all there.
+
+        try:
+            await known_blocks.register_missing(self.shell)
+        except EventStoreError as error:
+            logger.warning("the known block types could not be registered: %s", error)
 
     async def close(self) -> None:
         """Finish what was accepted, then let go of the database."""
         await self.refolding.close()
+        if self._registering is not None:
+            self._registering.cancel()
+            await asyncio.gather(self._registering, return_exceptions=True)
         await self.services.close()
         await self.runner.close()
         await self.pulses.close()

@@ -444,6 +444,14 @@ class Settings(Struct, frozen=True, kw_only=True):
             when_none="everybody is let in",
         ),
     ] = None
+    register_blocks_on_start: Annotated[
+        bool,
+        Setting(
+            doc="Register the block types of Prefect and its packages that are not there yet.",
+            at="server.register_blocks_on_start",
+            legacy=("PREFECT_BLOCKS_REGISTER_ON_START", "PREFECT_API_BLOCKS_REGISTER_ON_START"),
+        ),
+    ] = True
     encryption_key: Annotated[
         str | None,
         Setting(

@@ -84,7 +84,8 @@ class CreateBlockType(Struct, frozen=True, kw_only=True):
     body: BlockTypeCreate
     slug_is_taken: bool
     by_server: bool = False
-    """It comes with the server: protected, and its name may be a reserved one."""
+    """It comes with the server: its name may be a reserved one."""
+    is_protected: bool = False
 
 
 class UpdateBlockType(Struct, frozen=True, kw_only=True):
@@ -151,7 +152,7 @@ def _created(command: CreateBlockType) -> BlockTypeEvent:
         raise Conflict(f'Block type with name "{body.name}" already exists')
     fields = asdict(body)
     fields |= {name: _escaped(fields[name]) for name in ESCAPED}
-    return BlockTypeCreated(id=command.id, is_protected=command.by_server, **fields)
+    return BlockTypeCreated(id=command.id, is_protected=command.is_protected, **fields)
 
 
 def _escaped(text: str | None) -> str | None:

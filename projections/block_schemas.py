@@ -97,6 +97,12 @@ async def by_checksum(
     return parse(BlockSchema, rows[0][0]) if rows else None
 
 
+async def versions(reader: Reader) -> dict[tuple[str, str], str]:
+    """The ids of all schemas, by checksum and version."""
+    rows = await reader.fetch("SELECT checksum, version, id FROM block_schemas")
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
 async def of_type(reader: Reader, block_type_id: str) -> list[BlockSchema]:
     """Every schema of a type."""
     rows = await reader.fetch(

@@ -90,7 +90,8 @@ async def not_under(reader: Reader, master: str) -> list[Wrapped]:
 
 async def rewrap(tx: Transaction, keys: Sequence[Wrapped]) -> None:
     """Keep keys as they are wrapped now."""
-    await tx.upsert(KEYS, [(key.id, key.master, key.wrapped) for key in keys])
+    if keys:
+        await tx.upsert(KEYS, [(key.id, key.master, key.wrapped) for key in keys])
 
 
 async def undo_those_of(tx: Transaction, master: str) -> None:

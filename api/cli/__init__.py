@@ -30,7 +30,11 @@ class Lazy(Struct, frozen=True):
 COMMANDS: Mapping[str, Lazy] = {
     "server": Lazy(
         "api.cli.server",
-        below={"database": Lazy("api.cli.database"), "services": Lazy("api.cli.services")},
+        below={
+            "database": Lazy("api.cli.database"),
+            "encryption": Lazy("api.cli.encryption"),
+            "services": Lazy("api.cli.services"),
+        },
     ),
     "config": Lazy("api.cli.config"),
     "profile": Lazy("api.cli.profile"),

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from api.errors import not_found
-from api.http import NO_CONTENT, Answer, Area, Call
+from api.http import NO_CONTENT, Answer, Area, Call, ok
 from api.lists import limited
 from orchestration.block_types import BlockType, BlockTypeCreate, BlockTypeUpdate
 from orchestration.documents import document
@@ -11,7 +11,7 @@ from projections import block_types
 from projections.block_filters import BlockSchemaFilter, BlockTypeFilter
 from projections.block_types import Sought
 from projections.paging import Offset
-from services import block_removal
+from services import block_removal, known_blocks
 from services import block_types as commands
 
 area = Area("/block_types", "Block types")
@@ -77,3 +77,10 @@ async def delete_block_type(call: Call) -> Answer:
     server = call.server
     await block_removal.delete_type(server.shell, server.vault, call.id, call.origin)
     return NO_CONTENT
+
+
+@area.post("/install_system_block_types", answers={200: None})
+async def install_system_block_types(call: Call) -> Answer:
+    """Register the protected block types, if they are not there."""
+    await known_blocks.register_missing(call.server.shell, protected_only=True)
+    return ok(None)

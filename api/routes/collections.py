@@ -15,17 +15,23 @@ def _worker_types() -> Any:
     return worker_types.BY_PACKAGE
 
 
+def _blocks() -> Any:
+    from services import known_blocks
+
+    return known_blocks.by_package()
+
+
 def _nothing() -> Any:
     return {}
 
 
 VIEWS: Mapping[str, Callable[[], Any]] = {
     "aggregate-worker-metadata": _worker_types,
-    "aggregate-block-metadata": _nothing,
+    "aggregate-block-metadata": _blocks,
     "aggregate-flow-metadata": _nothing,
     "demo-flows": _nothing,
 }
-"""We know of no blocks and flows of other packages: an empty view says so."""
+"""We know of no flows of other packages: an empty view says so."""
 
 
 @area.get("/views/{view:str}", answers={200: dict[str, object]})

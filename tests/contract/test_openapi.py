@@ -21,7 +21,6 @@ CONTRACT: dict[str, Any] = msgspec.json.decode(
 OURS = openapi.document(areas(), title="Pluperfect", version="test", base_path="/api")
 
 LATER = (
-    "/block_types/install_system_block_types",
     "/saved_searches",
     "/templates",
     "/ui/schemas",
