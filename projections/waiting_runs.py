@@ -37,13 +37,14 @@ async def running(reader: Reader, after: str) -> list[tuple[str, list[str]]]:
 
 TO_BE_RETRIED = (
     "SELECT id, tags FROM flow_runs WHERE state_type = 'SCHEDULED' "
-    f"AND state_name = '{AWAITING_RETRY}' LIMIT $1"
+    f"AND state_name = '{AWAITING_RETRY}' AND id > $1 ORDER BY id LIMIT $2"
 )
 
 
-async def to_be_retried(reader: Reader, limit: int) -> list[tuple[str, list[str]]]:
-    """Ids and tags of up to `limit` flow runs that wait to be tried again."""
-    return [(row[0], json.decode(row[1])) for row in await reader.fetch(TO_BE_RETRIED, limit)]
+async def to_be_retried(reader: Reader, after: str) -> list[tuple[str, list[str]]]:
+    """Ids and tags of up to `PAGE` flow runs that wait to be tried again, those with the next
+    ids."""
+    return [(row[0], json.decode(row[1])) for row in await reader.fetch(TO_BE_RETRIED, after, PAGE)]
 
 
 # Part by part as the indexes have it, word for word.
@@ -72,26 +73,55 @@ async def cancelling_first(reader: Reader, limit: int) -> list[Row]:
     return await reader.fetch(CANCELLING_FIRST, limit)
 
 
-PENDING_FIRST = (
+PENDING = (
     "SELECT id, state_timestamp FROM flow_runs "
-    f"WHERE state_type = 'PENDING' AND {_ACTIVE} ORDER BY state_timestamp LIMIT $1"
+    f"WHERE state_type = 'PENDING' AND {_ACTIVE} AND id > $1 ORDER BY id LIMIT $2"
 )
 
 
-async def pending_first(reader: Reader, limit: int) -> list[Row]:
-    """Ids of pending runs and since when, in microseconds, longest first."""
-    return await reader.fetch(PENDING_FIRST, limit)
+async def pending(reader: Reader, after: str) -> list[Row]:
+    """Ids of up to `PAGE` pending runs and since when, in microseconds, those with the next
+    ids."""
+    return await reader.fetch(PENDING, after, PAGE)
 
 
-CANCELLED_SINCE = (
-    "SELECT id, end_time FROM flow_runs WHERE end_time >= $1 AND state_type = 'CANCELLED' "
-    "ORDER BY end_time LIMIT $2"
+CANCELLED_AFTER = (
+    "SELECT id, end_time FROM flow_runs WHERE end_time >= $1 AND (end_time > $1 OR id > $2) "
+    "AND state_type = 'CANCELLED' ORDER BY end_time, id LIMIT $3"
 )
 
 
-async def cancelled_since(reader: Reader, since: int, limit: int) -> list[Row]:
-    """Ids of runs that were cancelled at or after `since` and when, in microseconds, in order."""
-    return await reader.fetch(CANCELLED_SINCE, since, limit)
+async def cancelled_after(reader: Reader, since: int, id: str, limit: int) -> list[Row]:
+    """Ids of runs that were cancelled and when, in microseconds, in order: those after `since`, and
+    of those at that time the ones with higher ids. Many are cancelled at the same time."""
+    return await reader.fetch(CANCELLED_AFTER, since, id, limit)
+
+
+CRASHED_WITH_OPEN_TASK_RUNS = (
+    "SELECT id FROM flow_runs WHERE end_time >= $1 AND state_type = 'CRASHED' AND id > $2 "
+    "AND EXISTS (SELECT 1 FROM task_runs WHERE task_runs.flow_run_id = flow_runs.id AND "
+    f"(task_runs.state_type IS NULL OR task_runs.state_type NOT IN {_ENDED})) "
+    "ORDER BY id LIMIT $3"
+)
+
+
+async def crashed_with_open_task_runs(reader: Reader, since: int, after: str) -> list[str]:
+    """Ids of up to `PAGE` flow runs that have crashed since a time, in microseconds, and have task
+    runs that have not ended: those with the next ids."""
+    found = await reader.fetch(CRASHED_WITH_OPEN_TASK_RUNS, since, after, PAGE)
+    return [row[0] for row in found]
+
+
+ACTOR_OF_STATE = (
+    "SELECT actor FROM events WHERE stream = $1 AND type = 'flow-run.state-set' "
+    "ORDER BY version DESC LIMIT 1"
+)
+
+
+async def actor_of_state(reader: Reader, id: str) -> str | None:
+    """Who brought a flow run into the state that it is in."""
+    rows = await reader.fetch(ACTOR_OF_STATE, f"flow-run:{id}")
+    return str(rows[0][0]) if rows else None
 
 
 OPEN_TASK_RUNS = (

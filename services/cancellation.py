@@ -26,7 +26,7 @@ from projections import waiting_runs
 from projections.flow_runs import FLOW_RUNS
 from projections.task_runs import TASK_RUNS
 from services import flow_runs, task_slots
-from services.run_timers import RunTimers
+from services.run_timers import NearestRuns
 from services.shell import Clock, Decided, Origin, Shell, untold
 from services.task_runs import CATEGORY
 from services.worker_cleanups import tear_down
@@ -36,7 +36,7 @@ LOOK_BACK = timedelta(days=1)
 _WHY = "The flow run around it was cancelled."
 
 
-class CancelledRuns(RunTimers):
+class CancelledRuns(NearestRuns):
     """Cancels the task runs and subflow runs of cancelled flow runs.
 
     Not at once: what a client reports of its task runs' ends may still be on its way.
@@ -47,16 +47,19 @@ class CancelledRuns(RunTimers):
     def __init__(self, shell: Shell, clock: Clock, after: timedelta) -> None:
         super().__init__(shell, clock)
         self._after = after
-        self._since: int | None = None
-        """Before this time, in microseconds, there is no cancelled run that was not loaded."""
+        self._loaded: tuple[int, str] | None = None
+        """The last cancelled run of this term that was loaded, if there may be more."""
+
+    async def run(self, origin: Origin) -> None:
+        """See `services.service.Service`."""
+        self._loaded = None  # What was loaded in an earlier term may not have been seen to.
+        await super().run(origin)
 
     async def nearest(self, most: int) -> Iterable[tuple[str, int]]:
         """The runs that were cancelled, in the order in which they were."""
-        since = self._since or to_microseconds(self._clock() - LOOK_BACK)
-        rows = await waiting_runs.cancelled_since(self._shell.store.database, since, most)
-        # With as many rows as asked for there may be more; otherwise begin anew, should another
-        # process have had a term between.
-        self._since = rows[-1][1] if len(rows) == most else None
+        since, id_ = self._loaded or (to_microseconds(self._clock() - LOOK_BACK), "")
+        rows = await waiting_runs.cancelled_after(self._shell.store.database, since, id_, most)
+        self._loaded = (rows[-1][1], rows[-1][0]) if len(rows) == most else None
         after = self._after // timedelta(microseconds=1)
         return [(row[0], row[1] + after) for row in rows]
 
@@ -112,7 +115,7 @@ class CancelledRuns(RunTimers):
         await self._shell.execute(TASK_RUNS, CATEGORY, id_, decide, origin)
 
 
-class CancellingRuns(RunTimers):
+class CancellingRuns(NearestRuns):
     """Makes flow runs Cancelled that are being cancelled for too long: nobody says it any more."""
 
     name = "cancelling-runs"

@@ -7,11 +7,11 @@ from orchestration.flow_runs import FlowRunStateSet
 from orchestration.states import may_be_late
 from projections import flow_runs as flow_run_rows
 from services import flow_runs
-from services.run_timers import RunTimers
+from services.run_timers import NearestRuns
 from services.shell import Clock, Origin, Shell
 
 
-class LateRuns(RunTimers):
+class LateRuns(NearestRuns):
     """Marks flow runs late."""
 
     name = "late-runs"

@@ -12,11 +12,11 @@ from orchestration.states import FAILED, PAUSED, State, new_state
 from projections import waiting_runs
 from projections.flow_runs import FLOW_RUNS
 from services import flow_runs
-from services.run_timers import RunTimers
+from services.run_timers import NearestRuns
 from services.shell import Decided, Origin, untold
 
 
-class PauseTimeouts(RunTimers):
+class PauseTimeouts(NearestRuns):
     """Fails flow runs whose pause has timed out."""
 
     name = "pause-timeouts"

@@ -5,6 +5,10 @@ makes it Submitting, starts what the run needs and says what that is. If the wor
 it came to Submitting, nothing has been started: the run is scheduled again. If it was Submitting,
 something may have been, so nobody starts it a second time: the run has crashed. If what was started
 is known, it does without the worker, and the run is left alone.
+
+`serve()` makes the runs of its deployments Pending as well, without saying who it is. That it is
+gone tells that nobody asks for the deployment's runs any more. While somebody does, it may be
+another process, and a claim ends only when nobody can be at it any more.
 """
 
 from collections.abc import Iterable
@@ -17,20 +21,25 @@ from orchestration.flow_rules import MINIMAL
 from orchestration.flow_runs import FlowRun, FlowRunStateSet, existing
 from orchestration.states import CRASHED, PENDING, SCHEDULED, State, new_state
 from orchestration.work_pools import WorkPool
-from projections import waiting_runs, work_pools, work_queues
+from projections import deployments, pulses, waiting_runs, work_pools, work_queues
 from projections.flow_runs import FLOW_RUNS
 from projections.workers import all_of_pool
 from services import flow_runs
-from services.run_timers import RunTimers
+from services.run_timers import PagedRuns
 from services.shell import Clock, Decided, Origin, Shell, untold
 from services.worker_cleanups import WITHOUT_WORKERS
 
 UNSIGNED = timedelta(minutes=10)
 """Within this time a worker says who it is, or what it has started. A claim that nobody has put a
 name to until then is nobody's, even if there are workers."""
+UNSAID = timedelta(hours=1)
+"""Within this time whoever serves a deployment has started a run that it took: to fetch the code
+may take long. After that the claim is nobody's, even if somebody serves the deployment."""
+BEFOREHAND = timedelta(minutes=1)
+"""Who takes a run because it serves the deployment has asked for its runs so shortly before."""
 
 
-class PendingClaims(RunTimers):
+class PendingClaims(PagedRuns):
     """Takes runs back from workers that vanished. See `services.service.Service`."""
 
     name = "pending-claims"
@@ -39,11 +48,11 @@ class PendingClaims(RunTimers):
         super().__init__(shell, clock)
         self._after = after
 
-    async def nearest(self, most: int) -> Iterable[tuple[str, int]]:
+    async def page(self, after: str) -> tuple[Iterable[tuple[str, int]], str | None]:
         """The pending runs."""
-        rows = await waiting_runs.pending_first(self._shell.store.database, most)
-        after = self._after // timedelta(microseconds=1)
-        return [(row[0], row[1] + after) for row in rows]
+        rows = await waiting_runs.pending(self._shell.store.database, after)
+        patience = self._after // timedelta(microseconds=1)
+        return [(row[0], row[1] + patience) for row in rows], rows[-1][0] if rows else None
 
     def due(self, event: FlowRunStateSet) -> datetime | None:
         """Some time after it was claimed."""
@@ -55,13 +64,17 @@ class PendingClaims(RunTimers):
         _, run = await self._shell.load(FLOW_RUNS, f"{flow_runs.CATEGORY}:{id_}", id_, fresh=True)
         if run is None or fate(run) is None:
             return
-        if run.work_queue_id is None:
-            return
-        queue = await work_queues.by_id(self._shell.store.database, run.work_queue_id)
-        pool = None if queue is None else await self._pool(queue.work_pool_id)
-        if pool is None:
-            return
-        gone_since = await self._gone_since(run, pool)
+        if run.work_queue_id is not None:
+            queue = await work_queues.by_id(self._shell.store.database, run.work_queue_id)
+            pool = None if queue is None else await self._pool(queue.work_pool_id)
+            if pool is None:
+                return
+            who, gone_since = "Its worker", await self._gone_since(run, pool)
+        elif run.deployment_id is not None:
+            who = "Whatever served its deployment"
+            gone_since = await self._unserved_since(run, run.deployment_id)
+        else:
+            return  # It was made by what is to run it, and nobody else can.
         # Not at once: after a server that was away come workers that it took for gone.
         if gone_since is None or gone_since + self._after > now:
             self._timers.set(id_, to_microseconds(now + self._after))
@@ -70,7 +83,7 @@ class PendingClaims(RunTimers):
 
         async def decide(run: FlowRun | None, fresh: bool) -> Decided[None]:
             run = existing(run, id_)
-            outcome = _outcome(run, now)
+            outcome = _outcome(run, who, now)
             if outcome is None or run.state_id != claim:
                 return Decided((), None)
             return untold(
@@ -99,16 +112,29 @@ class PendingClaims(RunTimers):
             return run.state.timestamp + UNSIGNED if unsigned else None
         return max((one.updated for one in workers if one.updated), default=run.state.timestamp)
 
+    async def _unserved_since(self, run: FlowRun, deployment_id: str) -> datetime:
+        """Since when nobody serves the run's deployment, or from when on nobody can be at it."""
+        database = self._shell.store.database
+        deployment = await deployments.entity(database, deployment_id)
+        asked = await pulses.heard(database, deployments.SUBJECT + deployment_id)
+        assert run.state is not None
+        claimed = run.state.timestamp
+        served = deployment is not None and deployment.status == "READY"
+        if served or asked is None or asked < claimed - BEFOREHAND:
+            # Somebody serves it; or it was taken by somebody who does not, and may have.
+            return claimed + UNSAID
+        return max(asked, claimed)
 
-def _outcome(run: FlowRun, now: datetime) -> State | None:
-    """The state of a run whose worker is gone; None: the one that it is in."""
+
+def _outcome(run: FlowRun, who: str, now: datetime) -> State | None:
+    """The state of a run when `who` had it is gone; None: the one that it is in."""
     becomes = fate(run)
     if becomes is None:
         return None
-    message = "Its worker vanished before it started the run; the next one may."
+    message = f"{who} vanished before it started the run; the next one may."
     if becomes == CRASHED:
         message = (
-            f"Its worker vanished while the run was {run.state_name}: whether it was started is "
+            f"{who} vanished while the run was {run.state_name}: whether it was started is "
             "not known."
         )
     return new_state(becomes, new_id(), now, message=message)

@@ -18,7 +18,7 @@ from orchestration.flow_runs import FlowRunDeleted, FlowRunStateSet
 from orchestration.refusals import NotFound
 from projections.entities import entity_id
 from services.shell import Clock, Origin, Shell
-from services.timed import Timed
+from services.timed import Paged, Timed
 
 TIMERS_MAX = 10_000
 """Runs whose timers are kept in memory, the nearest ones; the others wait in the read model."""
@@ -27,17 +27,10 @@ BATCH_RUNS_MAX = 200
 
 
 class RunTimers(Timed):
-    """The loop of such a service. See `services.service.Service`."""
+    """What such services have in common. See `services.service.Service`."""
 
     def __init__(self, shell: Shell, clock: Clock) -> None:
         super().__init__(shell, clock, timers_max=TIMERS_MAX, batch_max=BATCH_RUNS_MAX)
-
-    @abstractmethod
-    async def nearest(self, most: int) -> Iterable[tuple[str, int]]:
-        """Ids and times, in microseconds, of up to `most` runs that wait, nearest first.
-
-        Asked again once all of them were seen to.
-        """
 
     @abstractmethod
     def due(self, event: FlowRunStateSet) -> datetime | None:
@@ -46,10 +39,6 @@ class RunTimers(Timed):
     @abstractmethod
     async def see_to(self, id_: str, now: datetime, origin: Origin) -> None:
         """Do what is to be done to this run, if it still is. Raises what commands raise."""
-
-    async def load(self) -> None:
-        """See `Timed`."""
-        self._timers.fill(await self.nearest(TIMERS_MAX))
 
     def note(self, recorded: Recorded[Any]) -> None:
         """See `Timed`."""
@@ -68,3 +57,22 @@ class RunTimers(Timed):
         """See `Timed`."""
         with suppress(NotFound):  # It was deleted.
             await self.see_to(id_, now, origin)
+
+
+class NearestRuns(RunTimers):
+    """One whose read model tells when: a run that was seen to does not wait any more."""
+
+    @abstractmethod
+    async def nearest(self, most: int) -> Iterable[tuple[str, int]]:
+        """Ids and times, in microseconds, of up to `most` runs that wait, nearest first.
+
+        Asked again once all of them were seen to.
+        """
+
+    async def load(self) -> None:
+        """See `Timed`."""
+        self._timers.fill(await self.nearest(self._timers.most))
+
+
+class PagedRuns(RunTimers, Paged):
+    """One that looks at runs that may wait on: see `Paged`."""

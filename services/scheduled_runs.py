@@ -124,6 +124,10 @@ async def make(
     `version` is the one of the deployment's stream; if it is not at that version any more, nothing
     is made, and VersionConflict raised.
     """
+    known = await _known(shell.store.database, wanted)
+    wanted = [slot for slot in wanted if slot.run_id not in known]
+    if not wanted:
+        return None  # So it is for nearly every deployment when a process takes over.
     flow_stream = f"flow:{deployment.flow_id}"
     pool: Neighbour | None = None
     if deployment.work_pool_name is not None:
@@ -168,15 +172,16 @@ async def make(
 async def _without_a_run(
     tx: Reader, dialect: Dialect, deployment: Deployment, wanted: Sequence[Slot]
 ) -> list[Slot]:
-    streams = [(f"flow-run:{slot.run_id}",) for slot in wanted]
-    known = {row[0] for row in await tx.fetch_keys(STREAMS, streams)}
+    known = await _known(tx, wanted)
     keys = [slot.key for slot in wanted]
     taken = await deployments.keys_taken(tx, deployment.flow_id, keys, dialect)
-    return [
-        slot
-        for slot, (stream,) in zip(wanted, streams, strict=True)
-        if stream not in known and slot.key not in taken
-    ]
+    return [slot for slot in wanted if slot.run_id not in known and slot.key not in taken]
+
+
+async def _known(reader: Reader, wanted: Sequence[Slot]) -> set[str]:
+    """The ids of runs of these slots that were ever made."""
+    streams = [(f"{flow_runs.CATEGORY}:{slot.run_id}",) for slot in wanted]
+    return {row[0].partition(":")[2] for row in await reader.fetch_keys(STREAMS, streams)}
 
 
 def _runs(

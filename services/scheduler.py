@@ -7,7 +7,8 @@ log (`services.scheduled_runs`), so whoever makes them again, after a crash or b
 server, makes none twice.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,10 +22,13 @@ from projections.entities import entity_id
 from services import scheduled_runs
 from services.scheduled_runs import Horizon, Slot
 from services.shell import Clock, Origin, Shell
-from services.timed import AGAIN_SECONDS, Timed
+from services.timed import AGAIN_SECONDS, Paged
+
+logger = logging.getLogger(__name__)
 
 TIMERS_MAX = 100_000
-"""Deployments whose timers are kept in memory."""
+"""Deployments whose timers are kept in memory, the nearest ones, and of which it is remembered what
+was made; the others are found in the read model again."""
 BATCH_DEPLOYMENTS_MAX = 50
 """Deployments that are looked at at the same time; between two batches the log is listened to."""
 PAGE_DEPLOYMENTS = 200
@@ -34,7 +38,7 @@ FAR = timedelta(days=1)
 _TICK = timedelta(microseconds=1)
 
 
-class Scheduler(Timed):
+class Scheduler(Paged):
     """Makes the runs of schedules. See `services.service.Service`."""
 
     name = "scheduler"
@@ -42,23 +46,29 @@ class Scheduler(Timed):
     def __init__(self, shell: Shell, clock: Clock, horizon: Horizon) -> None:
         super().__init__(shell, clock, timers_max=TIMERS_MAX, batch_max=BATCH_DEPLOYMENTS_MAX)
         self._horizon = horizon
+        self._begins = True
+        """Whether not all deployments have been looked at yet in this term."""
         self._changed: set[str] = set()
         """Deployments whose runs may not follow from their schedules any more."""
         self._made: dict[str, dict[tuple[str, datetime], datetime]] = {}
         """By deployment: the last slot that has a run, of each schedule as it was then changed."""
 
-    async def load(self) -> None:
-        """See `Timed`."""
-        now, after, found = to_microseconds(self._clock()), "", list[str]()
-        while True:
-            page = await deployments.scheduled(self._shell.store.database, after, PAGE_DEPLOYMENTS)
-            found.extend(page)
-            if len(page) < PAGE_DEPLOYMENTS or len(found) >= TIMERS_MAX:
-                break
-            after = page[-1]
+    async def run(self, origin: Origin) -> None:
+        """See `services.service.Service`."""
+        # Another process may have had a term: what was made, and what changed, is not known here.
         self._made.clear()
-        self._changed = set(found)
-        self._timers.fill((id_, now) for id_ in found)
+        self._changed.clear()
+        self._begins = True
+        await super().run(origin)
+
+    async def page(self, after: str) -> tuple[Iterable[tuple[str, int]], str | None]:
+        """The deployments with schedules: each is looked at now."""
+        found = await deployments.scheduled(self._shell.store.database, after, PAGE_DEPLOYMENTS)
+        if self._begins:
+            self._changed.update(found)
+        self._begins = self._begins and bool(found)
+        now = to_microseconds(self._clock())
+        return [(id_, now) for id_ in found], found[-1] if found else None
 
     def note(self, recorded: Recorded[Any]) -> None:
         """See `Timed`."""
@@ -76,10 +86,7 @@ class Scheduler(Timed):
 
     async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
         """See `Timed`."""
-        try:
-            again = await self._fill(id_, now, origin)
-        except Refusal:
-            again = now + FAR  # Its zone is not known on this machine, for example.
+        again = await self._fill(id_, now, origin)
         if again is not None:
             again = max(again, now + timedelta(seconds=AGAIN_SECONDS))
             self._timers.set(id_, to_microseconds(again))
@@ -104,9 +111,14 @@ class Scheduler(Timed):
             known = made.get((one.id, one.updated))
             # Where this process left off, so that none is missed if it comes late.
             start = now if known is None or known >= now else known + _TICK
-            if known is None:
-                lacking += scheduled_runs.passed(one, now, self._horizon)
-            found = scheduled_runs.slots(one, start, end, self._horizon)
+            try:
+                if known is None:
+                    lacking += scheduled_runs.passed(one, now, self._horizon)
+                found = scheduled_runs.slots(one, start, end, self._horizon)
+            except Refusal as why:
+                # Its zone is not known on this machine, for example. The others do not wait for it.
+                logger.warning("schedule %s of deployment %s has no runs: %s", one.id, id_, why)
+                found = []
             if not found:
                 looks.append(now + FAR)
                 continue
@@ -115,7 +127,11 @@ class Scheduler(Timed):
             looks.append(_next_look(found, self._horizon, now))
         if lacking:
             await scheduled_runs.make(self._shell, deployment, version, lacking, now, origin)
+        self._made.pop(id_, None)
         self._made[id_] = last
+        if len(self._made) > TIMERS_MAX:
+            # What it lacks is found out again, from the log.
+            del self._made[next(iter(self._made))]
         return min(looks, default=None)
 
 

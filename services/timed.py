@@ -7,7 +7,7 @@ each term that another process had, the nearest ones are read from the read mode
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -76,10 +76,14 @@ class Timed(ABC):
                         self.note(entry.recorded)
                     page = asyncio.ensure_future(_next(pages))
                 await self._see_to_batch(origin)
-                if self._timers.exhausted:
-                    await self.load()
+                await self._read_on()
         finally:
             page.cancel()
+
+    async def _read_on(self) -> None:
+        """Take in what did not fit, when there is room."""
+        if self._timers.exhausted:
+            await self.load()
 
     def _pause(self) -> float:
         due = self._timers.next
@@ -113,6 +117,46 @@ class Timed(ABC):
             self._timers.set(id_, to_microseconds(now) + int(seconds * _MICROSECONDS))
         if fatal is not None:
             raise fatal
+
+
+class Paged(Timed):
+    """One whose read model does not tell when: it is to look at entities again and again.
+
+    They are read a page at a time, the next one when nothing of those before is due. So each is
+    looked at, and whatever there are, few are in memory: the nearest of the timers that looking at
+    them has set. When all of those have gone off and others were let go of, all are read again.
+    """
+
+    _follows: str | None = None
+    """The id after which the next page begins; None: all have been read."""
+
+    @abstractmethod
+    async def page(self, after: str) -> tuple[Iterable[tuple[str, int]], str | None]:
+        """The entities with the next ids, each with the time at which it is to be seen to, in
+        microseconds, and where the page after it begins; None if there is none."""
+
+    async def load(self) -> None:
+        """See `Timed`."""
+        self._timers.fill(())
+        self._follows = ""
+        await self._read_on()
+
+    async def _read_on(self) -> None:
+        if self._follows is not None:
+            if self._is_due():
+                return
+            timers, self._follows = await self.page(self._follows)
+            for id_, at in timers:
+                self._timers.set(id_, at)
+        elif self._timers.exhausted:
+            await self.load()
+
+    def _is_due(self) -> bool:
+        due = self._timers.next
+        return due is not None and self._seconds_until(due) <= 0
+
+    def _pause(self) -> float:
+        return 0.0 if self._follows is not None else super()._pause()
 
 
 async def _next(pages: AsyncIterator[Sequence[Entry]]) -> Sequence[Entry]:

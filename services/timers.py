@@ -11,7 +11,7 @@ class Timers:
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._at: dict[str, int] = {}
         self._heap: list[tuple[int, str]] = []
         """Every timer of `_at`, and ones that have been moved or cleared since."""
@@ -23,7 +23,7 @@ class Timers:
         self._at = dict(timers)
         self._heap = [(at, key) for key, at in self._at.items()]
         heapify(self._heap)
-        full = len(self._at) >= self._most
+        full = len(self._at) >= self.most
         self._until = max(self._at.values()) if full else None
 
     def set(self, key: str, at: int) -> None:
@@ -34,7 +34,7 @@ class Timers:
         if self._at.get(key) != at:
             self._at[key] = at
             heappush(self._heap, (at, key))
-            if len(self._heap) > 2 * self._most:
+            if len(self._heap) > 2 * self.most:
                 self._tidy()
 
     def clear(self, key: str) -> None:
@@ -65,8 +65,8 @@ class Timers:
 
     def _tidy(self) -> None:
         """Forget timers that are over, and the latest ones if there are still too many."""
-        if len(self._at) > self._most:
-            nearest = nsmallest(self._most, ((at, key) for key, at in self._at.items()))
+        if len(self._at) > self.most:
+            nearest = nsmallest(self.most, ((at, key) for key, at in self._at.items()))
             self._at = {key: at for at, key in nearest}
             self._until = nearest[-1][0]
         self._heap = [(at, key) for key, at in self._at.items()]
