@@ -134,12 +134,13 @@ async def late_runs(reader: Reader, queue_id: str) -> int:
     return int(number)
 
 
-async def polled(reader: Reader, limit: int) -> list[WorkQueue]:
-    """Queues that were ever polled, the one whose last poll is longest ago in front."""
+async def polled(reader: Reader, after: str, limit: int) -> list[WorkQueue]:
+    """Queues that were ever polled, those with the next ids."""
     rows = await reader.fetch(
         "SELECT work_queues.document, pulses.at FROM work_queues "
         f"JOIN pulses ON pulses.subject = '{SUBJECT}' || work_queues.id "
-        "ORDER BY pulses.at LIMIT $1",
+        "WHERE work_queues.id > $1 ORDER BY work_queues.id LIMIT $2",
+        after,
         limit,
     )
     return [_polled(row) for row in rows]

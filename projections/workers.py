@@ -149,13 +149,18 @@ async def any_online(reader: Reader, pool_id: str, but: str = "") -> bool:
     return bool(await reader.fetch(sql, pool_id, but))
 
 
-async def online(reader: Reader, limit: int) -> list[Row]:
+ONLINE = (
+    "SELECT workers.id, COALESCE(pulses.at, workers.updated), pulses.interval_seconds FROM workers "
+    f"LEFT JOIN pulses ON pulses.subject = '{SUBJECT}' || workers.id "
+    "WHERE workers.status = 'ONLINE' ORDER BY COALESCE(pulses.at, workers.updated) + "
+    "1000000.0 * $1 * COALESCE(pulses.interval_seconds, $2) LIMIT $3"
+)
+
+
+async def online(
+    reader: Reader, missed_heartbeats: int, fallback_seconds: float, limit: int
+) -> list[Row]:
     """Ids of workers that are online, when they were last heard of (microseconds) and every how
-    many seconds they want to be (or None), the one that was silent for longest in front."""
-    return await reader.fetch(
-        "SELECT workers.id, COALESCE(pulses.at, workers.updated) AS heard, "
-        "pulses.interval_seconds FROM workers "
-        f"LEFT JOIN pulses ON pulses.subject = '{SUBJECT}' || workers.id "
-        "WHERE workers.status = 'ONLINE' ORDER BY heard LIMIT $1",
-        limit,
-    )
+    many seconds they want to be (or None); in front the one that is, or will be, overdue first,
+    having missed so many heartbeats."""
+    return await reader.fetch(ONLINE, float(missed_heartbeats), float(fallback_seconds), limit)

@@ -4,6 +4,7 @@ A command that touches schedules takes the runs away that no longer follow from 
 makes the new ones. What a command that was cut short left behind, the scheduler takes away.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -45,6 +46,8 @@ from services import work_pools as pools
 from services.shell import Clock, Decided, Done, Origin, Shell, fresh_ids, unchanged
 
 CATEGORY = "deployment"
+READY_AT_ONCE = 200
+"""Deployments that a poll makes ready together; as many commands fit into one transaction."""
 
 
 async def put(
@@ -182,12 +185,14 @@ async def delete(shell: Shell, id_: str, origin: Origin) -> None:
 
 async def mark_ready(shell: Shell, ids: Sequence[str], clock: Clock, origin: Origin) -> None:
     """Somebody asks for the runs of these deployments, which are not ready: now they are."""
-    for id_ in ids:
-        command = SetStatus(id=id_, status="READY", polled=clock())
-        try:
-            await _execute(shell, command, origin)
-        except NotFound:
-            continue  # It was deleted.
+
+    async def mark(id_: str) -> None:
+        with suppress(NotFound):  # It was deleted.
+            await _execute(shell, SetStatus(id=id_, status="READY", polled=clock()), origin)
+
+    for begin in range(0, len(ids), READY_AT_ONCE):
+        # Together, so that they share a transaction: somebody waits for the answer to a poll.
+        await asyncio.gather(*map(mark, ids[begin : begin + READY_AT_ONCE]))
 
 
 async def mark_not_ready(shell: Shell, id_: str, polled: datetime, origin: Origin) -> None:

@@ -18,7 +18,10 @@ from services import workers as people
 from services.shell import Clock, Origin, Shell
 
 LOOKED_AT_MAX = 10_000
-"""Workers, and queues, that one look takes in: those that were not heard of for longest."""
+"""Workers, and deployments, that one look takes in: those that are overdue first. If there are more
+that are overdue, the next look follows at once."""
+PAGE_QUEUES = 500
+"""Queues that are read at a time; a look takes in all of them."""
 REMEMBERED = timedelta(days=1)
 """How long the pulse of a run or deployment is kept that is not heard of any more."""
 FORGET_EVERY = timedelta(hours=1)
@@ -84,6 +87,11 @@ class Foreman:
             most = min(most, (self._next - self._clock()).total_seconds())
         return max(PAUSE_SECONDS_MIN, most)
 
+    def _look_again(self, looked_at: int, overdue: int) -> None:
+        """At once, if so many of one kind were all that one look takes in, and some are gone."""
+        if looked_at >= LOOKED_AT_MAX and overdue:
+            self._next = self._clock()
+
     def _overdue(self, heard: datetime, patience: timedelta) -> bool:
         due = heard + patience
         if due < self._clock():
@@ -94,27 +102,42 @@ class Foreman:
 
     async def _look_at_workers(self, origin: Origin) -> None:
         database = self._shell.store.database
-        for id_, heard, seconds in await workers.online(database, LOOKED_AT_MAX):
+        rows = await workers.online(
+            database,
+            self._patience.missed_heartbeats,
+            self._patience.fallback_interval.total_seconds(),
+            LOOKED_AT_MAX,
+        )
+        overdue = 0
+        for id_, heard, seconds in rows:
             interval = self._patience.fallback_interval
             if seconds is not None:
                 interval = timedelta(seconds=seconds)
             silence = interval * self._patience.missed_heartbeats
             if self._overdue(from_microseconds(heard), silence):
+                overdue += 1
                 worker = await workers.by_id(database, id_)
                 if worker is not None:
                     await people.miss(self._shell, worker, origin)
+        self._look_again(len(rows), overdue)
 
     async def _look_at_deployments(self, origin: Origin) -> None:
-        for id_, heard in await deployment_rows.ready(self._shell.store.database, LOOKED_AT_MAX):
+        rows, overdue = await deployment_rows.ready(self._shell.store.database, LOOKED_AT_MAX), 0
+        for id_, heard in rows:
             polled = from_microseconds(heard)
             if self._overdue(polled, self._patience.deployment):
+                overdue += 1
                 await deployments.mark_not_ready(self._shell, id_, polled, origin)
+        self._look_again(len(rows), overdue)
 
     async def _look_at_queues(self, origin: Origin) -> None:
         database = self._shell.store.database
-        for queue in await work_queues.polled(database, LOOKED_AT_MAX):
-            polled = queue.last_polled
-            if queue.status != "READY" or polled is None:
-                continue
-            if self._overdue(polled, self._patience.queue):
-                await work_pools.set_queue_readiness(self._shell, queue, False, origin)
+        after = ""
+        while queues := await work_queues.polled(database, after, PAGE_QUEUES):
+            for queue in queues:
+                polled = queue.last_polled
+                if queue.status != "READY" or polled is None:
+                    continue
+                if self._overdue(polled, self._patience.queue):
+                    await work_pools.set_queue_readiness(self._shell, queue, False, origin)
+            after = queues[-1].id

@@ -15,7 +15,7 @@ from orchestration.flow_runs import FlowRunStateSet
 from orchestration.states import ProposedState, RecordedState
 from orchestration.work_pools import WorkPool
 from projections import run_explanation, waiting_runs, workers
-from services import flow_runs, pending_claims
+from services import deployments, flow_runs, pending_claims, polling
 from services import workers as people
 from services.pending_claims import PendingClaims
 from services.shell import Origin
@@ -177,6 +177,62 @@ async def test_what_does_without_its_worker_is_left_alone(server: Server) -> Non
     for run in (started, of_push, served):
         assert await flow_states(server, run) == ["Scheduled", "Pending"]
     assert await flow_states(server, by_hand) == ["Pending"]
+
+
+async def served_run(server: Server) -> tuple[str, str]:
+    """A run of a deployment that somebody serves, and the deployment."""
+    run = await new_run_in(server, None)
+    rows = await server.database.fetch("SELECT deployment_id FROM flow_runs WHERE id = $1", run)
+    ids = [str(rows[0][0])]
+    await polling.note_served(server.shell, server.pulses, ids, server.now(), ORIGIN)
+    await server.pulses.flush()
+    return run, ids[0]
+
+
+async def test_what_whoever_served_it_had_not_begun_is_scheduled_again(server: Server) -> None:
+    (gone, deployment), (there, _) = [await served_run(server) for _ in range(2)]
+    submitting, other = await served_run(server)
+    for run in (gone, there, submitting):
+        await claim(server, run)
+    await claim(server, submitting, "Submitting")
+    for id_ in (deployment, other):
+        await deployments.mark_not_ready(server.shell, id_, server.now(), Origin("foreman"))
+    assert (await taken_back(server, gone)).type == "SCHEDULED"
+    crashed = await taken_back(server, submitting)
+    assert crashed.type == "CRASHED" and "Whatever served its deployment" in (crashed.message or "")
+    assert await flow_states(server, there) == ["Scheduled", "Pending"]
+
+
+async def test_a_claim_on_what_is_served_ends_when_nobody_can_be_at_it_any_more(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending_claims, "UNSAID", timedelta(seconds=0.5))
+    run, _ = await served_run(server)
+    await claim(server, run)
+    assert (await taken_back(server, run)).type == "SCHEDULED"
+
+
+async def test_claims_that_wait_on_hide_none_of_those_behind_them(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.run_timers.TIMERS_MAX", 2)
+    monkeypatch.setattr(waiting_runs, "PAGE", 2)
+    async with serving(target, Settings(services_enabled=False)) as server:
+        kept, lost = await new_pool(server), await new_pool(server)
+        await beat(server, kept, "w")
+        waiting = [await new_run_in(server, kept) for _ in range(9)]
+        behind = [await new_run_in(server, lost) for _ in range(3)]
+        for run in (*waiting, *behind):
+            await claim(server, run)
+    async with serving(target, SETTINGS) as server:
+        for run in behind:
+            assert (await taken_back(server, run)).type == "SCHEDULED"
+        later = await new_run_in(server, lost)
+        await claim(server, later)
+        assert (await taken_back(server, later)).type == "SCHEDULED"
+        for run in waiting:
+            assert await flow_states(server, run) == ["Scheduled", "Pending"]
+    verify_digests(target)
 
 
 async def test_claims_of_before_the_service_ran_are_found(

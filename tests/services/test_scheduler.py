@@ -6,6 +6,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 from msgspec import convert, json
@@ -14,12 +15,13 @@ from api.server import Server
 from api.settings import Settings
 from eventstore.codec import to_microseconds
 from eventstore.migrate import Target
+from orchestration import schedules
 from orchestration.deployment_bodies import DeploymentCreate, DeploymentUpdate
 from orchestration.deployment_schedules import ScheduleUpdate
 from orchestration.deployments import Deployment
 from orchestration.documents import parse
 from orchestration.flows import FlowCreate
-from services import deployments, flow_runs, flows
+from services import deployments, flow_runs, flows, scheduler
 from services.scheduled_runs import Horizon
 from services.scheduler import Scheduler
 from services.shell import Origin
@@ -113,6 +115,44 @@ async def test_a_schedule_that_rests_loses_its_own_runs_and_no_others(server: Se
     after = await runs_of(server, deployment)
     assert [row[3] for row in after] == [row[3] for row in before]
     assert [row for row in after if row[0] != hourly.id] == left
+
+
+async def test_more_deployments_than_fit_into_memory_all_have_their_runs(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "TIMERS_MAX", 2)
+    monkeypatch.setattr(scheduler, "PAGE_DEPLOYMENTS", 2)
+    async with serving(target, IDLE) as server:
+        found = [await deploy(server, QUICK, name=f"d-{n}") for n in range(9)]
+    async with serving(target, SETTINGS) as server:
+
+        async def all_went_on() -> bool:
+            return all([len(await runs_of(server, one)) >= 4 for one in found])
+
+        await until(server, all_went_on)
+    verify_digests(target)
+
+
+async def test_a_schedule_in_a_zone_that_is_not_known_here_is_in_no_others_way(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_paris(name: str) -> ZoneInfo:
+        if name == "Europe/Paris":
+            raise ZoneInfoNotFoundError(name)
+        return ZoneInfo(name)
+
+    async with serving(target, IDLE) as server:
+        deployment = await deploy(server, DAILY, QUICK)
+    monkeypatch.setattr(schedules, "ZoneInfo", without_paris)
+    quick = next(one.id for one in deployment.schedules if one.slug == "q")
+    async with serving(target, SETTINGS) as server:
+
+        async def goes_on() -> bool:
+            return len(await runs_of(server, deployment)) >= 6
+
+        await until(server, goes_on)
+        assert {row[0] for row in await runs_of(server, deployment)} == {quick}
+    verify_digests(target)
 
 
 async def test_what_runs_have_from_the_deployment_changes_with_it(server: Server) -> None:

@@ -17,8 +17,10 @@ from orchestration.run_policies import FlowRunPolicy
 from orchestration.states import ProposedState
 from orchestration.zombies import HEARTBEAT
 from projections import deployments as deployment_rows
+from projections import waiting_runs
 from projections.flow_runs import FLOW_RUNS
 from services import deployment_runs, deployments, flow_runs, zombies
+from services.shell import Origin
 from tests.emitting import emission, wire
 from tests.services.runs_here import (
     ORIGIN,
@@ -102,6 +104,50 @@ async def test_who_did_not_ask_for_it_or_sends_no_heartbeats_is_left_alone(serve
         await becomes(server, silent, "Crashed")
     assert await flow_states(server, unasked) == ["Running"]
     assert await flow_states(server, unheard) == ["Running"]
+
+
+async def test_those_that_are_alive_hide_none_of_those_behind_them(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.run_timers.TIMERS_MAX", 2)
+    monkeypatch.setattr(waiting_runs, "PAGE", 2)
+    async with serving(target, IDLE) as server:
+        flow_id = await new_flow(server)
+        # Nobody ever heard of them, so they are looked at again and again.
+        unheard = [await new_run(server, "RUNNING", flow_id, tags=CRASH) for _ in range(9)]
+        silent = [await new_run(server, "RUNNING", flow_id, tags=CRASH) for _ in range(3)]
+        for id_ in silent:
+            await beat(server, id_)
+    async with serving(target, SETTINGS) as server:
+        for id_ in silent:
+            await becomes(server, id_, "Crashed")
+        for id_ in unheard:
+            assert await flow_states(server, id_) == ["Running"]
+    verify_digests(target)
+
+
+async def test_what_a_killed_service_left_open_is_crashed_by_the_next(target: Target) -> None:
+    async with serving(target, IDLE) as server:
+        flow_id = await new_flow(server)
+        given_up = await new_run(server, "RUNNING", flow_id, tags=CRASH)
+        task, parent = [await new_task(server, given_up, "RUNNING") for _ in range(2)]
+        child = await new_run(server, "RUNNING", flow_id, parent_task_run_id=parent)
+        inner = await new_task(server, child, "RUNNING")
+        crashed = await new_run(server, "RUNNING", flow_id, tags=CRASH)
+        own = await new_task(server, crashed, "RUNNING")
+        await set_state(server, crashed, "CRASHED")
+        await beat(server, given_up)
+        # As far as it came before it was killed.
+        service = zombies.Zombies(server.shell, server.now, timedelta(0), 0)
+        now = server.now() + AFTER
+        await service._give_up(given_up, server.now(), now, Origin(zombies.Zombies.name))
+    async with serving(target, SETTINGS) as server:
+        for id_ in (task, parent, inner):
+            await becomes(server, id_, "Crashed")
+        assert await flow_states(server, child) == ["Running", "Crashed"]
+        # Who said itself that it crashed says so of its task runs as well.
+        assert await task_states(server, own) == ["Running"]
+    verify_digests(target)
 
 
 async def test_a_run_that_ended_is_not_crashed_whenever_its_timer_goes_off(server: Server) -> None:
