@@ -7,12 +7,13 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eventstore.database import Dialect, Reader, Row, Value
 from projections import dashboard, queries
-from projections.columns import moment
-from projections.criteria import Text
-from projections.filters import Filters, FlowFilter, where
+from projections.columns import micros, moment
+from projections.criteria import StateTypes, Text, Time
+from projections.filters import Filters, FlowFilter, FlowRunFilter, State, where
 from projections.keyset import Asked, Place, Rank
 
 PAGE_RUNS = 50
@@ -84,6 +85,26 @@ ORDER BY {order}
 """
 
 
+# The opposite of what `upcoming` asks for. A run without a state is none that waits.
+_DUE = (
+    "(flow_runs.state_type IS NULL OR flow_runs.state_type <> 'SCHEDULED' "
+    "OR flow_runs.expected_start_time IS NULL OR flow_runs.expected_start_time < {moment})"
+)
+
+
+def upcoming(filters: Filters, now: datetime) -> Filters | None:
+    """The matching runs that wait for a moment to come; None if states or moments are asked for."""
+    runs = filters.flow_runs or FlowRunFilter()
+    if runs.state is not None or runs.expected_start_time is not None:
+        return None
+    waiting = replace(
+        runs,
+        state=State(type=StateTypes(any_=["SCHEDULED"])),
+        expected_start_time=Time(after_=now),
+    )
+    return replace(filters, flow_runs=waiting)
+
+
 async def page(
     reader: Reader,
     dialect: Dialect,
@@ -92,8 +113,10 @@ async def page(
     *,
     after: str | None = None,
     before: str | None = None,
+    due_by: datetime | None = None,
 ) -> RunPage:
-    """Matching flow runs after a cursor, before one, or the first ones.
+    """Matching flow runs after a cursor, before one, or the first ones; with `due_by` without those
+    that are `upcoming` then.
 
     Raises Invalid for what is no cursor of this order.
     """
@@ -103,6 +126,9 @@ async def page(
     params: list[Value] = list(matching.params)
     conditions = [matching.sql, f"{rank} IS NOT NULL"]
     conditions += asked.beyond(rank, "flow_runs.id", kind, params)
+    if due_by is not None:
+        params.append(micros(due_by))
+        conditions.append(_DUE.format(moment=f"${len(params)}"))
     sql = _ROWS.format(
         rank=rank,
         matching=" AND ".join(conditions),

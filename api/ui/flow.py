@@ -153,9 +153,11 @@ async def failing(visit: Visit) -> Failures:
 
 
 async def recent(visit: Visit) -> Recent:
-    """Its newest runs, whenever they were."""
+    """Its newest runs, whenever they were. Those to come are told of with its deployments."""
     database = visit.server.database
-    page = await run_pages.page(database, database.dialect, _filters(visit), "START_TIME_DESC")
+    page = await run_pages.page(
+        database, database.dialect, _filters(visit), "START_TIME_DESC", due_by=visit.now
+    )
     runs = page.runs[:RECENT_SHOWN]
     return Recent(await _flow(visit), runs, len(page.runs) > len(runs))
 

@@ -9,15 +9,31 @@ from api.ui.page import Nav, Page, Region, Visit
 from api.ui.run_filters import ORDERS, RANGES, STATE_NAMES, Asked, asked, deployment_name, matching
 from eventstore.selection import Selection
 from projections import deployment_pages, queries, run_pages
-from projections.run_pages import RunPage
+from projections.filters import Filters
+from projections.run_pages import ListedRun, RunPage
+
+UPCOMING_SHOWN = 10
+"""Runs to come that the list shows when they are unfolded: the next ones."""
+
+
+class Upcoming(Struct, frozen=True):
+    """Runs that wait for a moment to come. They are apart from the list of what has happened."""
+
+    total: int
+    next: ListedRun
+    runs: Sequence[ListedRun]
+    """The next ones, the last first as in the list; none while they are folded."""
 
 
 class Listed(Struct, frozen=True):
     """The list and how long it is in all."""
 
     asked: Asked
+    upcoming: Upcoming | None
+    """None: there are none, or an order or a state was asked for that has them in the list."""
     page: RunPage
     total: int
+    """Without those that are apart."""
     empty: bool
     """There are no flow runs at all."""
     api_url: str
@@ -55,6 +71,7 @@ async def listed(visit: Visit) -> Listed | task_run_list.Listed:
     if task_run_list.shown(visit.query):
         return await task_run_list.listed(visit, wanted)
     filters = await matching(visit)
+    apart = run_pages.upcoming(filters, visit.now) if wanted.sort == "" else None
     page = await run_pages.page(
         database,
         database.dialect,
@@ -62,10 +79,25 @@ async def listed(visit: Visit) -> Listed | task_run_list.Listed:
         ORDERS[wanted.sort],  # type: ignore[arg-type]
         after=visit.query.one("after") or None,
         before=visit.query.one("before") or None,
+        due_by=visit.now if apart is not None else None,
     )
     total = await queries.count(database, "flow_runs", filters, database.dialect)
+    upcoming = None if apart is None else await _upcoming(visit, apart)
     empty = total == 0 and not wanted.anything
-    return Listed(wanted, page, total, empty, visit.api_url)
+    rest = total - (upcoming.total if upcoming else 0)
+    return Listed(wanted, upcoming, page, rest, empty, visit.api_url)
+
+
+async def _upcoming(visit: Visit, filters: Filters) -> Upcoming | None:
+    database = visit.server.database
+    page = await run_pages.page(database, database.dialect, filters, "START_TIME_ASC")
+    if not page.runs:
+        return None
+    number = len(page.runs)
+    if page.after is not None:
+        number = await queries.count(database, "flow_runs", filters, database.dialect)
+    shown = page.runs[:UPCOMING_SHOWN] if visit.query.one("upcoming") == "open" else ()
+    return Upcoming(number, page.runs[0], shown[::-1])
 
 
 def concerns(visit: Visit) -> Selection:

@@ -35,7 +35,7 @@ def test_every_state_is_shown_by_icon_and_name_and_nothing_is_cut_off(
     server_url: str, runs: Runs, visit: Visit, width: int, scheme: Scheme
 ) -> None:
     runs.of_every_state()
-    page = visit(server_url, width=width, scheme=scheme)
+    page = visit(server_url, "runs?upcoming=open", width=width, scheme=scheme)
     page.get_by_label("Choose crashed-otter").check()
     for _, name in ALL_STATES:
         shown = page.locator("td .state").filter(has_text=re.compile(f"^{name}$")).first
@@ -80,7 +80,7 @@ def test_filters_are_in_the_address_and_can_be_lifted_one_by_one(
 def test_runs_are_filtered_by_their_work_pool(server_url: str, pools: Pools, visit: Visit) -> None:
     for name in ("gpu", "docker"):
         pools.pool(name)
-        pools.due(pools.deployment(f"on {name}", name), f"{name}-otter", 60)
+        pools.due(pools.deployment(f"on {name}", name), f"{name}-otter", -60)
     page = visit(server_url)
     expect(page.locator("td.main-cell")).to_have_count(2)
     page.get_by_label("Work pool").select_option("gpu")
@@ -91,6 +91,34 @@ def test_runs_are_filtered_by_their_work_pool(server_url: str, pools: Pools, vis
     assert_accessible(page)
     page.get_by_role("link", name="Remove the filter in the pool gpu").click()
     expect(page.locator("td.main-cell")).to_have_count(2)
+
+
+def test_runs_to_come_are_apart_from_what_has_happened(
+    server_url: str, runs: Runs, pools: Pools, visit: Visit
+) -> None:
+    pools.pool("gpu")
+    deployment = pools.deployment("on gpu", "gpu")
+    pools.due(deployment, "late-otter", -60)
+    runs.run("ran-otter")
+    page = visit(server_url)
+    expect(page.locator("#upcoming")).to_have_count(0)
+    for name, minutes in (("soon-otter", 20), ("distant-otter", 3_000)):
+        pools.due(deployment, name, minutes)
+    fold = page.get_by_role("link", name="2 upcoming runs")
+    expect(page.get_by_role("row").filter(has=fold)).to_contain_text("next: soon-otter")
+    assert _names(page) == ["ran-otter", "late-otter"]
+    assert_accessible(page)
+
+    fold.click()
+    expect(page).to_have_url(re.compile(r"runs\?upcoming=open$"))
+    assert _names(page) == ["distant-otter", "soon-otter", "ran-otter", "late-otter"]
+    assert_accessible(page)
+    page.reload()
+    expect(page.locator("td.main-cell")).to_have_count(4)
+    # Whoever asks for what is scheduled gets it, and a run that is due is none to come.
+    page.goto(page.url.replace("upcoming=open", "state=SCHEDULED"))
+    assert _names(page) == ["distant-otter", "soon-otter", "late-otter"]
+    expect(page.locator("#upcoming")).to_have_count(0)
 
 
 def test_a_stretch_of_time_is_told_in_the_zone_of_who_looks(server_url: str, visit: Visit) -> None:
