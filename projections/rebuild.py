@@ -80,6 +80,7 @@ READ_MODEL_MIGRATIONS = (
     "0016.deployments-ready",
     "0019.variables",
     "0020.idle-deployments",
+    "0034.task-run-names",
     "0021.blocks",
     "0025.automations",
     "0029.result-storage",

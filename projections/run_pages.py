@@ -41,6 +41,8 @@ class ListedRun(Struct, frozen=True):
     name: str
     flow_id: str
     flow_name: str
+    deployment_id: str | None
+    deployment_name: str | None
     state_type: str | None
     state_name: str | None
     tags: Sequence[str]
@@ -76,8 +78,9 @@ _given = msgspec.json.Decoder(_Given)
 _ROWS = """
 SELECT flow_runs.id, flow_runs.name, flow_runs.flow_id, flows.name, state_type, state_name,
   flow_runs.tags, start_time, expected_start_time, end_time, total_run_time, state_timestamp,
-  parent_task_run_id, flow_runs.document, {rank}
+  parent_task_run_id, flow_runs.document, {rank}, deployments.id, deployments.name
 FROM flow_runs JOIN flows ON flows.id = flow_runs.flow_id
+LEFT JOIN deployments ON deployments.id = flow_runs.deployment_id
 WHERE flow_runs.id IN (
   SELECT flow_runs.id FROM flow_runs WHERE {matching} ORDER BY {order} LIMIT {limit}
 )
@@ -150,6 +153,8 @@ def _listed(row: Row, task_runs: int) -> ListedRun:
         name=row[1],
         flow_id=row[2],
         flow_name=row[3],
+        deployment_id=row[15],
+        deployment_name=row[16],
         state_type=kind,
         state_name=row[5],
         tags=msgspec.json.decode(row[6], type=list[str]),

@@ -25,6 +25,7 @@ UNIQUE_VIOLATION = "23505"
 _NAMED = r"(?:IF\s+(?:NOT\s+)?EXISTS\s+)?(\w+)"
 _TABLE = re.compile(rf"^\s*(?:CREATE|ALTER)\s+TABLE\s+{_NAMED}", re.MULTILINE)
 _INDEX = re.compile(rf"^\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+{_NAMED}\s+ON\s+(\w+)", re.MULTILINE)
+_DROPPED = re.compile(rf"^\s*DROP\s+INDEX\s+{_NAMED}", re.MULTILINE)
 _COMMENT = re.compile(r"--[^\n]*")
 
 
@@ -45,6 +46,7 @@ class Shadows:
         self._indexes: list[str] = []
         names: set[str] = set()
         found: list[tuple[list[str], str, str]] = []
+        indexes: dict[str, tuple[str, str]] = {}
         for statement in _statements(migrations):
             table, index = _TABLE.search(statement), _INDEX.search(statement)
             if table is not None:
@@ -52,9 +54,12 @@ class Shadows:
                 found.append((self._tables, table[1], statement))
             elif index is not None:
                 names.update((index[1], index[2]))
-                found.append((self._indexes, index[2], statement))
+                indexes[index[1]] = index[2], statement
+            elif (dropped := _DROPPED.search(statement)) is not None:
+                indexes.pop(dropped[1], None)
             else:
                 raise ValueError(f"neither a table nor an index: {statement}")
+        found += [(self._indexes, *one) for one in indexes.values()]
         self._name = re.compile(rf"\b(?:{'|'.join(sorted(names))})\b")
         for kind, name, statement in found:
             if name in self.tables:

@@ -1,8 +1,9 @@
 """Pages of task runs for people, over all flow runs, in the order in which they were expected to
 start, which an index gives.
 
-There are many more task runs than anything else, and only states and times of them are in an index.
-So for anything else a page looks through a bounded number of them, and says where it stopped.
+There are many more task runs than anything else, and only their states, times and names are in an
+index. So a page looks through a bounded number of them, and says where it stopped; through many for
+a part of their name, for which no row has to be read, and through fewer for anything else.
 """
 
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ PAGE_TASK_RUNS = 50
 """Task runs on a page."""
 LOOKED_THROUGH_MAX = 25_000
 """Task runs among which one page looks for those that match."""
+NAMES_LOOKED_THROUGH_MAX = 250_000
+"""The same, where only a part of their name is asked for: 60 ms of an idle core in SQLite."""
 COUNTED_MAX = 10_000
 """Beyond this number it is said that there are more."""
 FLOW_RUNS_MAX = 200
@@ -98,6 +101,8 @@ _NARROW = (
     "id, name, tags, flow_run_id, state_type, state_name, start_time, end_time, "
     "expected_start_time, subflow_run_id"
 )
+# All of it is in the index that gives the order.
+_NAMES = "id, name, expected_start_time"
 _FOUND = """
 SELECT task_runs.id FROM (
   SELECT {narrow} FROM task_runs WHERE {inside} ORDER BY {order}{bound}
@@ -130,7 +135,10 @@ class _Found(Struct, frozen=True):
     inside: str
     """Answered by an index."""
     outside: str
-    bounded: bool
+    most: int | None
+    """Task runs that are looked through; None: all that an index finds."""
+    narrow: str
+    """Columns that it takes to look."""
     asked: Asked
     params: Sequence[Value]
     indexed: int
@@ -145,11 +153,11 @@ class _Found(Struct, frozen=True):
     def ids(self) -> str:
         """Finds one row more than a page has."""
         return _FOUND.format(
-            narrow=_NARROW,
+            narrow=self.narrow,
             inside=self.inside,
             outside=self.outside,
             order=self.order,
-            bound=f" LIMIT {LOOKED_THROUGH_MAX}" if self.bounded else "",
+            bound="" if self.most is None else f" LIMIT {self.most}",
             limit=PAGE_TASK_RUNS + 1,
         )
 
@@ -159,7 +167,7 @@ class _Found(Struct, frozen=True):
         return _EDGE.format(
             inside=self.inside,
             order=self.order,
-            bound=LOOKED_THROUGH_MAX,
+            bound=self.most,
             back="DESC" if self.asked.upward else "ASC",
         )
 
@@ -201,10 +209,15 @@ def _found(dialect: Dialect, wanted: Wanted, asked: Asked) -> _Found:
     conditions = [indexed.sql, f"{_RANK} IS NOT NULL"]
     conditions += asked.beyond(_RANK, "task_runs.id", int, params)
     rest = where("task_runs", outside, dialect, first=len(params) + 1)
+    by_name = bool(wanted.text) and not wanted.tags and wanted.flows is None
+    most = None
+    if rest.sql not in (TRUE, FALSE) and wanted.flow_runs is None:
+        most = NAMES_LOOKED_THROUGH_MAX if by_name else LOOKED_THROUGH_MAX
     return _Found(
         inside=" AND ".join(conditions),
         outside=rest.sql,
-        bounded=rest.sql not in (TRUE, FALSE) and wanted.flow_runs is None,
+        most=most,
+        narrow=_NAMES if by_name else _NARROW,
         asked=asked,
         params=(*params, *rest.params),
         indexed=len(params),
@@ -228,9 +241,9 @@ async def page(
     found = _found(dialect, wanted, asked)
     rows = await reader.fetch(_ROWS.format(found=found.ids, order=found.order), *found.params)
     edge = None
-    if found.bounded and len(rows) <= PAGE_TASK_RUNS:
+    if found.most is not None and len(rows) <= PAGE_TASK_RUNS:
         edges = await reader.fetch(found.edge, *found.params[: found.indexed])
-        if edges and edges[0][2] >= LOOKED_THROUGH_MAX:
+        if edges and edges[0][2] >= found.most:
             edge = Place(*edges[0][:2])
     cut = asked.cut(rows, PAGE_TASK_RUNS, lambda row: Place(row[10], row[0]))
     runs = [_listed(row) for row in cut.rows]

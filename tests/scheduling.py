@@ -31,6 +31,133 @@ SHARED = tuple(
 """How the names of tests begin that share a server, a browser or what a client did."""
 
 
+SELDOM = {
+    "artifacts_pages": (
+        "an_image_that_is",
+        "a_table_is_sorted",
+        "deleting_one",
+        "the_first_visit",
+        "what_is_not_there",
+        "the_page_of_a_run_lists",
+    ),
+    "below_a_prefix": ("a_deployment_is_run",),
+    "dashboard_page": (
+        "the_bars_are_used",
+        "a_range_is_brushed_with_a_finger",
+        "a_state_of_a_bar",
+    ),
+    "deployment_run_form": (
+        "a_run_is_asked_for_later",
+        "a_form_is_filled_in_like",
+        "parameters_are_not_checked",
+        "job_variables",
+    ),
+    "deployments_page": (
+        "the_first_visit",
+        "a_deployment_without_all",
+        "many_are_paused",
+        "a_deployment_that_nobody_runs",
+        "a_deployment_is_duplicated",
+        "other_pages_lead",
+        "a_deployment_that_does_not_exist",
+    ),
+    "event_feed": (
+        "an_empty_feed",
+        "names_that_are_there",
+        "bars_are_brushed",
+        "what_happens_to_a_tag",
+        "held_still",
+        "pages_lead",
+        "an_event_that_left",
+    ),
+    "flow_run": (
+        "a_run_that_is_late",
+        "how_long_it_will_take",
+        "a_subflow_leads",
+        "a_state_is_set_by_hand",
+        "a_run_that_is_deleted",
+        "a_run_that_is_not_there",
+    ),
+    "flows_pages": (
+        "the_first_visit",
+        "a_flow_is_deleted",
+        "a_flow_that_does_not_exist",
+    ),
+    "live": ("a_page_that_nobody_sees",),
+    "log_page": (
+        "on_a_narrow_screen",
+        "an_empty_log",
+        "what_a_request_brought",
+        "more_than_is_sent",
+        "the_tail_goes_on",
+        "there_is_nothing_beyond",
+        "every_entity",
+        "what_was_deleted",
+    ),
+    "log_view": (
+        "a_line_that_came_late",
+        "what_was_missed",
+        "lines_of_several_parts",
+        "all_lines_can_be",
+        "a_run_that_printed",
+    ),
+    "run_actions": (
+        "a_run_without_a_deployment",
+        "a_running_run_tells",
+        "a_paused_run_is_cancelled",
+        "an_input_is_given",
+        "an_input_whose",
+    ),
+    "runs_of_tasks_and_scatter": (
+        "task_runs_page",
+        "the_scatter_shows",
+        "a_click_on_a_dot",
+    ),
+    "runs_page": (
+        "runs_are_filtered_by_their_work_pool",
+        "a_stretch_of_time",
+        "pages_neither_repeat",
+        "what_the_rules_refuse",
+    ),
+    "schedules_page": (
+        "intervals_and_rules",
+        "a_schedule_has_parameters",
+        "a_schedule_that_does_not_exist",
+    ),
+    "settings_page": ("the_log_and_its_readers",),
+    "shell": (
+        "the_sidebar_folds",
+        "pages_without_runs",
+        "a_link_that_leads_nowhere",
+        "everything_works_below",
+        "a_browser_signs_in",
+    ),
+    "task_run_page": (
+        "what_surrounds_it",
+        "deleting_names",
+        "one_that_does_not_exist",
+    ),
+    "timeline": (
+        "artifacts_and_emissions",
+        "no_mark_stands",
+        "a_fact_of_the_history",
+        "lanes_hold",
+    ),
+    "work_pools_pages": (
+        "the_first_visit",
+        "a_limit_is_set",
+        "a_job_template",
+        "a_pool_is_deleted",
+        "a_queue_shows",
+        "upcoming_runs_and_pools",
+        "pools_and_queues_are_found",
+        "without_scripts",
+    ),
+}
+"""What pages do seldom, or what is much like something else that is tried every day: how names of
+tests begin, by the module in tests/browser. Each page keeps its main path, looks and live news."""
+
+
 HEAVY = tuple(
     re.compile(pattern)
     for pattern in (
@@ -47,6 +174,7 @@ HEAVY = tuple(
         # Of the four looks of a page all but the narrow dark one; the wide light one is that of all
         # other tests with a browser.
         r"tests/browser/.*\[(.*-)?(375-light|1440-light|1440-dark)\b",
+        *(rf"tests/browser/test_{file}\.py::test_({'|'.join(s)})" for file, s in SELDOM.items()),
     )
 )
 """How the names of tests begin that are `heavy`: together they take longer than all others. One

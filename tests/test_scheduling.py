@@ -6,7 +6,16 @@ import shlex
 import tomllib
 from pathlib import Path
 
-from tests.scheduling import PROCESS_MEMORY_BYTES, PROCESSES_MAX, is_heavy, processes, scope_of
+import pytest
+
+from tests.scheduling import (
+    PROCESS_MEMORY_BYTES,
+    PROCESSES_MAX,
+    SELDOM,
+    is_heavy,
+    processes,
+    scope_of,
+)
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -59,6 +68,16 @@ def test_the_look_that_no_other_test_has_is_looked_at_every_day() -> None:
     tests = {look: f"tests/browser/test_shell.py::test_a[sqlite-docs-{look}]" for look in looks}
     daily = [look for look, test in tests.items() if not is_heavy(test)]
     assert daily == ["375-dark"]
+
+
+@pytest.mark.parametrize("module", SELDOM)
+def test_what_is_seldom_tried_is_there_and_is_not_all(module: str) -> None:
+    file = f"tests/browser/test_{module}.py"
+    tests = re.findall(r"^def (test_\w+)", (REPOSITORY / file).read_text(), re.MULTILINE)
+    seldom = {test for test in tests if is_heavy(f"{file}::{test}[sqlite]")}
+    for beginning in SELDOM[module]:
+        assert any(test.startswith(f"test_{beginning}") for test in seldom), beginning
+    assert set(tests) - seldom
 
 
 def test_kills_and_crowds_are_not_for_every_day() -> None:

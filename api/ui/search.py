@@ -1,14 +1,16 @@
 """One search over everything that has a name or an id."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from msgspec import Struct
 
 from api.ui.page import Page, Visit
 from api.ui.run_filters import TEXT_CHARACTERS_MAX, asked, filters
-from projections import deployment_pages, run_pages, work_pool_pages
+from projections import deployment_pages, run_pages, task_run_list, work_pool_pages
 from projections.run_pages import SEARCH_MAX, ListedRun, Named
+from projections.task_run_list import ListedTaskRun, Wanted
 
 
 class Hits(Struct, frozen=True):
@@ -22,6 +24,9 @@ class Hits(Struct, frozen=True):
     """Id, name, and the pool's name."""
     deployments: Sequence[deployment_pages.Named]
     by_id: Mapping[str, Sequence[Named]]
+    task_runs: Sequence[ListedTaskRun]
+    looked_until: datetime | None
+    """There are more task runs than were looked through: those before it were not."""
 
 
 async def hits(visit: Visit) -> Hits:
@@ -29,7 +34,7 @@ async def hits(visit: Visit) -> Hits:
     database = visit.server.database
     text = visit.query.one("q").strip()[:TEXT_CHARACTERS_MAX]
     if not text:
-        return Hits("", (), (), (), (), (), {})
+        return Hits("", (), (), (), (), (), {}, (), None)
     matching = filters(asked(visit.query), visit.now)
     runs = await run_pages.page(database, database.dialect, matching, "START_TIME_DESC")
     flows = await run_pages.flows_found(database, database.dialect, text)
@@ -40,7 +45,18 @@ async def hits(visit: Visit) -> Hits:
         by_id = await run_pages.with_id(database, str(UUID(text)))
     except ValueError:
         by_id = {}
-    return Hits(text, runs.runs[:SEARCH_MAX], flows, pools, queues, deployments, by_id)
+    tasks = await task_run_list.page(database, database.dialect, Wanted(text=text))
+    return Hits(
+        text=text,
+        runs=runs.runs[:SEARCH_MAX],
+        flows=flows,
+        pools=pools,
+        queues=queues,
+        deployments=deployments,
+        by_id=by_id,
+        task_runs=tasks.runs[:SEARCH_MAX],
+        looked_until=tasks.looked_until,
+    )
 
 
 page = Page(

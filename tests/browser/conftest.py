@@ -31,6 +31,11 @@ SERIOUS = ("serious", "critical")
 SMALL, LARGE = 375, 1440
 """Widths that pages are looked at in, in CSS pixels."""
 
+PATIENCE_MILLISECONDS = 30_000
+"""How long a page may take for what is expected of it: other tests keep the machine busy. What has
+to be quick is measured by itself."""
+expect.set_options(timeout=PATIENCE_MILLISECONDS)
+
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",

@@ -28,6 +28,7 @@ def test_a_run_is_found_cancelled_and_brought_back_below_a_prefix(api: str, visi
     id_ = runs.run("waiting", "SCHEDULED")
     page = visit(api, "dashboard")
     page.get_by_role("navigation").get_by_role("link", name="Runs").click()
+    page.get_by_role("link", name="1 upcoming run").click()
     row = page.locator(f"#run-{id_}")
     row.locator("input").check()
     page.get_by_role("button", name="Cancel runs").click()

@@ -5,6 +5,8 @@ import random
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,9 +18,13 @@ from tests.conftest import StartServer
 from tests.serving import REPOSITORY, RunningServer, free_port, inherited_environment
 
 KILLS = 6
-LOADED_SECONDS = (0.1, 0.5)
-"""How long all work before one is killed, drawn anew each time."""
-SOON = 40.0
+MADE_BETWEEN = (1, 40)
+"""Changes that runs make before one is killed, drawn anew each time."""
+MIRRORED_BETWEEN = 1
+"""Changes that a mirror has to have mirrored before the next kill."""
+STANDSTILL_SECONDS_MAX = 60.0
+"""Without any progress for so long, there will be none: a machine may be busy with other tests."""
+POLL_SECONDS = 0.02
 EXAMPLE = REPOSITORY / "docs" / "examples" / "mirror_runs.py"
 
 
@@ -39,14 +45,37 @@ def _mirrored(path: Path) -> dict[str, tuple[str | None, int]]:
     return {}
 
 
-async def _live_through_runs(client: httpx.AsyncClient, flow: str) -> None:
+def _changes(path: Path) -> int:
+    return sum(changes for _, changes in _mirrored(path).values())
+
+
+class Made:
+    """Changes that were acknowledged."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+
+
+async def _live_through_runs(client: httpx.AsyncClient, flow: str, made: Made) -> None:
     while True:
         try:
             run = await make_flow_run(client, flow)
+            made.changes += 1
             for kind in ("PENDING", "RUNNING", "COMPLETED"):
                 await set_state(client, "flow_runs", run["id"], kind)
+                made.changes += 1
         except httpx.TransportError:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def _reach(number: Callable[[], int], wanted: int) -> None:
+    """Wait until a number that only grows is as large as wanted; it may not stand still."""
+    seen, since = number(), time.monotonic()
+    while seen < wanted:
+        await asyncio.sleep(POLL_SECONDS)
+        if (now := number()) > seen:
+            seen, since = now, time.monotonic()
+        assert time.monotonic() - since < STANDSTILL_SECONDS_MAX, f"stands at {seen} of {wanted}"
 
 
 async def test_a_mirror_has_every_change_exactly_once_whatever_is_killed(
@@ -60,9 +89,12 @@ async def test_a_mirror_has_every_change_exactly_once_whatever_is_killed(
     try:
         async with talk_to(server.url) as client:
             flow = await make_flow(client)
-            living = [asyncio.create_task(_live_through_runs(client, flow)) for _ in range(3)]
+            made, mirrored = Made(), 0
+            living = [asyncio.create_task(_live_through_runs(client, flow, made)) for _ in range(3)]
             for kill in range(KILLS):
-                await asyncio.sleep(draw.uniform(*LOADED_SECONDS))
+                await _reach(lambda: made.changes, made.changes + draw.randint(*MADE_BETWEEN))
+                await _reach(lambda: _changes(path), mirrored + MIRRORED_BETWEEN)
+                mirrored = _changes(path)
                 if kill % 2:
                     server.process.kill()
                     server.process.wait()
@@ -83,12 +115,12 @@ async def test_a_mirror_has_every_change_exactly_once_whatever_is_killed(
                     state = event["data"]["state"]["name"]
                 wanted[id] = state, changes + 1
             assert len(wanted) > KILLS
-            async with asyncio.timeout(SOON):
-                while sum(changes for _, changes in _mirrored(path).values()) < sum(
-                    changes for _, changes in wanted.values()
-                ):
-                    assert mirror.poll() is None, "the example ended by itself"
-                    await asyncio.sleep(0.05)
+
+            def so_far() -> int:
+                assert mirror.poll() is None, "the example ended by itself"
+                return _changes(path)
+
+            await _reach(so_far, sum(changes for _, changes in wanted.values()))
             assert _mirrored(path) == wanted
     finally:
         mirror.kill()

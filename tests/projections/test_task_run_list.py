@@ -1,6 +1,7 @@
 """Pages of task runs: the same as filtering and sorting them all, whatever is looked through."""
 
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ async def test_the_pages_there_and_back_are_the_whole(
 ) -> None:
     monkeypatch.setattr(task_run_list, "PAGE_TASK_RUNS", 9)
     monkeypatch.setattr(task_run_list, "LOOKED_THROUGH_MAX", looked_through)
+    monkeypatch.setattr(task_run_list, "NAMES_LOOKED_THROUGH_MAX", looked_through)
     matching = [run for run in tasks if _matches(run, wanted)]
     key: Any = lambda run: (run.expected_start_time, run.id)  # noqa: E731
     expected = [run.id for run in sorted(matching, key=key, reverse=order == "NEWEST")]
@@ -130,7 +132,7 @@ async def test_the_pages_there_and_back_are_the_whole(
 async def test_a_page_that_stopped_says_how_far_it_looked(
     database: Database, tasks: list[TaskRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_run_list, "LOOKED_THROUGH_MAX", 50)
+    monkeypatch.setattr(task_run_list, "NAMES_LOOKED_THROUGH_MAX", 50)
     wanted = Wanted(text="nothing is called so")
     page = await task_run_list.page(database, database.dialect, wanted)
     times = [run.expected_start_time for run in tasks if run.expected_start_time is not None]
@@ -188,7 +190,15 @@ def test_a_page_is_found_in_the_order_of_an_index(
 ) -> None:
     sql, params = task_run_list.statement(SqliteDialect(), wanted, Asked(False, cursor))
     steps = plan(sqlite_template, sql, tuple(params))
-    assert "USING INDEX task_runs_by_expected_start" in steps
+    assert re.search("USING (COVERING )?INDEX task_runs_by_expected_start", steps)
+
+
+@pytest.mark.parametrize("wanted", [Wanted(text="load"), Wanted(text="load", states=("FAILED",))])
+def test_a_part_of_a_name_is_looked_for_inside_the_index(
+    sqlite_template: Path, wanted: Wanted
+) -> None:
+    sql, params = task_run_list.statement(SqliteDialect(), wanted, Asked(False, "5~a"))
+    assert "COVERING INDEX task_runs_by_expected_start" in plan(sqlite_template, sql, tuple(params))
 
 
 def test_the_task_runs_of_named_flow_runs_are_found_by_theirs(sqlite_template: Path) -> None:
