@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from api.settings import Settings
 from projections.runner import Runner
+from services.actions import Actions
 from services.cancellation import CancelledRuns, CancellingRuns
 from services.cleanup_leases import CleanupLeases
 from services.feed_retention import FeedRetention
@@ -19,6 +20,7 @@ from services.scheduler import Scheduler
 from services.service import Service
 from services.shell import Clock, Shell
 from services.slot_waiters import SlotWaiters
+from services.triggers import Triggers
 from services.worker_cleanups import Terms
 from services.zombies import Zombies
 
@@ -118,6 +120,18 @@ SERVICES = (
         ),
     ),
     Offered(
+        Triggers.name,
+        "makes automations fire when what they wait for happens, or does not",
+        lambda settings: settings.services_triggers_enabled,
+        lambda shell, _, clock, settings: Triggers(shell, clock),
+    ),
+    Offered(
+        Actions.name,
+        "does what automations do when they fire",
+        lambda settings: settings.services_triggers_enabled,
+        lambda shell, _, clock, settings: Actions(shell, clock, pages_address(settings)),
+    ),
+    Offered(
         FeedRetention.name,
         "takes events out of the feed that were in it for long enough",
         lambda settings: settings.services_feed_retention_enabled,
@@ -127,6 +141,14 @@ SERVICES = (
     ),
 )
 """Every service, in the order in which they are listed."""
+
+
+def pages_address(settings: Settings) -> str:
+    """Where the pages are, for links in what automations send."""
+    if settings.ui_url:
+        return settings.ui_url.rstrip("/") + "/"
+    scheme = "https" if settings.api_ssl_certfile else "http"
+    return f"{scheme}://{settings.api_host}:{settings.api_port}{settings.base_path}/"
 
 
 def horizon(settings: Settings) -> Horizon:

@@ -222,6 +222,14 @@ class Settings(Struct, frozen=True, kw_only=True):
             least=0,
         ),
     ] = 3
+    services_triggers_enabled: Annotated[
+        bool,
+        Setting(
+            doc="Make automations fire. What happens while no server does is caught up with.",
+            at="server.services.triggers.enabled",
+            legacy=("PREFECT_API_SERVICES_TRIGGERS_ENABLED",),
+        ),
+    ] = True
     services_late_runs_enabled: Annotated[
         bool,
         Setting(
@@ -399,6 +407,14 @@ class Settings(Struct, frozen=True, kw_only=True):
             at="pluperfect.base_path",
         ),
     ] = ""
+    ui_url: Annotated[
+        str | None,
+        Setting(
+            doc="Where people see the pages, for links in what automations send.",
+            at="ui_url",
+            when_none="the host and port that are listened at",
+        ),
+    ] = None
     api_ssl_certfile: Annotated[
         Path | None,
         Setting(

@@ -84,6 +84,7 @@ READ_MODEL_MIGRATIONS = (
     "0021.blocks",
     "0025.automations",
     "0029.result-storage",
+    "0026.automation-firings",
 )
 """Migrations that make nothing but read models."""
 

@@ -5,7 +5,7 @@ from typing import Any
 from eventstore.database import Database
 from orchestration.deployment_bodies import DeploymentFlowRunCreate
 from orchestration.deployments import Deployment
-from orchestration.flow_run_bodies import FlowRunCreate
+from orchestration.flow_run_bodies import CreatedBy, FlowRunCreate
 from orchestration.job_variables import fault_in_job_variables
 from orchestration.refusals import Conflict, Invalid, NotNow
 from orchestration.states import SCHEDULED, ProposedState
@@ -32,6 +32,7 @@ async def create(
     body: DeploymentFlowRunCreate,
     clock: Clock,
     origin: Origin,
+    created_by: CreatedBy | None = None,
 ) -> tuple[bytes, bool, int | None]:
     """Create a run of a deployment: as `services.flow_runs.create` does.
 
@@ -88,6 +89,7 @@ async def create(
             work_queue=queue,
             work_pool=None if pool is None else Neighbour(pool.id, pool.name, type=pool.type),
         ),
+        created_by,
     )
 
 

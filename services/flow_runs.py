@@ -15,7 +15,7 @@ from eventstore.events import Event, NewEvents
 from eventstore.ids import new_id
 from orchestration import task_rules, task_runs
 from orchestration.flow_rules import MARK_LATE, policy_for
-from orchestration.flow_run_bodies import FlowRunCreate, FlowRunUpdate
+from orchestration.flow_run_bodies import CreatedBy, FlowRunCreate, FlowRunUpdate
 from orchestration.flow_runs import (
     CreateFlowRun,
     DeleteFlowRun,
@@ -98,6 +98,7 @@ async def create(
     clock: Clock,
     origin: Origin,
     under: Under | None = None,
+    created_by: CreatedBy | None = None,
 ) -> tuple[bytes, bool, int | None]:
     """Create a flow run: its shown form, whether it is new, and the log's position after it.
 
@@ -147,6 +148,7 @@ async def create(
             name=name,
             around=named,
             flow_labels=labels,
+            created_by=created_by,
             deployment_version=None if under is None else under.version,
         )
         events = decide(command, run)
@@ -155,7 +157,7 @@ async def create(
     done = await shell.create(FLOW_RUNS, CATEGORY, id_, decide_first, origin, once)
     if done is None:
         # Somebody else was quicker; if that run is gone again already, this is a new one.
-        return await create(shell, body, clock, origin, under)
+        return await create(shell, body, clock, origin, under, created_by)
     if done.row is None:
         shown = await flow_runs.by_id(database, id_, clock())
         if shown is None:

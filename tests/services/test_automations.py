@@ -1,0 +1,234 @@
+"""Automations fire: once for each reason, whatever was away meanwhile, and never on a replay."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from msgspec import json
+
+from api.server import Server
+from api.settings import Settings
+from eventstore import log
+from eventstore.ids import new_id
+from eventstore.migrate import Target
+from orchestration.automation_bodies import TRIGGERS_MAX, read_create
+from orchestration.automation_firings import (
+    AutomationActionExecuted,
+    AutomationActionFailed,
+    AutomationTriggered,
+    OpenFiring,
+)
+from orchestration.template_sandbox import render
+from projections import automation_firings, trigger_state
+from services import automations
+from services.template_context import Cause, gather
+from services.triggers import Triggers
+from tests.emitting import emission, wire
+from tests.services.runs_here import ORIGIN
+from tests.services.serving_here import serving
+from tests.serving import verify_digests
+
+IDLE = Settings(services_triggers_enabled=False)
+POLL_SECONDS = 0.02
+PATIENCE_SECONDS = 30.0
+
+
+async def automation(server: Server, trigger: Any, *actions: Any, **more: Any) -> str:
+    """A new automation's id."""
+    body = {"name": "a", "trigger": trigger, "actions": list(actions), **more}
+    wanted = read_create(body, [new_id() for _ in range(TRIGGERS_MAX)])
+    id_, _ = await automations.create(server.shell, wanted, ORIGIN)
+    return id_
+
+
+async def emit(server: Server, *names: str, **changes: Any) -> None:
+    sent = [wire(emission(event=name, **changes)) for name in names]
+    taken = await server.intake.take(sent, ORIGIN)
+    assert not any(taken.refused)
+
+
+async def told(server: Server, *kinds: type[Any]) -> list[Any]:
+    """Everything in the log of these kinds."""
+    database = server.database
+    page = await log.read_all(database, database.dialect, server.shell.store.codec, 0, limit=10_000)
+    return [one.event for one in page if isinstance(one.event, kinds)]
+
+
+async def until_told(server: Server, number: int, *kinds: type[Any]) -> list[Any]:
+    ring = server.shell.store.ring
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            known = ring.head
+            if len(found := await told(server, *kinds)) >= number:
+                return found
+            await ring.wait(known)
+
+
+async def quiet(server: Server, *kinds: type[Any]) -> list[Any]:
+    """What is told of once all that was recorded so far has been looked at.
+
+    An automation that was made last fires last.
+    """
+    mark = new_id()
+    last = await automation(server, {"posture": "Reactive", "expect": [mark]})
+    await emit(server, mark)
+    number = 1
+    while last not in {
+        one.automation.id for one in await until_told(server, number, AutomationTriggered)
+    }:
+        number += 1
+    return [
+        one
+        for one in await told(server, *kinds)
+        if not isinstance(one, AutomationTriggered) or one.automation.id != last
+    ]
+
+
+@pytest.fixture
+async def server(target: Target) -> AsyncIterator[Server]:
+    async with serving(target) as server:
+        yield server
+    verify_digests(target)
+
+
+REACTIVE = {"posture": "Reactive", "expect": ["x"]}
+NOTHING = {"type": "do-nothing"}
+
+
+async def test_it_fires_for_each_emission_and_does_its_actions_in_order(server: Server) -> None:
+    await automation(server, REACTIVE, NOTHING, {"type": "delete-flow-run"})
+    await emit(server, "x", "y", "x")
+    done = await until_told(server, 4, AutomationActionExecuted, AutomationActionFailed)
+    assert [type(one) for one in done] == [AutomationActionExecuted, AutomationActionFailed] * 2
+    assert [one.action.index for one in done] == [0, 1, 0, 1]
+    assert not await automation_firings.waiting(server.database, 10)
+
+
+async def test_what_was_before_it_is_nothing_to_it(server: Server) -> None:
+    await emit(server, "x")
+    await automation(server, REACTIVE)
+    await emit(server, "x")
+    assert len(await quiet(server, AutomationTriggered)) == 1
+
+
+async def test_what_is_disabled_or_deleted_does_not_fire(server: Server) -> None:
+    one, other = await automation(server, REACTIVE), await automation(server, REACTIVE)
+    await automations.enable(server.shell, one, False, ORIGIN)
+    await automations.delete(server.shell, other, ORIGIN)
+    await emit(server, "x")
+    assert await quiet(server, AutomationTriggered) == []
+
+
+async def test_what_it_brings_about_does_not_make_it_fire(server: Server) -> None:
+    trigger = {"posture": "Reactive", "expect": ["x", "prefect.automation.*"]}
+    await automation(server, trigger, NOTHING)
+    await emit(server, "x")
+    await until_told(server, 1, AutomationActionExecuted)
+    # That another one was made by `quiet` is news to it, and so is that it fired.
+    assert len(await quiet(server, AutomationTriggered)) <= 3
+
+
+async def test_actions_on_triggering_follow_what_tells_of_it(server: Server) -> None:
+    body = {"actions_on_trigger": [{"type": "pause-automation", "source": "inferred"}]}
+    id_ = await automation(server, REACTIVE, NOTHING, **body)
+    await emit(server, "x")
+    *_, last = await until_told(server, 2, AutomationActionExecuted)
+    assert last.action.related[0]["prefect.resource.id"] == f"prefect.automation.{id_}"
+
+
+async def test_what_happened_while_nobody_looked_is_caught_up_with(target: Target) -> None:
+    async with serving(target, IDLE) as away:
+        id_ = await automation(away, {**REACTIVE, "threshold": 2, "within": 60}, NOTHING)
+        await emit(away, "x")
+        await emit(away, "x", "y")
+        await automation(away, REACTIVE)
+        await automations.delete(away.shell, id_, ORIGIN)
+        await emit(away, "x")
+    async with serving(target) as server:
+        fired = await quiet(server, AutomationTriggered)
+        # The first one when it was there, the second one for what came after it was made.
+        assert [one.automation.id == id_ for one in fired] == [True, False]
+    verify_digests(target)
+
+
+async def test_a_server_that_goes_on_fires_nothing_again(target: Target) -> None:
+    for n in range(3):
+        async with serving(target) as server:
+            if n == 0:
+                await automation(server, REACTIVE, NOTHING)
+            await emit(server, "x")
+            assert len(await until_told(server, n + 1, AutomationActionExecuted)) == n + 1
+    async with serving(target) as server:
+        assert len(await quiet(server, AutomationTriggered)) == 3
+    verify_digests(target)
+
+
+async def test_half_of_a_threshold_is_remembered(target: Target) -> None:
+    trigger = {**REACTIVE, "threshold": 3, "within": 600}
+    async with serving(target) as server:
+        await automation(server, trigger)
+        await emit(server, "x", "x")
+        assert await quiet(server, AutomationTriggered) == []
+    async with serving(target) as server:
+        await emit(server, "x")
+        assert len(await until_told(server, 2, AutomationTriggered)) == 2  # With that of `quiet`.
+
+
+class Time:
+    """A clock that can be put forward."""
+
+    def __init__(self, server: Server) -> None:
+        self._now = server.now
+        self.ahead = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return self._now() + self.ahead
+
+
+async def test_silence_while_nobody_listens_is_no_silence(target: Target) -> None:
+    async with serving(target, IDLE) as server:
+        await automation(server, {"posture": "Proactive", "expect": ["x"], "within": 30})
+        clock = Time(server)
+
+        async def term(seconds: float) -> int | None:
+            """Run the service for a moment; when the next bucket is due then."""
+            run = asyncio.create_task(Triggers(server.shell, clock).run(ORIGIN))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while True:  # It is in a table: there is no signal.
+                    progress = await trigger_state.load_progress(server.database)
+                    due = await trigger_state.next_due(server.database)
+                    listened = clock() - timedelta(seconds=seconds)
+                    if due and progress and progress.listened >= listened.timestamp() * 1e6:
+                        break
+                    await asyncio.sleep(POLL_SECONDS)
+            run.cancel()
+            await asyncio.wait({run})
+            return due
+
+        first = await term(10)
+        clock.ahead = timedelta(hours=1)
+        second = await term(10)
+        assert first is not None
+        assert second is not None
+        assert timedelta(microseconds=second - first) > timedelta(minutes=59)
+        assert await told(server, AutomationTriggered) == []
+
+
+async def test_templates_are_given_what_the_emission_names(server: Server) -> None:
+    await automation(server, {**REACTIVE, "for_each": ["prefect.resource.id"]})
+    resource = {"prefect.resource.id": "thing.1", "prefect.resource.name": "it"}
+    await emit(server, "x", resource=resource)
+    (fired,) = await until_told(server, 1, AutomationTriggered)
+    cause = Cause(
+        firing=OpenFiring(id=fired.id, triggered=fired), emission=json.decode(fired.emission)
+    )
+    text = (
+        "{{ automation.name }} {{ event.resource.name }} {{ labels.prefect.resource.id }} "
+        "{{ firing.triggering_labels['prefect.resource.id'] }} {{ events | length }} "
+        "{{ flow_run.name }}{{ variables.none }}|{{ automation | ui_url }}"
+    )
+    context = await gather(server.shell, server.now, cause, [text], "http://here/")
+    expected = f"a it thing.1 thing.1 1 |http://here/automations/automation/{fired.automation.id}"
+    assert render(text, context) == expected
