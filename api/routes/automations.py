@@ -35,7 +35,7 @@ class AutomationQuery(Struct, frozen=True, kw_only=True):
     """The body of `POST /automations/filter`."""
 
     automations: AutomationFilter | None = None
-    sort: AutomationSort = "NAME_ASC"
+    sort: AutomationSort | None = "NAME_ASC"
     limit: int | None = None
     offset: Offset = 0
 
@@ -105,7 +105,12 @@ async def read_automations(call: Call, body: AutomationQuery) -> Answer:
     limit = limited(call, body.limit)
     return _listed(
         await automations.some(
-            database, database.dialect, body.automations, body.sort, limit, body.offset
+            database,
+            database.dialect,
+            body.automations,
+            body.sort or "NAME_ASC",
+            limit,
+            body.offset,
         )
     )
 

@@ -200,5 +200,14 @@ def test_a_page_of_prefects_finds_nothing_missing(watched: Watched, land: Land, 
     expect(body).to_contain_text(re.compile(shown), timeout=PAGE_SECONDS_MAX * 1000)
 
 
+def test_prefects_page_of_a_run_shows_its_graph_and_its_lines(watched: Watched, land: Land) -> None:
+    watched.open(paths(land)["flow-run"][0])
+    milliseconds = PAGE_SECONDS_MAX * 1000
+    expect(watched.page.locator("canvas").first).to_be_visible(timeout=milliseconds)
+    expect(watched.page.get_by_text(re.compile(r"line \d")).first).to_be_visible(
+        timeout=milliseconds
+    )
+
+
 def test_all_pages_are_visited(land: Land) -> None:
     assert tuple(paths(land)) == NAMES

@@ -92,11 +92,14 @@ def test_lines_and_artifacts_arrive(elsewhere: Elsewhere) -> None:
         assert elsewhere.api.read(f"/artifacts/{id_}")["key"]
 
 
-def test_variables_limits_artifacts_and_events_work(elsewhere: Elsewhere) -> None:
+def test_variables_blocks_limits_artifacts_and_events_work(elsewhere: Elsewhere) -> None:
     elsewhere.done("gcl", "create", LIMIT, "--limit", "1")
     said = elsewhere.client.flow("around.py", LIMIT).said
     assert (said["variable"], said["held"]) == ("here", LIMIT)
     assert elsewhere.api.read("/variables/name/where")["value"] == "here"
+    assert said["block"] == ["Bern", "k3y"]
+    block = elsewhere.api.read("/block_types/slug/depot/block_documents/name/main")
+    assert block["data"] == {"place": "Bern", "key": "********"}
     assert elsewhere.api.read(f"/v2/concurrency_limits/{LIMIT}")["active_slots"] == 0
     assert elsewhere.api.read("/artifacts/found/latest")["data"] == "# found"
     asked = {"filter": {"event": {"name": ["around.seen"]}}}
