@@ -1,0 +1,21 @@
+"""`save PLACE` saves a block for results in a folder; `run` runs a flow that leaves a result, wherever
+the server says. Prints what it knows of it as JSON."""
+
+import json
+import sys
+
+from prefect import flow
+from prefect.filesystems import LocalFileSystem
+
+
+@flow(persist_result=True)
+def storing() -> int:
+    """Its result is kept."""
+    return 42
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "save":
+        print(json.dumps(str(LocalFileSystem(basepath=sys.argv[2]).save("results"))))  # noqa: T201
+    else:
+        print(json.dumps(storing()))  # noqa: T201
