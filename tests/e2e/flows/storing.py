@@ -1,5 +1,7 @@
-"""`save PLACE` saves a block for results in a folder; `run` runs a flow that leaves a result, wherever
-the server says. Prints what it knows of it as JSON."""
+"""`save PLACE` saves a block for results in a folder; `run` leaves a result wherever the server says.
+
+Prints as JSON what it knows of it.
+"""
 
 import json
 import sys
