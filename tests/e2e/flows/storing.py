@@ -1,4 +1,4 @@
-"""`save PLACE` saves a block for results in a folder; `run` leaves a result wherever the server says.
+"""`save PLACE` saves a block for results in a folder; `run` leaves a result where it is told to.
 
 Prints as JSON what it knows of it.
 """
