@@ -7,6 +7,7 @@ costs more than most of our handlers do and is left out here (decision 0003).
 
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
@@ -226,7 +227,23 @@ def decoded(endpoint: Endpoint[B], body: bytes) -> B:
     try:
         return accept(kind, body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if endpoint.body_optional or endpoint.by_field:
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                return accept(kind, _without_nulls(kind, body))
         raise invalid_body(error, body, kind, by_field=endpoint.by_field) from None
+
+
+def _without_nulls(kind: Any, body: bytes) -> bytes:
+    """The body without the fields that are null and may be left out: where Prefect reads each
+    field of a body by itself, null is not given."""
+    given = msgspec.json.decode(body)
+    known = isinstance(kind, type) and issubclass(kind, Struct)
+    if not known or not isinstance(given, dict):
+        return body
+    needed = {field.encode_name for field in msgspec.structs.fields(kind) if field.required}
+    return msgspec.json.encode(
+        {name: value for name, value in given.items() if value is not None or name in needed}
+    )
 
 
 class Api:

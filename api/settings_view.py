@@ -28,6 +28,8 @@ def settings_document(settings: Settings) -> dict[str, Any]:
         elif value is not None:
             value = SECRET if declared.setting.secret else declared.kind.json(value)
         section[leaf] = value
+    # Prefect's newer pages tell their makers that they were opened, unless a server says no.
+    document.setdefault("server", {})["analytics_enabled"] = False
     host, port, base = settings.api_host, settings.api_port, settings.api_base_path
     document["api"] = {"url": f"http://{host}:{port}{base}"}
     return document

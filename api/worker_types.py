@@ -20,6 +20,15 @@ class Template(Struct, frozen=True):
     variables: dict[str, Any]
 
 
+LOGO = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none'"
+    " stroke='%236b7280' stroke-width='2'%3E%3Crect x='3' y='4' width='18' height='7' rx='2'/%3E"
+    "%3Crect x='3' y='13' width='18' height='7' rx='2'/%3E%3C/svg%3E"
+)
+"""Two racks, for every type. Prefect's newer pages offer no type that has no picture, and nobody's
+browser shall ask another site for one."""
+
+
 class WorkerType(Struct, frozen=True, kw_only=True):
     """A type of worker as the API shows it."""
 
@@ -28,6 +37,7 @@ class WorkerType(Struct, frozen=True, kw_only=True):
     description: str
     documentation_url: str
     install_command: str
+    logo_url: str = LOGO
     is_beta: bool = False
     default_base_job_configuration: Template
 

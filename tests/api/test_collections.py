@@ -56,9 +56,17 @@ async def test_every_worker_type_is_listed_under_its_package(server_url: str) ->
     assert process["job_configuration"]["working_dir"] == "{{ working_dir }}"
 
 
+async def test_every_type_has_a_picture_that_is_asked_of_nobody_else(server_url: str) -> None:
+    # Prefect's newer pages offer no type without one.
+    async with talk_to(server_url) as client:
+        view = await expect(client, "GET", "/collections/views/aggregate-worker-metadata", 200)
+    pictures = [worker["logo_url"] for workers in view.values() for worker in workers.values()]
+    assert all(picture.startswith("data:image/svg+xml,") for picture in pictures)
+
+
 async def test_views_of_what_we_do_not_have_are_empty_and_others_unknown(server_url: str) -> None:
     async with talk_to(server_url) as client:
-        for view in ("aggregate-block-metadata", "aggregate-flow-metadata"):
+        for view in ("aggregate-flow-metadata", "demo-flows"):
             assert await expect(client, "GET", f"/collections/views/{view}", 200) == {}
         refused = await expect(client, "GET", "/collections/views/nope", 404)
         assert refused == {"detail": "View nope not found in registry"}

@@ -87,6 +87,8 @@ class Watched:
         self.page: Page = self._context.new_page()
         self.page.set_default_timeout(PAGE_SECONDS_MAX * 1000)
         self.complaints: list[str] = []
+        self.elsewhere: list[str] = []
+        """What was asked of other origins."""
         self.answers = 0
         """Of the API."""
 
@@ -94,6 +96,7 @@ class Watched:
             if route.request.url.startswith(own):
                 route.continue_()
             else:
+                self.elsewhere.append(route.request.url)
                 route.fulfill(status=204)
 
         def answered(response: Response) -> None:
@@ -207,6 +210,12 @@ def test_prefects_page_of_a_run_shows_its_graph_and_its_lines(watched: Watched, 
     expect(watched.page.get_by_text(re.compile(r"line \d")).first).to_be_visible(
         timeout=milliseconds
     )
+
+
+def test_prefects_pages_tell_nobody_that_they_were_opened(watched: Watched) -> None:
+    watched.open("/dashboard")
+    watched.open("/settings")
+    assert [url for url in watched.elsewhere if "amplitude" in url] == []
 
 
 def test_all_pages_are_visited(land: Land) -> None:
