@@ -17,7 +17,7 @@ from prefect.variables import Variable
 from pydantic import SecretStr
 
 
-class Depot(Block):
+class Depot(Block):  # type: ignore[misc]  # The client is not installed here.
     """A block with a secret."""
 
     place: str
