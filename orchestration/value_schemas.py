@@ -318,8 +318,9 @@ def _meant(schema: Any, partial: bool) -> Any:
     if digest not in _known:
         Draft202012Validator.check_schema(meant)
         _known[digest] = None
-        if len(_known) > KNOWN_MAX:
-            del _known[next(iter(_known))]
+        # Large schemas are looked at on other threads, so that each step has to stand by itself.
+        for oldest in list(_known)[: max(0, len(_known) - KNOWN_MAX)]:
+            _known.pop(oldest, None)
     return meant
 
 

@@ -21,6 +21,7 @@ from orchestration.job_variables import fault_in_job_variables
 from orchestration.refusals import NotFound, Refusal
 from projections import automations, deployments, work_pools
 from projections.automations import AUTOMATIONS
+from services.large_schemas import by_schema
 from services.shell import Decided, Done, Origin, Shell
 
 CATEGORY = "automation"
@@ -92,5 +93,8 @@ async def _faults(shell: Shell, id_: str, variables: dict[str, Any]) -> Sequence
     pool = await work_pools.by_name(shell.store.database, deployment.work_pool_name)
     if pool is None:
         return ()
-    fault = fault_in_job_variables(pool.base_job_template, variables, partial=False)
+    template = pool.base_job_template
+    fault = await by_schema(
+        template, lambda: fault_in_job_variables(template, variables, partial=False)
+    )
     return () if fault is None else (fault,)

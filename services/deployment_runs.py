@@ -22,6 +22,7 @@ from projections import variables, work_pools
 from services import flow_runs
 from services import work_pools as pools
 from services.flow_runs import Under
+from services.large_schemas import by_schema
 from services.scheduled_runs import labels_of, queue_of
 from services.shell import Clock, Origin, Shell
 
@@ -47,7 +48,10 @@ async def create(
         pool = await work_pools.by_name(shell.store.database, deployment.work_pool_name)
     if pool is not None:
         layers = (deployment.job_variables, body.job_variables)
-        fault = fault_in_job_variables(pool.base_job_template, *layers, partial=False)
+        template = pool.base_job_template
+        fault = await by_schema(
+            template, lambda: fault_in_job_variables(template, *layers, partial=False)
+        )
         if fault is not None:
             raise Invalid(f"Error creating flow run: {fault}", ("job_variables",))
     if body.work_queue_name is not None and body.work_queue_name != name:
@@ -105,7 +109,7 @@ async def parameters_of(
                 "Error creating flow run: its parameters are to be checked against a schema, and"
                 " the deployment has none; turn enforce_parameter_schema off or deploy again"
             )
-        fault = complaint(parameters, schema)
+        fault = await by_schema(schema, lambda: complaint(parameters, schema))
         if fault is not None:
             raise Conflict(f"Error creating flow run: {fault}")
     return parameters
@@ -118,7 +122,8 @@ async def problems_in_parameters(
     schema = deployment.parameter_openapi_schema
     if schema is None or not _enforced(deployment, body):
         return []
-    return problems(await _filled_in(database, deployment, body), schema)
+    parameters = await _filled_in(database, deployment, body)
+    return await by_schema(schema, lambda: problems(parameters, schema))
 
 
 async def _filled_in(

@@ -43,6 +43,7 @@ from projections.deployments import DEPLOYMENTS
 from projections.flows import FLOWS
 from services import deployment_limits, scheduled_runs
 from services import work_pools as pools
+from services.large_schemas import by_schema
 from services.shell import Clock, Decided, Done, Origin, Shell, fresh_ids, unchanged
 
 CATEGORY = "deployment"
@@ -267,7 +268,10 @@ async def _check_job_variables(
             return
         raise NotFound(f'Work pool "{pool}"')
     if isinstance(variables, dict) and variables:
-        fault = fault_in_job_variables(found.base_job_template, variables, partial=True)
+        template = found.base_job_template
+        fault = await by_schema(
+            template, lambda: fault_in_job_variables(template, variables, partial=True)
+        )
         if fault is not None:
             raise Invalid(f"Error creating deployment: {fault}", ("job_variables",))
 

@@ -29,6 +29,7 @@ from projections import run_inputs, variables
 from projections.flow_runs import FLOW_RUNS
 from projections.run_inputs import RUN_INPUTS
 from services import flow_runs
+from services.large_schemas import by_schema
 from services.shell import (
     Decided,
     Done,
@@ -149,7 +150,7 @@ async def _checked(
     if not isinstance(made, dict):
         raise _Refused("Reason: the run input has to be an object.")
     schema = await _schema(database, flow_run_id, keyset)
-    wrong = complaint(made, schema)
+    wrong = await by_schema(schema, lambda: complaint(made, schema))
     if wrong is not None:
         raise _Refused(f"Reason: {wrong}")
     return made

@@ -7,6 +7,7 @@ from msgspec import Struct, field
 from api.errors import HttpError
 from api.http import Answer, Area, Call, ok
 from projections import variables
+from services.large_schemas import by_schema
 
 area = Area("/ui/schemas", "UI")
 
@@ -34,7 +35,9 @@ async def validate_values(call: Call, body: Trial) -> Answer:
     database = call.server.database
     known = await variables.values_of(database, database.dialect, variables_in(body.values))
     try:
-        found = tried(body.values, body.json_schema, known)
+        found = await by_schema(
+            body.json_schema, lambda: tried(body.values, body.json_schema, known)
+        )
     except CannotCheck as why:
         raise HttpError(422, {"detail": str(why)}) from None
     return ok(Tried(errors=nested(found), valid=not found))
