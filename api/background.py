@@ -100,7 +100,11 @@ SERVICES = (
         "gives up flow runs that fell silent, where their tags say so",
         lambda settings: settings.services_zombies_enabled,
         lambda shell, _, clock, settings: Zombies(
-            shell, clock, settings.services_zombies_after, settings.services_zombies_retries
+            shell,
+            clock,
+            settings.services_zombies_after,
+            settings.services_zombies_retries,
+            untagged=settings.services_zombies_untagged,
         ),
     ),
     Offered(

@@ -222,6 +222,15 @@ class Settings(Struct, frozen=True, kw_only=True):
             least=0,
         ),
     ] = 3
+    services_zombies_untagged: Annotated[
+        bool,
+        Setting(
+            doc="Crash flow runs as well that fell silent after they had sent heartbeats and whose "
+            "deployment has no `zombies:` tag; `zombies:leave` exempts one.",
+            at="pluperfect.services_zombies_untagged",
+            legacy=("PREFECT_SERVER_SERVICES_ZOMBIES_UNTAGGED",),
+        ),
+    ] = False
     services_triggers_enabled: Annotated[
         bool,
         Setting(

@@ -22,35 +22,40 @@ from orchestration.states import (
 
 ZombiePolicy: TypeAlias = Literal["crash", "retry"]
 TAG = "zombies:"
-"""`zombies:crash`, or `zombies:retry`."""
+"""`zombies:crash`, `zombies:retry`, or `zombies:leave` where those without a tag are crashed."""
 HEARTBEAT = "prefect.flow-run.heartbeat"
 """What the client emits while it runs a flow, if it is told to."""
 _RUN = "prefect.flow-run."
 
 
-def policy_of(tags: Sequence[str]) -> ZombiePolicy | None:
+def policy_of(tags: Sequence[str], *, untagged: bool = False) -> ZombiePolicy | None:
     """What is to become of a run with these tags that fell silent; None: nothing.
 
-    Of two that contradict each other the more careful one counts.
+    Of two that contradict each other the more careful one counts. `untagged`: a run without any
+    such tag is crashed.
     """
+    if f"{TAG}leave" in tags:
+        return None
     if f"{TAG}crash" in tags:
         return "crash"
-    return "retry" if f"{TAG}retry" in tags else None
+    if f"{TAG}retry" in tags:
+        return "retry"
+    return "crash" if untagged else None
 
 
-def watched(type: StateType, name: str, tags: Sequence[str]) -> bool:
+def watched(type: StateType, name: str, tags: Sequence[str], *, untagged: bool = False) -> bool:
     """Whether a run in such a state is given up when it falls silent, as far as these tell."""
     alive = type == RUNNING or (type == SCHEDULED and name == AWAITING_RETRY)
-    return alive and policy_of(tags) is not None
+    return alive and policy_of(tags, untagged=untagged) is not None
 
 
-def silent_since(run: FlowRun, heard: datetime) -> datetime | None:
+def silent_since(run: FlowRun, heard: datetime, *, untagged: bool = False) -> datetime | None:
     """Since when nobody has said anything of a run whose heart last beat at `heard`.
 
     None: it is not in a process that would have to say something.
     """
     state = run.state
-    if state is None or not watched(state.type, state.name, run.tags):
+    if state is None or not watched(state.type, state.name, run.tags, untagged=untagged):
         return None
     if state.type == SCHEDULED and run.empirical_policy.retry_type != "in_process":
         return None  # It is for a worker to start.

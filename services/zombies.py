@@ -47,11 +47,21 @@ class Zombies(PagedRuns):
 
     name = "zombies"
 
-    def __init__(self, shell: Shell, clock: Clock, after: timedelta, retries: int) -> None:
-        """`after`: how long a run may be silent; `retries`: how often it is started again."""
+    def __init__(
+        self,
+        shell: Shell,
+        clock: Clock,
+        after: timedelta,
+        retries: int,
+        *,
+        untagged: bool = False,
+    ) -> None:
+        """`after`: how long a run may be silent; `retries`: how often it is started again;
+        `untagged`: whether runs whose tags say nothing are crashed as well."""
         super().__init__(shell, clock)
         self._patience = after + ON_THE_WAY
         self._retries = retries
+        self._untagged = untagged
         self._listening = clock()
         """Since when this process has the term: from then on silence counts."""
 
@@ -74,7 +84,7 @@ class Zombies(PagedRuns):
         else:
             # Those whose time is still to come are looked at early, and then when it has come.
             rows, following = await waiting_runs.to_be_retried(reader, after), _GIVEN_UP
-        found = [(id_, at) for id_, tags in rows if policy_of(tags) is not None]
+        found = [(id_, at) for id_, tags in rows if policy_of(tags, untagged=self._untagged)]
         return found, (kind + rows[-1][0]) if rows else following
 
     def note(self, recorded: Recorded[Any]) -> None:
@@ -86,7 +96,7 @@ class Zombies(PagedRuns):
     def due(self, event: FlowRunStateSet) -> datetime | None:
         """When it is silent for too long, if nothing is heard of it."""
         state = event.state
-        if not watched(state.type, state.name, event.tags):
+        if not watched(state.type, state.name, event.tags, untagged=self._untagged):
             return None
         due = state.state_details.scheduled_time or state.timestamp
         return max(due, state.timestamp, self._clock()) + self._patience
@@ -96,7 +106,7 @@ class Zombies(PagedRuns):
         reader = self._shell.store.database
         last = await pulses.heard(reader, pulses.FLOW_RUN + id_)
         _, run = await self._shell.load(FLOW_RUNS, f"{flow_runs.CATEGORY}:{id_}", id_)
-        since = None if run is None else silent_since(run, last or now)
+        since = None if run is None else self._silent_since(run, last or now)
         if since is None:
             if run is not None and await self._gave_up(run):
                 await self._crash_what_belongs_to(id_, now, origin)
@@ -104,6 +114,9 @@ class Zombies(PagedRuns):
             self._timers.set(id_, to_microseconds(since + self._patience))
         else:
             await self._give_up(id_, last or since, now, origin)
+
+    def _silent_since(self, run: FlowRun, heard: datetime) -> datetime | None:
+        return silent_since(run, heard, untagged=self._untagged)
 
     async def _gave_up(self, run: FlowRun) -> bool:
         """Whether it was this service that brought the run into the state that it is in."""
@@ -114,7 +127,7 @@ class Zombies(PagedRuns):
 
     async def _give_up(self, id_: str, heard: datetime, now: datetime, origin: Origin) -> None:
         async def decide(run: FlowRun | None, fresh: bool) -> Decided[None]:
-            since = None if run is None else silent_since(run, heard)
+            since = None if run is None else self._silent_since(run, heard)
             if run is None or since is None or since + self._patience > now:
                 return Decided((), None)  # It ended, or began anew, meanwhile.
             wanted = given_up(run, heard, new_id(), now, self._retries)

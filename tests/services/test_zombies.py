@@ -106,6 +106,22 @@ async def test_who_did_not_ask_for_it_or_sends_no_heartbeats_is_left_alone(serve
     assert await flow_states(server, unheard) == ["Running"]
 
 
+async def test_where_it_is_asked_for_runs_without_a_tag_are_crashed_as_well(target: Target) -> None:
+    settings = Settings(services_zombies_after=AFTER, services_zombies_untagged=True)
+    async with serving(target, settings) as server:
+        flow_id = await new_flow(server)
+        left = await new_run(server, "RUNNING", flow_id, tags=("zombies:leave",))
+        unheard = await new_run(server, "RUNNING", flow_id)
+        await beat(server, left)
+        for _ in range(3):  # Three times the patience, each told by a run that is given up.
+            silent = await new_run(server, "RUNNING", flow_id)
+            await beat(server, silent)
+            await becomes(server, silent, "Crashed")
+        assert await flow_states(server, left) == ["Running"]
+        assert await flow_states(server, unheard) == ["Running"]
+    verify_digests(target)
+
+
 async def test_those_that_are_alive_hide_none_of_those_behind_them(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
