@@ -64,7 +64,8 @@ VariableSort: TypeAlias = Literal["CREATED_DESC", "UPDATED_DESC", "NAME_DESC", "
 _ORDERS = orders("variables", VariableSort)
 
 
-def _where(filter: VariableFilter | None, dialect: Dialect, first: int) -> Where:
+def chosen(filter: VariableFilter | None, dialect: Dialect, first: int) -> Where:
+    """The condition of variables that match; its parameters begin with number `first`."""
     draft = Draft(dialect)
     return draft.where(TRUE if filter is None else asked_of("variables", filter, draft), first)
 
@@ -102,7 +103,7 @@ async def some(
     offset: int,
 ) -> list[str]:
     """Documents of variables that match."""
-    matching = _where(filter, dialect, first=3)
+    matching = chosen(filter, dialect, first=3)
     rows = await reader.fetch(
         f"SELECT document FROM variables WHERE {matching.sql} "
         f"ORDER BY {_ORDERS['variables', sort]} LIMIT $1 OFFSET $2",
@@ -115,7 +116,7 @@ async def some(
 
 async def number(reader: Reader, dialect: Dialect, filter: VariableFilter | None) -> int:
     """How many variables match."""
-    matching = _where(filter, dialect, first=1)
+    matching = chosen(filter, dialect, first=1)
     sql = f"SELECT count(*) FROM variables WHERE {matching.sql}"
     ((count,),) = await reader.fetch(sql, *matching.params)
     return int(count)

@@ -6,12 +6,12 @@ from math import isfinite
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import msgspec
 from msgspec import UNSET, Struct
 
+from api.ui import json_text
 from api.ui.page import Query, Said
 from api.ui.schema_shapes import GROUPS, Schema, Shape, escaped, line, shape
-from orchestration.documents import too_deep
+from orchestration.refusals import Invalid
 from orchestration.value_schemas import Place
 
 NUMBER_CHARACTERS_MAX = 400
@@ -189,13 +189,8 @@ class Reader:
             return UNSET
 
     def _parsed(self, name: str, text: str) -> Any:
-        raw = text.encode("utf-8", "replace")
         try:
-            if too_deep(raw):
-                raise RecursionError
-            return msgspec.json.decode(raw)
-        except msgspec.DecodeError as error:
-            self.errors[name] = f"This is not JSON: {error}."
-        except RecursionError:
-            self.errors[name] = "This JSON is nested too deeply."
-        return UNSET
+            return json_text.parsed(text)
+        except Invalid as error:
+            self.errors[name] = str(error)
+            return UNSET
