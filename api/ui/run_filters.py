@@ -11,7 +11,7 @@ from api.ui.page import Query, Visit
 from orchestration.identifiers import utc
 from orchestration.refusals import Invalid
 from orchestration.states import STATE_TYPES, StateType
-from projections import deployment_pages, run_pages
+from projections import deployment_pages, flow_pages, run_pages
 from projections.criteria import Ids, StateTypes, Tags, Text, Time
 from projections.filters import (
     Filters,
@@ -51,6 +51,7 @@ class Asked(Struct, frozen=True):
     states: Sequence[StateType]
     names: Sequence[str]
     flow: str
+    """Part of its name, or its id."""
     deployment: str
     """Part of its name or its flow's, or its id."""
     pool: str
@@ -137,16 +138,33 @@ async def matching(visit: Visit) -> Filters:
     """The filters of a page's address. For whatever else is shown of the same runs as well."""
     wanted = asked(visit.query)
     found = filters(wanted, visit.now)
-    database = visit.server.database
     if wanted.flow:
         # By ids: for one flow an index gives the order, and totals the number.
-        ids = await run_pages.flows_named(database, database.dialect, wanted.flow)
+        ids = await flows_meant(visit, wanted.flow)
         found = replace(found, flows=FlowFilter(id=Ids(any_=ids)))
     if wanted.deployment:
         of = Ids(any_=await _deployments(visit, wanted.deployment))
         own = replace(found.flow_runs or FlowRunFilter(), deployment_id=of)
         found = replace(found, flow_runs=own)
     return found
+
+
+async def flows_meant(visit: Visit, text: str) -> list[UUID]:
+    """Ids of the flow that has this id, or of those whose names contain the text."""
+    try:
+        return [UUID(text)]
+    except ValueError:
+        database = visit.server.database
+        return await run_pages.flows_named(database, database.dialect, text)
+
+
+async def flow_name(visit: Visit) -> str:
+    """What the flow is called whose id the filter on flows is; empty if it is none."""
+    try:
+        found = await flow_pages.flow(visit.server.database, str(UUID(asked(visit.query).flow)))
+    except ValueError:
+        return ""
+    return "" if found is None else found.name
 
 
 async def _deployments(visit: Visit, text: str) -> list[UUID]:

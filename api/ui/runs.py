@@ -4,9 +4,18 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from api.ui import run_actions, run_dots, task_run_list
+from api.ui import run_actions, run_dots, saved_filters, task_run_list
 from api.ui.page import Nav, Page, Region, Visit
-from api.ui.run_filters import ORDERS, RANGES, STATE_NAMES, Asked, asked, deployment_name, matching
+from api.ui.run_filters import (
+    ORDERS,
+    RANGES,
+    STATE_NAMES,
+    Asked,
+    asked,
+    deployment_name,
+    flow_name,
+    matching,
+)
 from eventstore.selection import Selection
 from projections import deployment_pages, queries, run_pages
 from projections.filters import Filters
@@ -51,6 +60,8 @@ class Bar(Struct, frozen=True):
     """The flow run of the task runs."""
     deployment: str
     """What the filter on deployments is called."""
+    flow: str
+    """What the flow is called whose id the filter on flows is."""
     pools: Sequence[str]
     """Work pools that runs can be in."""
 
@@ -61,8 +72,9 @@ async def bar(visit: Visit) -> Bar:
     tasks = task_run_list.shown(query)
     run = task_run_list.run_of(query) if tasks else ""
     deployment = await deployment_name(visit)
+    flow = await flow_name(visit)
     pools = [] if tasks else await deployment_pages.pools(visit.server.database)
-    return Bar(asked(query), STATE_NAMES, tuple(RANGES), tasks, run, deployment, pools)
+    return Bar(asked(query), STATE_NAMES, tuple(RANGES), tasks, run, deployment, flow, pools)
 
 
 async def listed(visit: Visit) -> Listed | task_run_list.Listed:
@@ -112,11 +124,11 @@ page = Page(
     template="runs.html",
     title="Runs",
     view=bar,
-    regions=(Region("runs", listed, concerns),),
+    regions=(Region("runs", listed, concerns), saved_filters.region),
     feeds=(run_dots.feed,),
     sources=(run_dots.source,),
-    actions=run_actions.ACTIONS,
+    actions=(*run_actions.ACTIONS, *saved_filters.ACTIONS),
     nav=Nav("Runs", "runs", "r"),
     scripts=("select.js", "run_scatter.js"),
-    styles=("run_scatter.css",),
+    styles=("run_scatter.css", "saved_filters.css"),
 )

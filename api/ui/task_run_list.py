@@ -7,8 +7,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from api.ui.page import Query, Visit
-from api.ui.run_filters import RANGES, TEXT_CHARACTERS_MAX, Asked
-from projections import run_pages, task_run_list
+from api.ui.run_filters import RANGES, TEXT_CHARACTERS_MAX, Asked, flows_meant
+from projections import task_run_list
 from projections.task_run_list import COUNTED_MAX, Order, TaskRunPage, Wanted
 
 ORDERS: dict[str, Order] = {"": "NEWEST", "oldest": "OLDEST"}
@@ -49,7 +49,7 @@ async def wanted(visit: Visit, asked: Asked) -> Wanted:
         until=asked.until,
     )
     if asked.flow:
-        flows = await run_pages.flows_named(database, database.dialect, asked.flow)
+        flows = await flows_meant(visit, asked.flow)
         found = replace(found, flows=flows)
     if run:
         runs = await task_run_list.flow_runs_named(database, database.dialect, run)
