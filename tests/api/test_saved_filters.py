@@ -1,4 +1,4 @@
-"""Saved filters of the runs page: kept in the shape of Prefect's pages, and the same when chosen."""
+"""Saved filters of the runs page: in the shape of Prefect's pages, and the same when chosen."""
 
 from urllib.parse import urlencode
 from uuid import uuid4
