@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from api.ui import assets, linked, shown
+from api.ui import assets, block_looks, linked, shown
 from api.ui.page import Page, Query, Region, Visit
 from api.version import product_version
 from orchestration.states import STATE_TYPES
@@ -34,9 +34,13 @@ def environment() -> Environment:
         number=shown.number,
         exact=shown.exact,
         iso=shown.iso,
+        unescaped=block_looks.unescaped,
     )
     made.globals.update(
         counted=shown.counted,
+        block_hue=block_looks.hue,
+        block_initials=block_looks.initials,
+        own_picture=block_looks.own_picture,
         event_path=linked.event_path,
         page_of=linked.page_of,
         kind_of=linked.kind_of,

@@ -39,6 +39,10 @@ class Field(Struct, frozen=True, kw_only=True):
     item: "Field | None" = None
     """A further item of a list, with `token` where its number belongs."""
     token: str = ""
+    kept: bool = False
+    """A secret that is not shown, and stays as it is unless another one is typed."""
+    forgettable: bool = False
+    """It may be removed as well."""
 
     @property
     def id(self) -> str:
@@ -60,9 +64,11 @@ class Form(Struct, frozen=True):
 class Maker:
     """Makes the fields of one form."""
 
-    def __init__(self, root: Schema, partial: bool) -> None:
+    def __init__(self, root: Schema, partial: bool, hidden: str | None = None) -> None:
+        """`hidden`: what stands for a secret that is not shown."""
         self._root = root
         self._partial = partial
+        self._hidden = hidden
         self._made = 0
 
     def field(
@@ -82,6 +88,8 @@ class Maker:
             placeholder=_placeholder(of.schema),
             required=required and of.default is UNSET and not of.nullable,
         )
+        if of.kind == "password" and self._hidden is not None and held == self._hidden:
+            return replace(about, required=False, kept=True, forgettable=not required)
         odd = held is not UNSET and not (fits(of, held) and _shows(of, held))
         if of.kind == "json" or odd or self._made > FIELDS_MAX:
             return replace(about, kind="json", value="" if held is UNSET else as_json(held))

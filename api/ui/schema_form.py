@@ -20,6 +20,7 @@ Names of inputs are places in the value, `value/rows/0/name`; what steers the fo
     ~as ~raw      fields or JSON text, and that text       ~json    this value as JSON text
     ~given        an optional group is filled in           ~more    members without a schema
     ~kind         which of several schemas is meant        ~item    an item of a list is here
+    ~kept         there is a secret that is not shown      ~forget  it is to be removed
     ~row          a pair of a map is here, with ~key and ~value
 """
 
@@ -32,7 +33,7 @@ from api.ui.page import Action, Deed, Query, Said
 from api.ui.schema_fields import Form, Maker
 from api.ui.schema_reading import Read, Reader
 from api.ui.schema_shapes import Schema, Shape, as_json, shape
-from orchestration.value_schemas import problems
+from orchestration.value_schemas import Place, problems
 
 PREFIX = "value"
 
@@ -44,10 +45,14 @@ def form(
     prefix: str = PREFIX,
     partial: bool = False,
     as_raw: bool = False,
+    hidden: str | None = None,
 ) -> Form:
-    """The form for a schema, filled in with a value, or with the defaults of the schema."""
+    """The form for a schema, filled in with a value, or with the defaults of the schema.
+
+    `hidden` is what stands in the value for secrets that are not shown.
+    """
     of = shape(schema, schema)
-    root = Maker(schema, partial).field(of, prefix, "", value, required=True)
+    root = Maker(schema, partial, hidden).field(of, prefix, "", value, required=True)
     raw = as_json(_defaults(of) if value is UNSET else value)
     return Form(prefix, root, raw, as_raw or root.kind == "json")
 
@@ -58,17 +63,35 @@ def _defaults(root: Shape) -> dict[str, Any]:
     return {name: one["default"] for name, one in schemas if "default" in one}
 
 
-def read(schema: Schema, sent: Query, *, prefix: str = PREFIX, partial: bool = False) -> Read:
-    """The value that was filled in, checked against the schema."""
-    reader = Reader(schema, sent, partial)
+def read(
+    schema: Schema,
+    sent: Query,
+    *,
+    prefix: str = PREFIX,
+    partial: bool = False,
+    hidden: str | None = None,
+) -> Read:
+    """The value that was filled in, checked against the schema; `hidden` fits everywhere."""
+    reader = Reader(schema, sent, partial, hidden)
     value = reader.whole(prefix)
     if reader.errors:
         return Read(value, reader.errors)
     for path, message in problems(value, schema, partial=partial):
+        if hidden is not None and _at(value, path) == hidden:
+            continue
         name, rest = reader.place(path)
         where = ".".join(map(str, rest))
         reader.errors.setdefault(name, f"{where}: {message}" if where else message)
     return Read(value, reader.errors)
+
+
+def _at(value: Any, path: Place) -> Any:
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return UNSET
+    return value
 
 
 def switch(
@@ -77,6 +100,7 @@ def switch(
     *,
     prefix: str = PREFIX,
     partial: bool = False,
+    hidden: str | None = None,
 ) -> Action:
     """The action behind the choice of fields or JSON: shows what is filled in the other way.
 
@@ -89,11 +113,11 @@ def switch(
         schema = await schema_of(deed)
         as_raw = deed.form.one(f"{prefix}~as") == "json"
         from_other = deed.form.changed(**{f"{prefix}~as": "form" if as_raw else "json"})
-        reader = Reader(schema, from_other, partial)
+        reader = Reader(schema, from_other, partial, hidden)
         value = reader.whole(prefix)
         if value is UNSET or (reader.errors and not as_raw):
             return Said("This cannot be shown as fields.", failed=True, errors=reader.errors)
-        made = form(schema, value, prefix=prefix, partial=partial, as_raw=as_raw)
+        made = form(schema, value, prefix=prefix, partial=partial, as_raw=as_raw, hidden=hidden)
         html = rendering.macro("schema_form.html", "inside", deed.visit, made)
         return Said("", parts={f"form-{prefix}": html})
 

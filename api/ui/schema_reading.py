@@ -35,9 +35,11 @@ class Read(Struct, frozen=True):
 class Reader:
     """Reads what one form sent."""
 
-    def __init__(self, root: Schema, sent: Query, partial: bool) -> None:
+    def __init__(self, root: Schema, sent: Query, partial: bool, hidden: str | None = None) -> None:
+        """`hidden`: what stands for a secret that is not shown."""
         self._root = root
         self._partial = partial
+        self._hidden = hidden
         self._sent: dict[str, list[str]] = {}
         for name, text in sent.pairs:
             self._sent.setdefault(name, []).append(text)
@@ -87,6 +89,9 @@ class Reader:
                 return self._alternative(of, name, path, required, depth)
         text = self._one(name)
         if text is None:
+            kept = f"{name}~kept" in self._sent and f"{name}~forget" not in self._sent
+            if kept and self._hidden is not None:
+                return self._hidden
             return self._left_out(of, required)
         return self._scalar(of, name, text)
 

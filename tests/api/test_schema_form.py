@@ -243,3 +243,62 @@ def test_a_value_that_its_field_cannot_show_is_shown_as_json() -> None:
     form = schema_form.form(SCHEMA, value)
     odd = {field.name for field in form.root.fields if field.kind == "json"}
     assert {f"value/{name}" for name in value} <= odd
+
+
+# --- secrets that are not shown -------------------------------------------------------------------
+
+HIDDEN = "********"
+WITH_SECRETS = {
+    "type": "object",
+    "required": ["password"],
+    "properties": {
+        "user": {"type": "string"},
+        "password": {
+            "type": "string",
+            "format": "password",
+            "writeOnly": True,
+            "minLength": 20,
+        },
+        "token": {
+            "anyOf": [{"type": "string", "format": "password", "writeOnly": True}, {"type": "null"}]
+        },
+        "value": {"anyOf": [{"type": "string", "writeOnly": True}, {"type": "integer"}]},
+    },
+}
+STORED = {"user": "anna", "password": HIDDEN, "token": HIDDEN, "value": HIDDEN}
+
+
+def _html_with_secrets(value: dict[str, Any]) -> str:
+    made = schema_form.form(WITH_SECRETS, value, hidden=HIDDEN)
+    return rendering.macro("schema_form.html", "inside", VISIT, made)
+
+
+def test_a_secret_that_nobody_touched_stays_as_it_is() -> None:
+    sent = Query(_Sent(_html_with_secrets(STORED)).pairs)
+    found = read(WITH_SECRETS, sent, hidden=HIDDEN)
+    assert (found.errors, found.value) == ({}, STORED)
+
+
+def test_a_secret_is_typed_anew_checked_or_removed() -> None:
+    sent = Query(_Sent(_html_with_secrets(STORED)).pairs)
+    typed = sent.changed(**{"value/password": "p" * 20, "value/token~forget": "1"})
+    found = read(WITH_SECRETS, typed, hidden=HIDDEN)
+    assert found.errors == {}
+    assert found.value["password"] == "p" * 20
+    assert "token" not in found.value
+    short = read(WITH_SECRETS, sent.changed(**{"value/password": "short"}), hidden=HIDDEN)
+    assert "value/password" in short.errors
+
+
+def test_without_a_secret_that_is_kept_an_empty_field_is_an_empty_field() -> None:
+    sent = Query(_Sent(_html_with_secrets({"user": "anna"})).pairs)
+    found = read(WITH_SECRETS, sent, hidden=HIDDEN)
+    assert found.errors == {"value/password": "This is required."}
+    assert found.value == {"user": "anna"}
+
+
+def test_a_secret_that_has_to_be_there_cannot_be_removed() -> None:
+    html = _html_with_secrets(STORED)
+    assert "value/token~forget" in html
+    assert "value/password~forget" not in html
+    assert HIDDEN not in html.partition('class="as-raw"')[0]
