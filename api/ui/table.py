@@ -2,6 +2,9 @@
 
 from api.ui import (
     artifacts,
+    block,
+    block_form,
+    blocks,
     concurrency,
     concurrency_form,
     dashboard,
@@ -50,6 +53,12 @@ PAGES: tuple[Page, ...] = (
     work_queue_form.create_page,
     work_queue.page,
     work_queue_form.edit_page,
+    blocks.page,
+    blocks.catalogue_page,
+    block_form.create_page,
+    blocks.type_page,
+    block.page,
+    block_form.edit_page,
     concurrency.page,
     concurrency_form.create_page,
     concurrency.one_page,

@@ -18,9 +18,7 @@ from tests.browser.making_limits import Limits
 
 LIMITS = "concurrency-limits"
 LIMIT = f"{LIMITS}/concurrency-limit/"
-LONG = (
-    "a-limit-whose-name-somebody-built-from-a-database-a-region-and-a-team-eu-analytics"
-)
+LONG = "a-limit-whose-name-somebody-built-from-a-database-a-region-and-a-team-eu-analytics"
 
 
 @pytest.fixture
