@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from api.ui.concurrency import line
-from api.ui.page import Action, Deed, Page, Said, Visit
+from api.ui.page import Action, Deed, Page, Query, Said, Visit
 from api.ui.work_pool_actions import limit_in
 from orchestration.concurrency_limits import (
     DEPLOYMENT,
@@ -51,13 +51,13 @@ class _Filled(Struct):
     active: bool = True
 
 
-def _kind(visit: Visit) -> Kind:
-    return "tag" if visit.query.one("kind") == "tag" else "global"
+def _kind(sent: Query) -> Kind:
+    return "tag" if sent.one("kind") == "tag" else "global"
 
 
 async def creation(visit: Visit) -> Form:
     """Nothing is filled in yet; a link may name the tag."""
-    return Form(_kind(visit), name=visit.query.one("name")[:INDEXED_CHARACTERS_MAX])
+    return Form(_kind(visit.query), name=visit.query.one("name")[:INDEXED_CHARACTERS_MAX])
 
 
 async def change(visit: Visit) -> Change:
@@ -109,7 +109,7 @@ def _with_name(found: _Filled, kind: Kind) -> ConcurrencyLimitCreate | None:
 
 async def create(deed: Deed) -> Said:
     """Make a limit."""
-    server, kind = deed.visit.server, _kind(deed.visit)
+    server, kind = deed.visit.server, _kind(deed.form)
     found = _filled(deed, kind)
     body = _with_name(found, kind)
     if body is None:
