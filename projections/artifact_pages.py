@@ -184,6 +184,23 @@ async def version(reader: Reader, key: str, created: int, id: str) -> int:
     return int(number)
 
 
+_BEFORE = (
+    "SELECT id FROM artifacts WHERE key = $1 AND (created < $2 OR (created = $2 AND id < $3)) "
+    "ORDER BY created DESC, id DESC LIMIT 1"
+)
+_AFTER = (
+    "SELECT id FROM artifacts WHERE key = $1 AND (created > $2 OR (created = $2 AND id > $3)) "
+    "ORDER BY created, id LIMIT 1"
+)
+
+
+async def beside(reader: Reader, key: str, created: int, id: str) -> tuple[str | None, str | None]:
+    """Ids of the version of a key before an artifact, and of the one after it."""
+    before = await reader.fetch(_BEFORE, key, created, id)
+    after = await reader.fetch(_AFTER, key, created, id)
+    return (before[0][0] if before else None, after[0][0] if after else None)
+
+
 class Point(Struct, frozen=True):
     """A value at a time."""
 

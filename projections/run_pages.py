@@ -232,6 +232,9 @@ _BY_ID = {
     "deployments": "SELECT id, name FROM deployments WHERE id = $1",
     "work_pools": "SELECT id, name FROM work_pools WHERE id = $1",
     "work_queues": "SELECT id, name FROM work_queues WHERE id = $1",
+    "variables": "SELECT id, name FROM variables WHERE id = $1",
+    "block_documents": "SELECT id, name FROM block_documents WHERE id = $1",
+    "concurrency_limits": "SELECT id, name FROM concurrency_limits WHERE id = $1",
 }
 
 

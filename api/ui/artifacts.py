@@ -62,6 +62,11 @@ class One(Struct, frozen=True):
     version: int | None
     total: int | None
     raw: str
+    before: str | None = None
+    """Id of the version before it."""
+    after: str | None = None
+    changes: Sequence[Line] = ()
+    """Since the version before."""
     rows_shown: int = ROWS_SHOWN
 
 
@@ -131,11 +136,34 @@ async def one(visit: Visit) -> One:
     if about is None:
         raise Missing("This artifact does not exist")
     key, number, total = about.artifact.key, None, None
+    before: str | None = None
+    after: str | None = None
+    changes: Sequence[Line] = ()
     if key is not None:
         number = await artifact_pages.version(database, key, about.created, visit.id)
         total = await artifact_pages.number_of_versions(database, key)
+        before, after = await artifact_pages.beside(database, key, about.created, visit.id)
+        changes = await _changes(visit, about, before)
     raw = as_json(about.artifact)
-    return One(about, _shown(visit, about), _described(about), number, total, raw)
+    return One(
+        about,
+        _shown(visit, about),
+        _described(about),
+        number,
+        total,
+        raw,
+        before,
+        after,
+        changes,
+    )
+
+
+async def _changes(visit: Visit, about: Whole, before: str | None) -> Sequence[Line]:
+    """What changed since the version before; of numbers nothing is told."""
+    if before is None or about.artifact.type == "progress":
+        return ()
+    other = await artifact_pages.one(visit.server.database, before)
+    return difference(other.artifact, about.artifact) if other else ()
 
 
 def _shown(visit: Visit, about: Whole) -> Shown:
@@ -155,10 +183,6 @@ def _described(about: Whole) -> Markup | None:
 def _any_artifact(_: Visit) -> Selection:
     """Events of artifacts name no key."""
     return Selection(category=("artifact",))
-
-
-def _this_artifact(visit: Visit) -> Selection:
-    return Selection(stream=(f"artifact:{visit.id}",))
 
 
 page = Page(
@@ -184,7 +208,7 @@ one_page = Page(
     template="artifact.html",
     title="Artifact",
     section="/artifacts",
-    regions=(Region("one", one, _this_artifact),),
+    regions=(Region("one", one, _any_artifact),),
     scripts=("flow_run.js",),
     styles=("flow_run.css", "artifacts.css"),
 )

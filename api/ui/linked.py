@@ -12,6 +12,9 @@ PAGES: Mapping[str, str] = {
     "deployment": "deployments/deployment/",
     "work-pool": "work-pools/work-pool/",
     "work-queue": "work-queues/work-queue/",
+    "variable": "variables/variable/",
+    "concurrency-limit": "concurrency-limits/concurrency-limit/",
+    "block-document": "blocks/block/",
 }
 """Paths of pages about one thing, by kind; its id follows."""
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from api.ui.page import Page, Visit
 from api.ui.run_filters import TEXT_CHARACTERS_MAX, asked, filters
-from projections import deployment_pages, run_pages, task_run_list, work_pool_pages
+from projections import deployment_pages, named_pages, run_pages, task_run_list, work_pool_pages
 from projections.run_pages import SEARCH_MAX, ListedRun, Named
 from projections.task_run_list import ListedTaskRun, Wanted
 
@@ -27,6 +27,8 @@ class Hits(Struct, frozen=True):
     task_runs: Sequence[ListedTaskRun]
     looked_until: datetime | None
     """There are more task runs than were looked through: those before it were not."""
+    others: Mapping[named_pages.Kind, Sequence[Named]]
+    """Variables, limits, blocks and their types, by table."""
 
 
 async def hits(visit: Visit) -> Hits:
@@ -34,7 +36,7 @@ async def hits(visit: Visit) -> Hits:
     database = visit.server.database
     text = visit.query.one("q").strip()[:TEXT_CHARACTERS_MAX]
     if not text:
-        return Hits("", (), (), (), (), (), {}, (), None)
+        return Hits("", (), (), (), (), (), {}, (), None, {})
     matching = filters(asked(visit.query), visit.now)
     runs = await run_pages.page(database, database.dialect, matching, "START_TIME_DESC")
     flows = await run_pages.flows_found(database, database.dialect, text)
@@ -56,6 +58,7 @@ async def hits(visit: Visit) -> Hits:
         by_id=by_id,
         task_runs=tasks.runs[:SEARCH_MAX],
         looked_until=tasks.looked_until,
+        others=await named_pages.named(database, database.dialect, text),
     )
 
 
