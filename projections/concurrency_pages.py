@@ -10,7 +10,13 @@ from msgspec import Struct
 from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
 from orchestration.concurrency_leases import ConcurrencyLease
-from orchestration.concurrency_limits import DEPLOYMENT, TAG, ConcurrencyLimit, Seen
+from orchestration.concurrency_limits import (
+    DEPLOYMENT,
+    OCCUPANCY_SECONDS,
+    TAG,
+    ConcurrencyLimit,
+    Seen,
+)
 from orchestration.deployment_bodies import ConcurrencyOptions
 from orchestration.documents import parse
 from orchestration.states import AWAITING_SLOT
@@ -66,6 +72,12 @@ class LimitLine(Struct, frozen=True):
         if self.kind == "deployment" and self.deployments:
             return self.deployments[0].name
         return self.seen.limit.name.removeprefix(TAG)
+
+    @property
+    def mean_seconds(self) -> float | None:
+        """For how long its slots were held lately; None before anybody held one."""
+        found = self.seen.limit.avg_slot_occupancy_seconds
+        return None if found == OCCUPANCY_SECONDS else found
 
     @property
     def waiting(self) -> int:

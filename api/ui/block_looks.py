@@ -1,6 +1,7 @@
 """How block types look: signs instead of logos, which would be fetched from elsewhere."""
 
 import html
+import re
 
 from orchestration.block_types import BlockType
 
@@ -29,3 +30,11 @@ def own_picture(type: BlockType) -> str | None:
 def unescaped(text: str) -> str:
     """Descriptions of types are kept as HTML shows them."""
     return html.unescape(text)
+
+
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+
+
+def plain(text: str) -> str:
+    """A description in a line, without the signs of Markdown."""
+    return " ".join(_LINK.sub(r"\1", unescaped(text)).replace("**", "").replace("`", "").split())

@@ -34,7 +34,7 @@ def environment() -> Environment:
         number=shown.number,
         exact=shown.exact,
         iso=shown.iso,
-        unescaped=block_looks.unescaped,
+        told_plainly=block_looks.plain,
     )
     made.globals.update(
         counted=shown.counted,

@@ -94,7 +94,7 @@ def test_slots_that_are_taken_and_given_back_are_seen_with_who_holds_them(
     expect(row).to_contain_text("0 of 2")
     lease = limits.take("database", limits.run("busy-lynx"), 2)
     expect(row).to_contain_text("2 of 2")
-    expect(row).to_contain_text("1 lease")
+    expect(row).to_contain_text("1 holder")
     row.get_by_role("link", name="database", exact=True).click()
     holder = page.locator(f"#lease-{lease}")
     expect(holder).to_contain_text(re.compile("busy-lynx.*flow run.*Running.*2", re.DOTALL))
