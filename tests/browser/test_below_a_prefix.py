@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from tests import nginx_serving
 from tests.browser.conftest import Visit
+from tests.browser.making_blocks import Blocks
 from tests.browser.making_deployments import Deployments
 from tests.browser.making_runs import Runs
 from tests.conftest import StartServer
@@ -53,3 +54,35 @@ def test_a_deployment_is_run_and_gets_a_schedule_below_a_prefix(api: str, visit:
     expect(page.locator("#preview")).to_contain_text("Every 20 minutes")
     page.get_by_role("button", name="Add the schedule").click()
     expect(page.locator("#plan")).to_contain_text("Every 20 minutes")
+
+
+@pytest.mark.heavy
+def test_a_limit_a_variable_and_a_block_are_made_below_a_prefix(api: str, visit: Visit) -> None:
+    root = api.removesuffix("/api")
+    Blocks(api).registered()
+    page = visit(api, "concurrency-limits")
+    page.get_by_role("link", name="New limit").first.click()
+    page.locator("#name").fill("database")
+    page.locator("#limit").fill("2")
+    page.get_by_role("button", name="Create limit").click()
+    expect(page.get_by_role("heading", name="database")).to_be_visible()
+    page.get_by_role("navigation").get_by_role("link", name="Variables").click()
+    page.get_by_role("link", name="New variable").first.click()
+    page.locator("#name").fill("region")
+    page.get_by_label("Value").fill('"eu"')
+    page.get_by_role("button", name="Create variable").click()
+    expect(page).to_have_url(f"{root}/variables")
+    page.goto(f"{root}/blocks/catalog/account/create")
+    page.locator("#name").fill("main")
+    page.get_by_label("User").fill("anna")
+    page.get_by_label("Password").fill("secret")
+    page.get_by_role("button", name="Save block").click()
+    expect(page.get_by_text('Block.load("account/main")')).to_be_visible()
+    page.goto(f"{root}/runs?state=FAILED")
+    page.locator("#saved-filters summary").click()
+    page.get_by_role("button", name="Save this filter…").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("failed")
+    page.get_by_role("dialog").get_by_role("button", name="Save the filter").click()
+    page.locator("#saved-filters summary").click()
+    page.get_by_role("link", name="failed", exact=True).click()
+    expect(page).to_have_url(f"{root}/runs?state=FAILED")

@@ -1,0 +1,153 @@
+"""What the pages of limits, variables, blocks and the search ask, on both engines."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from api.server import Server
+from api.settings import Settings
+from eventstore.migrate import Target
+from orchestration.block_documents import BlockDocumentCreate
+from orchestration.block_schemas import BlockSchemaCreate
+from orchestration.block_types import BlockTypeCreate
+from orchestration.concurrency_leases import Holder
+from orchestration.concurrency_limits import ConcurrencyLimitCreate
+from orchestration.refusals import Invalid
+from orchestration.variables import VariableCreate
+from projections import block_pages, concurrency_pages, named_pages, variable_pages
+from services import (
+    block_documents,
+    block_schemas,
+    block_types,
+    concurrency_limits,
+    slots,
+    tag_limits,
+    variables,
+)
+from services.slots import Taken, Terms
+from tests.services.runs_here import ORIGIN, new_run
+from tests.services.serving_here import serving
+
+
+@pytest.fixture
+async def server(target: Target) -> AsyncIterator[Server]:
+    async with serving(target, Settings(services_enabled=False)) as server:
+        yield server
+
+
+async def new_limit(server: Server, name: str, limit: int = 3, **fields: Any) -> str:
+    body = ConcurrencyLimitCreate(name=name, limit=limit, **fields)
+    made, _ = await concurrency_limits.create(server.shell, body, server.now(), ORIGIN)
+    return made.limit.id
+
+
+async def take(server: Server, names: list[str], run: str | None, number: int = 1) -> str:
+    holder = None if run is None else Holder("flow_run", run)
+    terms = Terms(timedelta(minutes=5), holder)
+    taken = await slots.take(server.shell, names, number, "concurrency", terms, server.now, ORIGIN)
+    assert isinstance(taken, Taken) and taken.lease_id is not None
+    return taken.lease_id
+
+
+async def test_limits_are_listed_by_kind_with_who_holds_them_longest(server: Server) -> None:
+    database, dialect = server.database, server.database.dialect
+    wide = await new_limit(server, "database", 5)
+    await new_limit(server, "api")
+    await tag_limits.put(server.shell, "gpu", 1, server.now, ORIGIN)
+    await new_limit(server, "deployment:gone")
+    run = await new_run(server, "RUNNING", name="busy-lynx")
+    first = await take(server, ["database", "api"], run, 2)
+    await take(server, ["database"], None)
+    assert await concurrency_pages.counts(database) == {"global": 2, "tag": 1, "deployment": 1}
+    page = await concurrency_pages.page(database, dialect, "global")
+    assert [(line.label, line.seen.held, line.holders) for line in page.limits] == [
+        ("api", 2, 1),
+        ("database", 3, 2),
+    ]
+    found = await concurrency_pages.page(database, dialect, "tag", "GP")
+    assert [line.label for line in found.limits] == ["gpu"]
+    assert (await concurrency_pages.page(database, dialect, "tag", "tag")).limits == []
+    named, unnamed = await concurrency_pages.holders(database, wide)
+    assert (named.lease_id, named.slots, named.name) == (first, 2, "busy-lynx")
+    assert (named.state_type, list(named.others)) == ("RUNNING", ["api"])
+    assert named.until is not None and named.until > named.since
+    assert (unnamed.kind, unnamed.name) == ("", "")
+    line = await concurrency_pages.one(database, dialect, wide)
+    assert line is not None and line.oldest == named.since
+    assert await slots.renew(server.shell, first, timedelta(hours=1), server.now, ORIGIN)
+    renewed, _ = await concurrency_pages.holders(database, wide)
+    assert renewed.until is not None and renewed.until > named.until
+
+
+async def test_pages_of_limits_and_variables_follow_each_other(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, dialect = server.database, server.database.dialect
+    monkeypatch.setattr(concurrency_pages, "PAGE_LIMITS", 2)
+    monkeypatch.setattr(variable_pages, "PAGE_VARIABLES", 2)
+    for name in ("a", "b", "c"):
+        await new_limit(server, name)
+        body = VariableCreate(name=name, value=name, tags=("odd",) if name != "b" else ())
+        await variables.create(server.shell, body, ORIGIN)
+    first = await concurrency_pages.page(database, dialect, "global")
+    second = await concurrency_pages.page(database, dialect, "global", after=first.after)
+    assert [line.label for line in (*first.limits, *second.limits)] == ["a", "b", "c"]
+    assert (first.total, second.after) == (3, None)
+    for order, names in (("", "abc"), ("-name", "cba"), ("changed", "cba"), ("-changed", "abc")):
+        one = await variable_pages.page(database, dialect, order=order)  # type: ignore[arg-type]
+        two = await variable_pages.page(database, dialect, order=order, after=one.after)  # type: ignore[arg-type]
+        assert "".join(each.name for each in (*one.variables, *two.variables)) == names
+        back = await variable_pages.page(database, dialect, order=order, before=two.before)  # type: ignore[arg-type]
+        assert back.variables == one.variables
+    tagged = await variable_pages.page(database, dialect, tags=["odd"])
+    assert [one.name for one in tagged.variables] == ["a", "c"]
+    assert (await variable_pages.page(database, dialect, text="B", tags=["odd"])).total == 0
+    with pytest.raises(Invalid):
+        await variable_pages.page(database, dialect, order="changed", after="soon~1")
+
+
+async def test_blocks_are_found_by_type_and_capability_and_name_who_refers_to_them(
+    server: Server,
+) -> None:
+    database, dialect, vault = server.database, server.database.dialect, server.vault
+    ids = {}
+    capabilities: dict[str, tuple[str, ...]] = {"account": ("log-in",), "bucket": ()}
+    for slug, able in capabilities.items():
+        body = BlockTypeCreate(name=slug.capitalize(), slug=slug)
+        type_id, _ = await block_types.create(server.shell, body, ORIGIN)
+        fields = {"title": slug, "type": "object", "properties": {}}
+        schema = BlockSchemaCreate(fields=fields, block_type_id=type_id, capabilities=able)
+        made = await block_schemas.register(server.shell, schema, ORIGIN)
+        ids[slug] = (type_id, made.id)
+
+    async def save(slug: str, name: str, data: dict[str, Any]) -> str:
+        type_id, schema_id = ids[slug]
+        body = BlockDocumentCreate(
+            name=name, data=data, block_type_id=type_id, block_schema_id=str(schema_id)
+        )
+        made, _ = await block_documents.create(server.shell, vault, body, ORIGIN)
+        return made
+
+    account = await save("account", "main", {"user": "anna"})
+    bucket = await save("bucket", "lake", {"who": {"$ref": {"block_document_id": account}}})
+    page = await block_pages.page(database, dialect)
+    assert [(one.name, one.type.slug) for one in page.documents] == [
+        ("lake", "bucket"),
+        ("main", "account"),
+    ]
+    who = await block_pages.page(database, dialect, capability="log-in")
+    assert [one.id for one in who.documents] == [account]
+    of_type = await block_pages.page(database, dialect, type_id=ids["bucket"][0], text="LA")
+    assert ([one.id for one in of_type.documents], of_type.total) == ([bucket], 1)
+    lines = await block_pages.catalogue(database, capability="log-in")
+    assert [(line.type.slug, line.documents) for line in lines] == [("account", 1)]
+    assert [one.name for one in await block_pages.referring(database, dialect, account)] == ["lake"]
+    choices = await block_pages.choices(database, dialect, ["account", "nothing"])
+    assert [one.id for one in choices["account"]] == [account]
+    found = await named_pages.named(database, dialect, "AIN")
+    assert [one.id for one in found["block_documents"]] == [account]
+    assert [
+        one.id for one in (await named_pages.named(database, dialect, "buck"))["block_types"]
+    ] == ["bucket"]
