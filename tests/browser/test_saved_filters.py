@@ -84,6 +84,6 @@ def test_what_prefects_pages_saved_is_chosen_here_and_the_menu_fits(
     expect(page.get_by_role("link", name="Two queues")).to_have_count(0)
     assert_fits(page)
     assert_accessible(page)
-    page.get_by_role("link", name="Load").click()
+    page.get_by_role("link", name="Load", exact=True).click()
     expect(page.get_by_text("of the flow nightly load")).to_be_visible()
     expect(page.locator("#runs td.main-cell a")).to_have_text(["good-otter"])
