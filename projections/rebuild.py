@@ -34,7 +34,14 @@ from projections import secrets
 from projections.projection import Key, Model, Projection, Rows, fold
 from projections.rebuild_folding import Folding, read_page
 from projections.shadow import PREFIX, Shadows
-from projections.shadow_swap import Watch, drop_unwanted, is_occupied, limit_waiting, swap
+from projections.shadow_swap import (
+    Watch,
+    drop_unwanted,
+    is_occupied,
+    limit_waiting,
+    make_way,
+    swap,
+)
 
 FILL_EVENTS = 5_000
 """Events folded in memory before their rows are written into shadow tables."""
@@ -232,6 +239,7 @@ class _Rebuild:
         await self._build_indexes()
         pause = OCCUPIED_PAUSE_SECONDS
         for _ in range(SWAPS_MAX):
+            await make_way(self._database, self._shadows.tables)
             after = await self._fill(after)
             try:
                 return await self._watch.transact(self._database, self._swap_at(after))

@@ -73,6 +73,10 @@ class Shadows:
         """Create the tables, empty, with no other index than their primary key."""
         for statement in self._tables:
             await tx.execute(statement)
+        if self.dialect.name == "postgres":
+            # Nothing in them is worth a vacuum before the swap, which it would be in the way of.
+            for table in self.tables:
+                await tx.execute(f"ALTER TABLE {PREFIX}{table} SET (autovacuum_enabled = false)")
 
     @property
     def indexes(self) -> Sequence[str]:

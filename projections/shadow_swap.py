@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 RETIRED = "retired_"
 """In front of the name of a table, on Postgres, that a shadow took the place of."""
+VACUUM_TIMEOUT_MS = 5_000
+"""How long a rebuild waits for a vacuum of a table to end; who reads or writes does not.
+One that Postgres began by itself ends after `deadlock_timeout`, which is a second."""
 LOCK_TIMEOUT_MS = 200
 """How long a swap waits for readers of a table, and others behind it for the swap."""
 DROPPED_AT_ONCE = 500_000
@@ -70,6 +73,27 @@ async def limit_waiting(tx: Transaction, dialect: Dialect) -> None:
         await tx.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
 
 
+async def make_way(database: Database, tables: Sequence[str]) -> None:
+    """Have Postgres end the vacuums that it began by itself of these tables.
+
+    A swap would find them in its way until they are through, minutes for a large table: they give
+    way to whoever has waited for a second, and a swap waits for less.
+    """
+    if database.dialect.name == "sqlite":
+        return
+
+    async def wait(tx: Transaction) -> None:
+        await tx.execute(f"SET LOCAL lock_timeout = {VACUUM_TIMEOUT_MS}")
+        # What a vacuum holds, and no reader and no writer.
+        await tx.execute(f"LOCK TABLE {', '.join(tables)} IN SHARE UPDATE EXCLUSIVE MODE")
+
+    try:
+        await database.transact(wait)
+    except DatabaseUnavailable as error:
+        if not is_occupied(error):
+            raise
+
+
 async def swap(tx: Transaction, dialect: Dialect, tables: Sequence[str]) -> None:
     """Put the shadows of these tables in their place; what was there becomes unwanted.
 
@@ -120,7 +144,8 @@ async def _rename(tx: Transaction, tables: Sequence[str]) -> None:
     shadow = [name for name, table in found if table in both and table not in tables]
     _require_same({PREFIX + name for name in live}, shadow)
     await tx.script(
-        "".join(
+        "".join(f"ALTER TABLE {PREFIX}{table} RESET (autovacuum_enabled);\n" for table in tables)
+        + "".join(
             f"ALTER {kind} {name} RENAME TO {RETIRED}{name};\n"
             f"ALTER {kind} {PREFIX}{name} RENAME TO {name};\n"
             for kind, names in (("TABLE", tables), ("INDEX", live))

@@ -33,6 +33,11 @@ from tests.shells import shell_on
 ORIGIN = Origin("tester")
 RUNS = 30
 SECONDS_MAX = 20.0
+VACUUM_BEGINS_SECONDS_MAX = 60.0
+VACUUM_OF_FLOW_RUNS = (
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
+    "AND query LIKE 'autovacuum: VACUUM %flow_runs'"
+)
 INTERRUPTED_AT = 40
 """An event in the middle of what `_history` records."""
 
@@ -312,6 +317,34 @@ async def test_a_long_reader_holds_up_the_swap_but_not_the_writers(
     finally:
         await other.close()
     assert done.position == shell.store.ring.head
+    assert await verification.verify(database, catalogue.CODEC, catalogue.INLINE) == []
+
+
+async def test_a_vacuum_that_postgres_began_by_itself_does_not_hold_up_the_swap(
+    shell: Shell, database: Database, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if target.path is not None:
+        pytest.skip("SQLite has nothing of the kind")
+    monkeypatch.setattr(rebuild, "SWAPS_MAX", 4)
+    await _history(shell)
+    with psycopg.connect(target.url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET autovacuum_naptime = 1")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            # It pauses after every page that it looks at.
+            connection.execute(
+                f'ALTER TABLE "{target.schema}".flow_runs SET (autovacuum_vacuum_threshold = 0, '
+                "autovacuum_vacuum_scale_factor = 0, autovacuum_analyze_threshold = 1000000, "
+                "autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)"
+            )
+            deadline = time.monotonic() + VACUUM_BEGINS_SECONDS_MAX
+            while not connection.execute(VACUUM_OF_FLOW_RUNS).fetchall():
+                assert time.monotonic() < deadline, "Postgres does not vacuum"
+                connection.execute("SELECT pg_sleep(0.01)")
+        finally:
+            connection.execute("ALTER SYSTEM RESET autovacuum_naptime")
+            connection.execute("SELECT pg_reload_conf()")
+    await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE)
     assert await verification.verify(database, catalogue.CODEC, catalogue.INLINE) == []
 
 
