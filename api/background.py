@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from api.databases import master_keys
 from api.settings import Settings
 from projections.runner import Runner
 from services.actions import Actions
@@ -21,6 +22,7 @@ from services.service import Service
 from services.shell import Clock, Shell
 from services.slot_waiters import SlotWaiters
 from services.triggers import Triggers
+from services.vault import Vault
 from services.worker_cleanups import Terms
 from services.zombies import Zombies
 
@@ -133,7 +135,12 @@ SERVICES = (
         Actions.name,
         "does what automations do when they fire",
         lambda settings: settings.services_triggers_enabled,
-        lambda shell, _, clock, settings: Actions(shell, clock, pages_address(settings)),
+        lambda shell, _, clock, settings: Actions(
+            shell,
+            Vault(shell.store.database, master_keys(settings)),
+            clock,
+            pages_address(settings),
+        ),
     ),
     Offered(
         FeedRetention.name,

@@ -1,14 +1,15 @@
 """Doing what automations do.
 
 An action that is tried again after a crash does nothing twice that can be told apart: the run that
-it makes has an idempotency key, the state that it sets a transition id.
+it makes has an idempotency key, the state that it sets a transition id. A webhook that could not be
+reached is called again; one that may have heard the call is not, unless the process was killed.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from msgspec import Struct, json
+from msgspec import Struct, ValidationError, convert, json
 from msgspec.structs import replace
 
 from orchestration import automation_parameters
@@ -48,22 +49,34 @@ from orchestration.template_sandbox import CannotRender, render
 from orchestration.value_schemas import CannotFillIn, variables_in
 from orchestration.work_pools import WorkPoolUpdate
 from orchestration.work_queues import WorkQueueUpdate
-from projections import deployments, variables, work_pools, work_queues
+from projections import block_documents, deployments, variables, work_pools, work_queues
+from projections.block_documents import ShownDocument
 from services import (
     automations,
     deployment_runs,
     flow_runs,
     run_inputs,
     template_context,
+    webhooks,
 )
 from services import deployments as deployment_commands
 from services import work_pools as pool_commands
 from services.pulses import Pulses
 from services.shell import Clock, Origin, Shell, natural_id
 from services.template_context import Cause
+from services.vault import Vault
+from services.webhooks import CallFailed, Webhook
 
 SUSPENDED_FOR = timedelta(hours=1)
 """How long a run that an automation suspended may be so, as in Prefect."""
+
+
+WEBHOOK = "webhook"
+"""Slug of the type of the blocks that `call-webhook` calls."""
+ANSWER_CHARACTERS_MAX = 1_000
+"""Of what a webhook answered, so much is told."""
+_UNTOLD = ("authorization", "set-cookie", "traceparent", "via", "x-forwarded", "x-b3")
+"""Headers of the answer that are not told begin like this."""
 
 
 class Failed(Exception):
@@ -78,6 +91,7 @@ class Doing(Struct, frozen=True, kw_only=True):
     """One action that is to be done, and by what means."""
 
     shell: Shell
+    vault: Vault
     clock: Clock
     origin: Origin
     address: str
@@ -304,10 +318,63 @@ async def _pause_automation(doing: Doing, action: PauseAutomation | ResumeAutoma
 # --- blocks
 
 
-async def _over_block(doing: Doing, action: CallWebhook | SendNotification) -> None:
+async def _block(doing: Doing, id_: str) -> ShownDocument:
+    """A block with its secrets."""
+    database = doing.shell.store.database
+    found = await block_documents.by_id(database, id_)
+    if found is None:
+        raise NotFound("Block document")
+    gathered = await block_documents.gathered(database, [found])
+    (block,) = gathered.shown(await doing.vault.open_all(database, gathered.secrets))
+    doing.note("block-document", block.id, "block", **{"prefect.resource.name": block.name})
+    if block.block_type is not None:
+        doing.note("block-type", block.block_type.slug, "block-type")
+    return block
+
+
+async def _call_webhook(doing: Doing, action: CallWebhook) -> None:
+    block = await _block(doing, action.block_document_id)
+    if block.block_type is None or block.block_type.slug != WEBHOOK:
+        raise Failed("The referenced block was not a webhook block")
+    try:
+        webhook = convert(block.data, Webhook)
+    except ValidationError as error:
+        raise Failed(f"The webhook block was invalid: {error}") from None
+    payload = await _rendered(doing, action.payload)
+    try:
+        called = await webhooks.call(webhook, payload)
+    except CallFailed as failed:
+        raise Failed(f"Webhook call failed: {failed}") from None
+    doing.details["status_code"] = called.status
+    doing.details["response_body"] = _shortened(called.body)
+    doing.details["response_headers"] = {
+        name: value for name, value in called.headers.items() if not name.startswith(_UNTOLD)
+    }
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= ANSWER_CHARACTERS_MAX:
+        return text
+    return f"{text[: ANSWER_CHARACTERS_MAX - 1]}…"
+
+
+async def _rendered(doing: Doing, template: str) -> str:
+    if not automation_parameters.is_template(template):
+        return template
+    context = await template_context.gather(
+        doing.shell, doing.clock, doing.cause, [template], doing.address
+    )
+    try:
+        return render(template, context)
+    except CannotRender as why:
+        told = {"template_error": str(why), "template_source": template}
+        raise Failed(f"Template rendering failed: {why}", **told) from None
+
+
+async def _notify(doing: Doing, action: SendNotification) -> None:
     raise Failed(
-        f"{type_of(action)!r} needs block {action.block_document_id}, and this release of"
-        " Pluperfect does not use blocks yet; choose another action"
+        "'send-notification' is not possible in this release of Pluperfect, which has no"
+        f" services for notifications (block {action.block_document_id}); use 'call-webhook'"
     )
 
 
@@ -325,8 +392,8 @@ _HOW: Mapping[type[Action], Callable[[Doing, Any], Awaitable[None]]] = {
     ChangeFlowRunState: _change_state,
     PauseWorkQueue: _pause_queue,
     ResumeWorkQueue: _pause_queue,
-    SendNotification: _over_block,
-    CallWebhook: _over_block,
+    SendNotification: _notify,
+    CallWebhook: _call_webhook,
     PauseAutomation: _pause_automation,
     ResumeAutomation: _pause_automation,
     SuspendFlowRun: _suspend,

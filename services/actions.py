@@ -35,6 +35,7 @@ from services.shell import Clock, Decided, Origin, Shell, natural_id
 from services.template_context import Cause
 from services.timed import Timed
 from services.triggers import STREAM
+from services.vault import Vault
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +59,10 @@ class Actions(Timed):
 
     name = "actions"
 
-    def __init__(self, shell: Shell, clock: Clock, address: str) -> None:
-        """`address`: of the pages of this server, for links in templates."""
+    def __init__(self, shell: Shell, vault: Vault, clock: Clock, address: str) -> None:
+        """`vault`: of the secrets in blocks; `address`: of the pages, for links in templates."""
         super().__init__(shell, clock, timers_max=TIMERS_MAX, batch_max=BATCH_MAX)
+        self._vault = vault
         self._address = address
         self._attempts: dict[str, int] = {}
         """By invocation."""
@@ -96,6 +98,7 @@ class Actions(Timed):
             invocation = natural_id("automation-action", firing.id, str(index))
             doing = Doing(
                 shell=self._shell,
+                vault=self._vault,
                 clock=self._clock,
                 origin=origin,
                 address=self._address,
