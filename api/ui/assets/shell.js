@@ -15,6 +15,11 @@ function keep(name, value) {
   }
 }
 
+// On a narrow screen the places stand in a row that is wider than it: the one that is shown is seen.
+document
+  .querySelector('.sidebar [aria-current="page"]')
+  ?.scrollIntoView({ block: "nearest", inline: "center" });
+
 // --- Theme: the system's, or one of two
 const THEMES = ["system", "light", "dark"];
 
