@@ -29,7 +29,7 @@ from orchestration.flows import FlowCreate
 from orchestration.states import ProposedDetails, ProposedState, StateType
 from services import artifacts, flow_runs, flows
 from services.shell import Origin
-from tests.browser import demo_deployments, demo_pools
+from tests.browser import demo_configuration, demo_deployments, demo_pools
 from tests.browser.making_task_runs import Task, reports, simple
 from tests.emitting import emission, wire
 from tests.services.serving_here import serving
@@ -128,6 +128,8 @@ async def fill(home: Path, now: datetime) -> int:
             await _run(server, flow, ids[name], served.get(name), moment, now, chance)
         await _waiting(server, ids["nightly-backup"], now)
         waiting = 2 + await demo_pools.fill(server, ids, now, ORIGIN)
+        rows = await server.database.fetch("SELECT id FROM flow_runs WHERE state_type = 'RUNNING'")
+        await demo_configuration.fill(server, [str(row[0]) for row in rows], ORIGIN)
     return len(began) + waiting
 
 
