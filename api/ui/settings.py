@@ -105,6 +105,8 @@ async def about(visit: Visit) -> About:
             "Services": "in this server" if settings.services_enabled else "elsewhere",
             "Password": "asked for" if settings.api_auth_string is not None else "none",
             "Writes": "no: it shows the past" if settings.database_read_only else "yes",
+            "Secrets": "encrypted under a key "
+            + ("that is set" if settings.encryption_key else "in a file of its own"),
         },
         schema=await server_page.schema(database, database.dialect),
         services=await services(visit),
