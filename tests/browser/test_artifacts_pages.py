@@ -132,6 +132,11 @@ def test_a_key_shows_what_changed_and_all_versions(
     expect(page.locator("tr[id^=version-]")).to_have_count(2)
     page.locator("tr[id^=version-] a").first.click()
     expect(page.locator(".crumbs")).to_contain_text("version 2")
+    expect(page.locator(".diff ins")).to_contain_text("240")
+    page.get_by_role("link", name="Version before").click()
+    expect(page.locator(".crumbs")).to_contain_text("version 1")
+    expect(page.get_by_role("link", name="Version after")).to_be_visible()
+    expect(page.locator(".diff")).to_have_count(0)
 
 
 def test_a_table_is_sorted_by_its_columns(

@@ -108,6 +108,12 @@ async def test_versions_are_listed_newest_first_and_numbered(
     assert first is not None and first.flow_run is not None
     assert first.flow_run.name == "otter"
     assert await artifact_pages.version(database, "report", first.created, expected[-1].id) == 1
+    ids, place = [one.id for one in expected][::-1], (first.created, expected[-1].id)
+    assert await artifact_pages.beside(database, "report", *place) == (None, ids[1])
+    middle = await artifact_pages.one(database, ids[4])
+    assert middle is not None
+    beside = await artifact_pages.beside(database, "report", middle.created, ids[4])
+    assert beside == (ids[3], ids[5])
 
 
 async def test_values_of_a_key_are_its_numbers_in_the_order_of_time(database: Database) -> None:
