@@ -39,7 +39,7 @@ class BlockDocumentQuery(Struct, frozen=True, kw_only=True):
     include_secrets: bool = False
     sort: BlockDocumentSort | None = "NAME_ASC"
     limit: int | None = None
-    offset: Offset = 0
+    offset: Offset | None = None
 
 
 class BlockDocumentCount(Struct, frozen=True, kw_only=True):
@@ -99,7 +99,7 @@ async def read_block_documents(call: Call, body: BlockDocumentQuery) -> Answer:
     database = call.server.database
     limit = limited(call, body.limit)
     found = await block_documents.some(
-        database, database.dialect, _sought(body), body.sort or "NAME_ASC", limit, body.offset
+        database, database.dialect, _sought(body), body.sort or "NAME_ASC", limit, body.offset or 0
     )
     return ok(await shown(call, found, body.include_secrets))
 

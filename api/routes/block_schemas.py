@@ -21,7 +21,7 @@ class BlockSchemaQuery(Struct, frozen=True, kw_only=True):
 
     block_schemas: BlockSchemaFilter | None = None
     limit: int | None = None
-    offset: Offset = 0
+    offset: Offset | None = None
 
 
 async def _shown(call: Call, schema: BlockSchema | None) -> ShownSchema:
@@ -65,7 +65,7 @@ async def read_block_schemas(call: Call, body: BlockSchemaQuery) -> Answer:
     database = call.server.database
     limit = limited(call, body.limit)
     found = await block_schemas.some(
-        database, database.dialect, body.block_schemas, limit, body.offset
+        database, database.dialect, body.block_schemas, limit, body.offset or 0
     )
     return ok(await block_schemas.shown(database, found))
 

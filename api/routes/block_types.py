@@ -23,7 +23,7 @@ class BlockTypeQuery(Struct, frozen=True, kw_only=True):
     block_types: BlockTypeFilter | None = None
     block_schemas: BlockSchemaFilter | None = None
     limit: int | None = None
-    offset: Offset = 0
+    offset: Offset | None = None
 
 
 def there(block_type: BlockType | None) -> BlockType:
@@ -60,7 +60,7 @@ async def read_block_types(call: Call, body: BlockTypeQuery) -> Answer:
     database = call.server.database
     limit = limited(call, body.limit)
     sought = Sought(body.block_types, body.block_schemas)
-    found = await block_types.some(database, database.dialect, sought, limit, body.offset)
+    found = await block_types.some(database, database.dialect, sought, limit, body.offset or 0)
     return Answer(200, f"[{','.join(found)}]".encode())
 
 
