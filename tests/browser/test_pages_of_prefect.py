@@ -42,6 +42,9 @@ class Land:
     failed_flow_run_id: str
     task_run_id: str
     flow_id: str
+    tag_limit_id: str
+    event_path: str
+    """Day and id of an event, as they are in an address."""
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +71,19 @@ def land(
                 task = next(
                     key for key, run in said["task_runs"].items() if run["flow_run_id"] == id_
                 )
-                flow_id = api.read(f"/flow_runs/{id_}")["flow_id"]
-                yield Land(pages, api, holdings, id_, failed, task, flow_id)
+                asked = {"filter": {"event": {"name": ["prefect.flow-run.Completed"]}}}
+                event = api.ask("/events/filter", **asked)["events"][0]
+                yield Land(
+                    pages,
+                    api,
+                    holdings,
+                    flow_run_id=id_,
+                    failed_flow_run_id=failed,
+                    task_run_id=task,
+                    flow_id=api.read(f"/flow_runs/{id_}")["flow_id"],
+                    tag_limit_id=api.read(f"/concurrency_limits/tag/{holdings.tag}")["id"],
+                    event_path=f"{event['occurred'][:10]}/{event['id']}",
+                )
         finally:
             code = server.stop()
         assert code == 0, server.output()
@@ -168,6 +182,11 @@ def paths(land: Land) -> dict[str, tuple[str, str]]:
         "work-queue": (f"/work-pools/work-pool/{has.pool}/queue/{has.queue}", has.queue),
         "variables": ("/variables", has.variable),
         "concurrency-limits": ("/concurrency-limits", has.limit),
+        "concurrency-limit": (
+            f"/concurrency-limits/concurrency-limit/{land.tag_limit_id}",
+            has.tag,
+        ),
+        "event": (f"/events/event/{land.event_path}", r"prefect\.flow-run"),
         "events": ("/events", r"[Ff]low run completed|prefect\.flow-run"),
         "artifacts": ("/artifacts", "report"),
         "artifact-key": ("/artifacts/key/report", "report"),
@@ -189,7 +208,8 @@ NAMES = (
     *("dashboard", "runs", "flow-run", "failed-flow-run", "task-run", "flows", "flow"),
     *("deployments", "deployment", "deployment-edit", "deployment-run"),
     *("work-pools", "work-pool", "work-pool-edit", "work-pool-create", "work-queue"),
-    *("variables", "concurrency-limits", "events", "artifacts", "artifact-key"),
+    *("variables", "concurrency-limits", "concurrency-limit", "event", "events"),
+    *("artifacts", "artifact-key"),
     *("blocks", "block", "block-edit", "block-catalog", "block-type", "block-create"),
     *("automations", "automation", "automation-edit", "automation-create", "settings"),
 )
