@@ -27,8 +27,11 @@ PAGE_SECONDS_MAX = 30.0
 GIVEN_UP = "net::ERR_ABORTED"
 """What the browser says of requests that a page did not want any more."""
 VERSIONS = tuple(pages_of_prefect.BASES)
-THEIR_OWN_FAULT = "/ico/undefined.svg"
-"""The older one asks its own server for this, which there has never been."""
+THEIR_OWN_FAULT = re.compile(
+    r"/(ico/undefined|cancelled|completed|failed|pending|running|scheduled)\.svg"
+)
+"""Pictures that the pages ask whoever serves them for, and that a real Prefect server does not have
+there either: the older ones always, the newer ones for what a graph has folded together."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,10 @@ class Watched:
         self.answers = 0
         """Of the API."""
 
+        def their_own_fault(url: str) -> bool:
+            path = url.removeprefix(land.pages)
+            return path != url and THEIR_OWN_FAULT.fullmatch(path) is not None
+
         def passed_on(route: Route) -> None:
             if route.request.url.startswith(own):
                 route.continue_()
@@ -115,7 +122,7 @@ class Watched:
 
         def answered(response: Response) -> None:
             self.answers += response.url.startswith(own[1])
-            if response.status >= 400 and not response.url.endswith(THEIR_OWN_FAULT):
+            if response.status >= 400 and not their_own_fault(response.url):
                 asked = response.request
                 self.complaints.append(
                     f"{response.status}: {asked.method} {asked.url} {asked.post_data or ''}"
@@ -127,7 +134,7 @@ class Watched:
 
         def said(message: ConsoleMessage) -> None:
             from_there = str(message.location.get("url", ""))
-            if message.type == "error" and not from_there.endswith(THEIR_OWN_FAULT):
+            if message.type == "error" and not their_own_fault(from_there):
                 self.complaints.append(f"console: {message.text}")
 
         self.page.route("**/*", passed_on)
