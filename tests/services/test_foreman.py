@@ -4,6 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from msgspec import json
 
 from api.server import Server
@@ -21,7 +22,7 @@ from orchestration.workers import WorkerCameOnline, WorkerWentOffline
 from projections import deployments as deployment_rows
 from projections import pulses, work_queues, workers
 from projections import work_pools as rows
-from services import deployments, flows, polling, work_pools
+from services import deployments, flows, foreman, polling, work_pools
 from services import workers as people
 from services.shell import Origin
 from tests.services.serving_here import serving
@@ -100,6 +101,38 @@ async def test_a_worker_that_falls_silent_is_offline_and_its_pool_not_ready(
         current = await rows.by_id(database, pool.id)
         assert current is not None
         assert current.status == "READY"
+    verify_digests(target)
+
+
+async def test_those_that_are_heard_of_hide_none_that_is_gone(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreman, "LOOKED_AT_MAX", 2)
+    monkeypatch.setattr(foreman, "PAGE_QUEUES", 2)
+    async with serving(target, SETTINGS) as server:
+        pool = await new_pool(server)
+        current = await rows.by_id(server.database, pool.id)
+        assert current is not None
+        # These want to be heard of every hour, and were before the others were.
+        for n in range(3):
+            now = server.now()
+            await people.heartbeat(
+                server.shell, server.pulses, current, f"slow-{n}", 3600, now, ORIGIN
+            )
+        gone = [f"gone-{n}" for n in range(5)]
+        for name in gone:
+            await beat(server, pool, name)
+        left = set(gone)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while left:
+                worker = await workers.by_name(server.database, pool.id, next(iter(left)))
+                assert worker is not None
+                if worker.status == "OFFLINE":
+                    left.discard(worker.name)
+                else:
+                    await server.store.ring.wait(server.store.ring.head)
+        slow = await workers.by_name(server.database, pool.id, "slow-0")
+        assert slow is not None and slow.status == "ONLINE"
     verify_digests(target)
 
 

@@ -34,6 +34,7 @@ from tests.services.serving_here import serving
 from tests.serving import verify_digests
 
 ORIGIN = Origin("tester")
+MANY = 30
 
 
 @pytest.fixture
@@ -209,6 +210,29 @@ async def test_a_poll_makes_a_queue_ready_once_and_then_writes_nothing(server: S
     queue = await default_of(server, pool)
     assert queue.status == "READY"
     assert queue.last_polled is not None
+
+
+async def test_deployments_that_a_poll_makes_ready_share_transactions(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = await new_pool(server)
+    for _ in range(MANY):
+        await new_run_in(server, pool)
+    transactions = 0
+    transact = server.database.transact
+
+    async def counted(work: Any) -> Any:
+        nonlocal transactions
+        transactions += 1
+        return await transact(work)
+
+    monkeypatch.setattr(server.database, "transact", counted)
+    queues = [await default_of(server, pool)]
+    await polling.note(server.shell, server.pulses, queues, server.now(), ORIGIN)
+    # Not one for each deployment; in how many they are depends on when their facts are there.
+    assert transactions < MANY / 2
+    rows = await server.database.fetch("SELECT status FROM deployments")
+    assert [row[0] for row in rows] == ["READY"] * MANY
 
 
 async def test_polls_are_answered_from_indexes(server: Server) -> None:
