@@ -161,6 +161,7 @@ class Vault:
         self._traces.set()
 
     async def _run(self) -> None:
+        await self._warn()
         pause = TRACES_PAUSE_SECONDS
         while True:
             await self._traces.wait()
@@ -178,7 +179,7 @@ class Vault:
             if not self._traces.is_set():
                 self._clean.set()
 
-    async def warn(self) -> None:
+    async def _warn(self) -> None:
         """Say in the server's log if there are secrets that it has no key for."""
         try:
             missing = set(await secrets.masters(self._database)) - {
@@ -186,7 +187,7 @@ class Vault:
             }
             if missing:
                 logger.error("%s", self._why_locked(missing))
-        except SecretsLocked as error:
+        except (SecretsLocked, DatabaseUnavailable) as error:
             logger.error("%s", error)
 
 

@@ -144,6 +144,8 @@ def test_a_server_whose_key_does_not_fit_says_so_and_what_to_do(
         refused = api.get(f"/block_documents/{id_}", params={"include_secrets": "true"})
         assert refused.status_code == 500
         assert "need the master key" in refused.json()["exception_message"]
+    second.stop()
+    assert second.output().count("need the master key") == 2, "when it starts, and when it is asked"
     done = serving.run_cli(target, tmp_path, "server", "encryption", "status", settings=key)
     assert (done.returncode, "1 secrets" in done.stdout) == (0, True), done.stdout + done.stderr
     done = serving.run_cli(target, tmp_path, "server", "encryption", "status")

@@ -25,7 +25,7 @@ from orchestration.block_types import BlockTypeCreate
 from projections import block_documents, catalogue, log_lines, rebuild, secrets, verification
 from projections.block_documents import SecretsLost
 from services import block_documents as commands
-from services import block_removal, block_schemas, block_types, key_rotation
+from services import block_removal, block_schemas, block_types, key_rotation, vault
 from services.master_keys import MasterKey, MasterKeys, SecretsLocked, parsed
 from services.shell import Origin, Shell
 from services.vault import Vault
@@ -220,6 +220,24 @@ async def test_what_is_deleted_leaves_no_trace(blocks: Blocks, target: Target, w
     for bytes_ in before:
         assert await found_in(target, blocks.database, bytes_, with_wal=False) == []
     assert await secrets.masters(blocks.database) == {}
+
+
+async def test_what_a_killed_process_left_is_removed_at_the_next_start(
+    blocks: Blocks, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vault, "TRACES_WAIT_SECONDS", 0.0)
+    id_ = await blocks.save("front", password=NEEDLE)
+    before = await blocks.kept(id_)
+    assert await found_in(target, blocks.database, before[0], with_wal=False) != []
+    killed = Vault(blocks.database, blocks.vault.keys)
+    await commands.delete(blocks.shell, killed, id_, ORIGIN)
+    assert await found_in(target, blocks.database, before[0], with_wal=False) != []
+    monkeypatch.undo()
+    started = Vault(blocks.database, blocks.vault.keys)
+    started.open()
+    await started.destroyed()
+    assert await found_in(target, blocks.database, before[0], with_wal=False) == []
+    await started.close()
 
 
 async def test_a_refused_change_destroys_nothing(blocks: Blocks) -> None:
