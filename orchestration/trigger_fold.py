@@ -83,13 +83,15 @@ class Watch(Struct, frozen=True, kw_only=True):
     trigger: EventTrigger
     parents: tuple[Composite, ...]
     """The nearest first."""
+    place: int = 0
+    """Among the event triggers of the automation."""
 
 
 def watches(automation: str, trigger: Trigger) -> list[Watch]:
     """The event triggers of an automation."""
     return [
-        Watch(automation=automation, trigger=leaf, parents=parents)
-        for leaf, parents in leaves(trigger)
+        Watch(automation=automation, trigger=leaf, parents=parents, place=place)
+        for place, (leaf, parents) in enumerate(leaves(trigger))
     ]
 
 

@@ -49,21 +49,31 @@ class Index:
 
     def replace(self, automations: Iterable[Automation]) -> None:
         """Watch for these automations and no others."""
-        self.automations = {one.id: one for one in automations}
-        self.watched, self._plain, self._patterns = {}, {}, []
-        self._interested = {}
-        for automation in self.automations.values():
-            for watch in watches(automation.id, automation.trigger):
-                self._add(watch)
+        self.automations, self.watched, self._plain, self._patterns = {}, {}, {}, []
+        for automation in automations:
+            self.put(automation)
 
     def put(self, automation: Automation) -> None:
         """Watch for one more, or for what became of one."""
-        self.replace([*(a for a in self.automations.values() if a.id != automation.id), automation])
+        self.remove(automation.id)
+        self.automations[automation.id] = automation
+        for watch in watches(automation.id, automation.trigger):
+            self._add(watch)
 
     def remove(self, id_: str) -> None:
         """Watch for one less."""
-        if id_ in self.automations:
-            self.replace([one for one in self.automations.values() if one.id != id_])
+        self._interested.clear()
+        automation = self.automations.pop(id_, None)
+        if automation is None:
+            return
+        for watch in watches(id_, automation.trigger):
+            self.watched.pop(watch.trigger.id, None)
+            for name in filter(is_plain, names_of_interest(watch.trigger)):
+                left = [one for one in self._plain.get(name, ()) if one.automation != id_]
+                self._plain[name] = left
+                if not left:
+                    del self._plain[name]
+        self._patterns = [one for one in self._patterns if one[1].automation != id_]
 
     def _add(self, watch: Watch) -> None:
         self.watched[watch.trigger.id] = watch
@@ -71,18 +81,20 @@ class Index:
             if is_plain(name):
                 self._plain.setdefault(name, []).append(watch)
             else:
-                negated = name.startswith("!")
                 # "!x" wants anything but x: whoever wants that looks at every name.
-                pattern = re.compile(translate("*" if negated else name))
-                self._patterns.append((pattern, watch))
+                wanted = "*" if name.startswith("!") else name
+                self._patterns.append((re.compile(translate(wanted)), watch))
 
     def interested(self, name: str) -> Sequence[Watch]:
         """Who may want emissions of this name, in the order of automations and triggers."""
         found = self._interested.get(name)
         if found is None:
-            wanted = {id(watch): watch for watch in self._plain.get(name, ())}
-            wanted |= {id(watch): watch for pattern, watch in self._patterns if pattern.match(name)}
-            found = [one for one in self.watched.values() if id(one) in wanted]
+            wanted = {watch.trigger.id: watch for watch in self._plain.get(name, ())}
+            for pattern, watch in self._patterns:
+                if pattern.match(name):
+                    wanted[watch.trigger.id] = watch
+            # The same order for whoever has found them in another one.
+            found = sorted(wanted.values(), key=lambda one: (one.automation, one.place))
             if len(self._interested) >= NAMES_MAX:
                 self._interested.clear()
             self._interested[name] = found if name != LOG_LINES else ()

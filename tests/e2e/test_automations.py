@@ -49,7 +49,8 @@ def _done(commands: Commands, *arguments: str) -> Finished:
 
 
 def _inspected(commands: Commands, name: str) -> Any:
-    return json.loads(_done(commands, "automation", "inspect", name, "--output", "json").output)
+    (found,) = json.loads(_done(commands, "automation", "inspect", name, "--output", "json").output)
+    return found
 
 
 def test_an_automation_lives_by_the_command_line(commands: Commands) -> None:
