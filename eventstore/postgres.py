@@ -272,6 +272,9 @@ class PostgresDatabase:
             "statement_timeout": str(round(options.timeout_seconds * 1000)),
             "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_SECONDS * 1000),
             "synchronous_commit": "on",
+            # What a statement costs is overestimated where it searches an index for many ranges,
+            # the more the longer ago a vacuum was. To compile it takes longer than to answer it.
+            "jit": "off",
         }
         # One round trip: without parameters a text may hold several statements.
         self._begin = "BEGIN"

@@ -23,10 +23,10 @@ async def test_every_transaction_brings_its_own_settings(target: Target) -> None
     assert (await log.head(database)).position == 50
 
     async def settings(tx: Transaction) -> list[str]:
-        names = ("search_path", "synchronous_commit", "statement_timeout")
+        names = ("search_path", "synchronous_commit", "statement_timeout", "jit")
         return [(await tx.fetch(f"SHOW {name}"))[0][0] for name in names]
 
-    assert await database.transact(settings) == [target.schema, "on", "10s"]
+    assert await database.transact(settings) == [target.schema, "on", "10s", "off"]
     await store.close()
     await database.close()
 
