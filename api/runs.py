@@ -1,6 +1,5 @@
 """What flow runs and task runs have in common at the edge: histories, times in the query, sizes."""
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from api.clients import client_version
 from api.errors import HttpError, invalid
 from api.http import Answer, Call, ok
 from orchestration.identifiers import utc
@@ -26,8 +26,6 @@ class HistoryQuery(Filters, frozen=True, kw_only=True):
     history_interval_seconds: float | timedelta
 
 
-_CLIENT = re.compile(rb"prefect/(\d+)\.(\d+)\.(\d+)(?:[a-z.+0-9]+)? \(API \S+\)")
-"""How Prefect's clients introduce themselves."""
 _RENEWS_FROM = (3, 4, 11)
 """The first version of the client that renews the leases of deployments' slots."""
 
@@ -35,11 +33,11 @@ _RENEWS_FROM = (3, 4, 11)
 def slot_terms(call: Call) -> SlotTerms:
     """How slots of deployments are given to who asks."""
     settings = call.server.settings
-    told = _CLIENT.fullmatch(call.headers.get(b"user-agent", b""))
+    version = client_version(call)
     return SlotTerms(
         lasts_seconds=settings.concurrency_initial_deployment_lease_duration,
         wait_seconds=settings.deployments_concurrency_slot_wait_seconds,
-        renewed=told is not None and tuple(map(int, told.groups())) >= _RENEWS_FROM,
+        renewed=version is not None and version >= _RENEWS_FROM,
     )
 
 

@@ -3,8 +3,10 @@
 from datetime import datetime
 from typing import Annotated
 
+import msgspec
 from msgspec import UNSET, Meta, Struct
 
+from api.clients import client_version
 from api.errors import HttpError, not_found
 from api.http import NO_CONTENT, Answer, Area, Call
 from api.lists import limited, number
@@ -125,14 +127,14 @@ async def create_work_pool(call: Call, body: WorkPoolCreate) -> Answer:
         raise _forbidden("Work pools starting with 'Prefect' are reserved for internal use.")
     pool, position = await commands.create(call.server.shell, body, call.origin)
     (pool,) = await with_slots(call.server.database, [pool])
-    return Answer(201, document(pool), position=position)
+    return Answer(201, _shown(call, pool), position=position)
 
 
 @area.get("/{name:str}", answers={200: WorkPool})
 async def read_work_pool(call: Call) -> Answer:
     """Read a work pool."""
     (pool,) = await with_slots(call.server.database, [await _pool(call)])
-    return Answer(200, document(pool))
+    return Answer(200, _shown(call, pool))
 
 
 @area.post("/filter", body=WorkPoolQuery, body_optional=True, answers={200: list[WorkPool]})
@@ -142,10 +144,24 @@ async def read_work_pools(call: Call, body: WorkPoolQuery) -> Answer:
     found = await work_pools.some(
         database, database.dialect, body.filters(), limited(call, body.limit), body.offset or 0
     )
-    return Answer(200, _listed(await with_slots(database, found)))
+    pools = await with_slots(database, found)
+    return Answer(200, b"[" + b",".join(_shown(call, pool) for pool in pools) + b"]")
 
 
-def _listed(entities: list[WorkPool] | list[WorkQueue] | list[Worker]) -> bytes:
+_KNOWS_RESULT_STORAGE_FROM = (3, 3, 8)
+"""The first version of the client that can read a pool whose storage says where results go."""
+
+
+def _shown(call: Call, pool: WorkPool) -> bytes:
+    version = client_version(call)
+    if version is None or version >= _KNOWS_RESULT_STORAGE_FROM:
+        return document(pool)
+    told = msgspec.json.decode(document(pool))
+    del told["storage_configuration"]["default_result_storage_block_id"]
+    return msgspec.json.encode(told)
+
+
+def _listed(entities: list[Worker]) -> bytes:
     return b"[" + b",".join(document(one) for one in entities) + b"]"
 
 
