@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+JSON = "application/json"
 _HEAD = """<!doctype html>
 <html lang="en">
 <head>
@@ -75,7 +76,7 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> Iterator
         )
         yield f"<h3>Parameters</h3><table>{rows}</table>"
     if "requestBody" in operation:
-        body = operation["requestBody"]["content"]["application/json"]["schema"]
+        body = operation["requestBody"]["content"][JSON]["schema"]
         yield f"<h3>Body</h3><p>{_type(body)}</p>"
     rows = "".join(
         f"<tr><td>{status}</td><td>{escape(answer['description'])}</td>"
@@ -86,8 +87,10 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> Iterator
 
 
 def _content(answer: Mapping[str, Any]) -> str:
-    content = answer.get("content")
-    return _type(content["application/json"]["schema"]) if content else ""
+    return " or ".join(
+        _type(told["schema"]) if kind == JSON else f"<code>{escape(kind)}</code>"
+        for kind, told in answer.get("content", {}).items()
+    )
 
 
 def _schema(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
