@@ -123,7 +123,15 @@ def test_the_servers_of_compose_are_ready_for_each_other(tmp_path: Path) -> None
             name: "sesame" if value == password else value
             for name, value in services[name]["environment"].items()
         }
-        _is_ready_for_several(_settings(tmp_path, environment))
+        settings = _settings(tmp_path, environment)
+        _is_ready_for_several(settings)
+        assert settings.encryption_key is not None, "each would make one of its own, and lose it"
+
+
+def test_the_secret_of_kubernetes_is_to_hold_the_master_key() -> None:
+    text = (DEPLOY / "kubernetes" / "pluperfect.yaml").read_text(encoding="utf-8")
+    made, _, _ = text.partition("apiVersion")
+    assert "PLUPERFECT_ENCRYPTION_KEY" in made
 
 
 def test_servers_run_no_services_and_another_container_runs_them() -> None:
