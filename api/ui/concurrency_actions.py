@@ -73,7 +73,10 @@ async def ask_limit(deed: Deed) -> Ask | None:
 async def set_limit(deed: Deed) -> Said:
     """Change how many slots there are."""
     line, text = await _named(deed), deed.form.one("limit")
-    limit = limit_in(text) if text.strip() else None
+    try:
+        limit = limit_in(text)
+    except Invalid:
+        limit = None
     if limit is None:
         raise Invalid("A limit is a whole number, 0 or more.")
     await _update(deed, line, ConcurrencyLimitUpdate(limit=limit))
