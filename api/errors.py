@@ -32,6 +32,10 @@ from services.master_keys import SecretsLocked
 
 logger = logging.getLogger(__name__)
 
+ECHO_BYTES_MAX = 256 * 1024
+"""A longer body is not sent back to whoever sent it."""
+SHOWN_CHARACTERS_MAX = 100
+"""Of what is shown of a header that was not understood."""
 RETRY_AFTER_SECONDS = 1
 """What a client is told to wait when the database is away or the queue is full."""
 
@@ -57,6 +61,15 @@ def missing(message: str) -> HttpError:
 def too_large(bytes_max: int) -> HttpError:
     """The request body is longer than this server reads."""
     return HttpError(413, {"detail": f"The request body is larger than {bytes_max} bytes."})
+
+
+def not_json(content_type: bytes) -> HttpError:
+    """The request body says that it is something else than JSON."""
+    given = content_type.decode("latin-1")[:SHOWN_CHARACTERS_MAX]
+    return HttpError(
+        415,
+        {"detail": f"The body has to be JSON, sent as application/json and not as {given}."},
+    )
 
 
 def invalid(
@@ -108,7 +121,7 @@ def invalid_body(
     if not body or body == b"null":
         return invalid(("body",), "missing", "Field required")
     if not isinstance(error, msgspec.ValidationError):
-        text = body.decode(errors="replace")
+        text = body.decode(errors="replace") if len(body) <= ECHO_BYTES_MAX else None
         return invalid(("body", 0), "json_invalid", f"JSON decode error: {error}", {}, text)
     content = body_content(body)
     message = str(error)
@@ -202,7 +215,7 @@ def _inside(given: Any, step: str | int) -> Any:
 
 def body_content(body: bytes) -> Any:
     """What a body says, for the echo; None if it cannot be told, or not be sent back."""
-    if not body or too_deep(body):
+    if not body or len(body) > ECHO_BYTES_MAX or too_deep(body):
         return None
     try:
         return msgspec.json.decode(body)

@@ -8,7 +8,7 @@ costs more than most of our handlers do and is left out here (decision 0003).
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -18,17 +18,23 @@ from litestar.enums import ScopeType
 from litestar.types import Receive, Scope, Send
 from msgspec import Struct
 
-from api.errors import HttpError, http_error, invalid_body, too_large
+from api.errors import HttpError, http_error, invalid_body, not_json, too_large
 from api.routing import Router
 from api.server import Server
 from eventstore.ids import new_id
 from orchestration.documents import accept
+from orchestration.refusals import Invalid
 from services.shell import Origin
 
 T = TypeVar("T")
 
 BODY_BYTES_MAX = 32 * 1024 * 1024
 """Largest request body that is read."""
+ITEMS_MAX = 50_000
+"""Items of a body that is a list. In 10 MB there is room for millions of `{}`, which would take the
+time that thousands of others wait for theirs."""
+FEW_ITEMS_BYTES_MAX = 2 * ITEMS_MAX
+"""A shorter body cannot have as many: each takes two bytes."""
 GZIP_BYTES_MIN = 4 * 1024
 """Smaller answers are not worth compressing."""
 GZIP_LEVEL = 1
@@ -36,7 +42,8 @@ GZIP_LEVEL = 1
 CORRELATION_CHARACTERS_MAX = 128
 
 _encode = msgspec.json.Encoder().encode
-_JSON = (b"content-type", b"application/json")
+JSON = b"application/json"
+_JSON = (b"content-type", JSON)
 
 
 class Answer(NamedTuple):
@@ -218,6 +225,17 @@ async def read_body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
+def says_json(content_type: bytes) -> bool:
+    """Whether a body of this content type may be read as JSON.
+
+    Web pages may send plain text and forms to servers of others without asking; JSON they may not.
+    """
+    if content_type == JSON:
+        return True
+    media_type = content_type.partition(b";")[0].strip().lower()
+    return media_type in (b"", JSON) or media_type.endswith(b"+json")
+
+
 def decoded(endpoint: Endpoint[B], body: bytes) -> B:
     """The request body as the endpoint's type. Raises HttpError 422 that names what is wrong."""
     kind = endpoint.body
@@ -225,6 +243,8 @@ def decoded(endpoint: Endpoint[B], body: bytes) -> B:
     if endpoint.body_optional and body in (b"", b"null"):
         body = b"{}" if isinstance(kind, type) else b"null"
     try:
+        if len(body) > FEW_ITEMS_BYTES_MAX and get_origin(kind) in (list, tuple):
+            _check_items(body)
         return accept(kind, body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if endpoint.body_optional or endpoint.by_field:
@@ -244,6 +264,16 @@ def _without_nulls(kind: Any, body: bytes) -> bytes:
     return msgspec.json.encode(
         {name: value for name, value in given.items() if value is not None or name in needed}
     )
+
+
+def _check_items(body: bytes) -> None:
+    """Raises Invalid for a list that is too long, and what the decoder raises for what is none."""
+    try:
+        items = len(msgspec.json.decode(body, type=list[msgspec.Raw]))
+    except RecursionError:
+        return  # Its depth is refused where its content is read.
+    if items > ITEMS_MAX:
+        raise Invalid(f"A request may have a list of {ITEMS_MAX} items; send several")
 
 
 class Api:
@@ -303,6 +333,8 @@ class Api:
         if endpoint.body is None:
             return await endpoint.handle(call)
         call.body = await read_body(receive)
+        if call.body and not says_json(call.headers.get(b"content-type", JSON)):
+            raise not_json(call.headers[b"content-type"])
         return await endpoint.handle(call, decoded(endpoint, call.body))
 
 

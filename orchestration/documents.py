@@ -87,18 +87,23 @@ def accept(kind: type[K], sent: bytes) -> K:
 
 
 def _accepted_as(kind: type[K], decoder: json.Decoder[K], data: Any, refused: ValidationError) -> K:
-    if isinstance(kind, type) and issubclass(kind, Struct):
-        gathered = _gather(kind, data)
-        if _UNKNOWN in str(refused):
-            try:
-                return decoder.decode(_encoder.encode(gathered))
-            except ValidationError as still:
-                refused = still
-        data = gathered
     try:
-        return decoder.decode(_encoder.encode(_loosened(kind, data)))
-    except ValidationError:
-        raise refused from None  # It names the places as the client knows them.
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            gathered = _gather(kind, data)
+            if _UNKNOWN in str(refused):
+                try:
+                    return decoder.decode(_encoder.encode(gathered))
+                except ValidationError as still:
+                    refused = still
+            data = gathered
+        try:
+            return decoder.decode(_encoder.encode(_loosened(kind, data)))
+        except ValidationError:
+            raise refused from None  # It names the places as the client knows them.
+    finally:
+        # The exception holds this frame. Would the frame hold the exception, all that was sent
+        # would stay until cycles are collected, which a server does rarely.
+        del refused
 
 
 def _nested() -> Invalid:
@@ -174,14 +179,15 @@ def _plan(kind: type[Struct]) -> _Plan:
     )
 
 
-def _options(kind: Any) -> list[Any]:
+@cache
+def _options(kind: Any) -> tuple[Any, ...]:
     """The types that a union consists of; any other type is its only one."""
     origin = get_origin(kind)
     if origin is Annotated:
         return _options(get_args(kind)[0])
     if origin in (Union, UnionType):
-        return [option for part in get_args(kind) for option in _options(part)]
-    return [kind]
+        return tuple(option for part in get_args(kind) for option in _options(part))
+    return (kind,)
 
 
 def _gather(kind: type[Struct], data: Any) -> Any:

@@ -24,7 +24,7 @@ SHARED = tuple(
         r"tests/benchmarks/\w+",
         r"tests/browser/\w+",
         r"tests/contract/test_scenarios\.py::\w+\[(sqlite|postgres)-",
-        r"tests/fuzz/test_operations\.py::\w+\[(sqlite|postgres)-",
+        r"(?P<module>tests/fuzz/\w+)\.py::\w+\[(?P<engine>sqlite|postgres)\b",
         r"(?P<folder>tests/e2e/)\w+\.py::\w+\[(?P<shape>\w+-\d+)",
     )
 )

@@ -145,6 +145,8 @@ def _problem(error: Exception) -> tuple[int, Problem] | None:
             return 400, Problem("invalid-token", str(error))
         case Invalid() | msgspec.DecodeError():  # Also what is JSON, but of another shape.
             return 400, Problem("invalid", str(error))
+        case RecursionError():
+            return 400, Problem("invalid", "The frame is nested too deeply")
         case NotFound():
             return 404, Problem("not-found", str(error))
         case Superseded():
@@ -348,7 +350,7 @@ async def _talk(server: Server, socket: Socket) -> None:
             await first_to_end(telling, _hear(socket, place))
         else:
             await until_gone(socket, telling)
-    except (EventStoreError, Refusal, msgspec.DecodeError) as error:
+    except (EventStoreError, Refusal, msgspec.DecodeError, RecursionError) as error:
         raise _closed(error) from error
 
 

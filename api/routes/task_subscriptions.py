@@ -85,7 +85,11 @@ async def _listen(socket: Socket, frames: asyncio.Queue[Any]) -> None:
             said = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             said = None
-        await frames.put(said.get("type") if isinstance(said, dict) else None)
+        try:
+            frames.put_nowait(said.get("type") if isinstance(said, dict) else None)
+        except asyncio.QueueFull:
+            # To wait until they are read would be not to hear that the worker goes.
+            raise Closed(VIOLATION, "Protocol violation: more messages than tasks") from None
 
 
 async def _pulse(server: Server, worker: _Worker) -> None:

@@ -13,7 +13,8 @@ async def _validate(template: str) -> Answer:
     fault = user_templates.fault(template)
     if fault is None:
         return NO_CONTENT
-    error: dict[str, Any] = {"line": fault.line, "message": fault.message, "source": template}
+    source = template[: user_templates.CHARACTERS_MAX]
+    error: dict[str, Any] = {"line": fault.line, "message": fault.message, "source": source}
     return ok({"error": error}, 422)
 
 
