@@ -194,3 +194,19 @@ def test_without_a_path_of_its_own_the_api_is_what_is_no_page(
         assert httpx.get(f"{root}/nothing").status_code == 404
     finally:
         serving.run_cli(target, home, "server", "stop", settings=settings)
+
+
+def test_a_task_run_is_found_by_a_part_of_its_name(root: str) -> None:
+    def made(kind: str, **body: object) -> str:
+        answer = httpx.post(f"{root}api/{kind}/", json=body)
+        assert answer.is_success, answer.text
+        return str(answer.json()["id"])
+
+    run = made("flow_runs", flow_id=made("flows", name="etl"), name="otter")
+    state = {"type": "RUNNING"}
+    names = ("load-rows-1", "fetch-1")
+    for name in names:
+        made("task_runs", name=name, flow_run_id=run, task_key=name, dynamic_key="1", state=state)
+    page = httpx.get(f"{root}search?q=AD-ROW").text
+    assert "load-rows-1" in page and "fetch-1" not in page
+    assert "of otter" in page
