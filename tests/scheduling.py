@@ -167,6 +167,8 @@ HEAVY = tuple(
         r"tests/projections/test_rebuild_of_a_long_log\.py",
         # The real client against a server of another shape than one finds after the installation.
         r"tests/e2e/\w+\.py::\w+\[(postgres|nginx|sqlite-[2-9])",
+        # Neither a proxy nor commands, each of which is a new Python, depend much on the engine.
+        r"tests/api/test_(behind_a_proxy|cli_database|cli_past)\.py::\w+\[.*postgres",
         # They fill databases to measure them.
         r"tests/benchmarks/",
         # Thousands of schedules, expanded by the real client as well.

@@ -87,6 +87,11 @@ def test_kills_and_crowds_are_not_for_every_day() -> None:
     assert not is_heavy("tests/conformance/test_append.py::test_a[postgres]")
 
 
+def test_commands_are_tried_on_one_engine_every_day() -> None:
+    test = "tests/api/test_cli_database.py::test_a[{}]"
+    assert [one for one in ("sqlite", "postgres") if not is_heavy(test.format(one))] == ["sqlite"]
+
+
 def test_ci_leaves_no_heavy_test_out() -> None:
     script = (REPOSITORY / ".ci" / "run").read_text()
     (pattern,) = re.findall(r'grep -E "(.+)" README\.md', script)
