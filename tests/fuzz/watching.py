@@ -37,5 +37,6 @@ def watched(target: Target) -> Iterator[LogWatch]:
         with closing(sqlite3.connect(f"file:{target.path}?mode=ro", uri=True)) as connection:
             yield LogWatch(connection)
     else:
-        with psycopg.connect(target.url, autocommit=True) as connection:
+        options = f"-c search_path={target.schema}"
+        with psycopg.connect(target.url, autocommit=True, options=options) as connection:
             yield LogWatch(connection)
