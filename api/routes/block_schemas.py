@@ -53,9 +53,10 @@ async def read_block_schema(call: Call) -> Answer:
 )
 async def read_block_schema_by_checksum(call: Call) -> Answer:
     """Read the schema of a checksum, the newest unless a version is named."""
-    found = await block_schemas.by_checksum(
-        call.server.database, call.path["checksum"], call.query.get("version")
-    )
+    version = call.query.get("version")
+    if version is not None and "\x00" in version:
+        raise not_found("Block schema not found")  # Postgres could not even look for it.
+    found = await block_schemas.by_checksum(call.server.database, call.path["checksum"], version)
     return ok(await _shown(call, found))
 
 
