@@ -83,8 +83,8 @@ def test_the_triggers_of_a_deployment_are_automations_that_belong_to_it(
     _done(commands, "work-pool", "create", "hands", "--type", "process")
     for _ in range(2):  # Deployed again, it has no more of them than before.
         _done(commands, "--no-prompt", "deploy", "--all")
-        shown = json.loads(_done(commands, "automation", "ls", "--output", "json").output)
-        (automation,) = shown
+        shown = _done(commands, "automation", "inspect", "follows", "--output", "json")
+        (automation,) = json.loads(shown.output)  # All that have this name.
         assert automation["name"] == "follows"
         assert automation["trigger"]["expect"] == ["order.received"]
         (action,) = automation["actions"]

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from msgspec.structs import replace
+
 from api.server import Server
 from api.settings import Settings
 from eventstore.migrate import Target
@@ -13,10 +15,14 @@ from tests.conftest import open_database
 
 @asynccontextmanager
 async def serving(target: Target, settings: Settings | None = None) -> AsyncIterator[Server]:
-    """A server of this database, opened; several of them are like several processes."""
+    """A server of this database, opened; several of them are like several processes.
+
+    The log has nothing but what the test puts in it: blocks are registered by tests about blocks.
+    """
     database = open_database(target)
     notifier = DatabaseNotifier(database)
-    server = Server(settings or Settings(), database, CODEC, notifier, INLINE, DERIVED)
+    chosen = replace(settings or Settings(), register_blocks_on_start=False)
+    server = Server(chosen, database, CODEC, notifier, INLINE, DERIVED)
     await server.open()
     try:
         yield server
