@@ -33,7 +33,8 @@ from services.master_keys import SecretsLocked
 logger = logging.getLogger(__name__)
 
 ECHO_BYTES_MAX = 256 * 1024
-"""A longer body is not sent back to whoever sent it."""
+"""A longer body is not sent back to whoever sent it; neither are parts of it that together may be
+longer."""
 SHOWN_CHARACTERS_MAX = 100
 """Of what is shown of a header that was not understood."""
 RETRY_AFTER_SECONDS = 1
@@ -234,6 +235,8 @@ def http_error(error: Exception, body: bytes) -> HttpError:
             loc = ("body", *error.field)
             return invalid(loc, "value_error", str(error), None, body_content(body))
         case Faulty():
+            # Each fault may show all that was given: something is missing from it.
+            shown = len(body) * len(error.faults) <= ECHO_BYTES_MAX
             return HttpError(
                 422,
                 {
@@ -243,7 +246,7 @@ def http_error(error: Exception, body: bytes) -> HttpError:
                             "type": one.kind,
                             "loc": ["body", *one.place],
                             "msg": one.message,
-                            "input": one.given,
+                            "input": one.given if shown else None,
                         }
                         for one in error.faults
                     ],

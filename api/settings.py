@@ -452,8 +452,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     api_keepalive_timeout_seconds: Annotated[
         int,
         Setting(
-            doc="How long an idle connection is kept open; behind a load balancer, "
-            "choose more than its own idle timeout.",
+            doc="How long an idle connection is kept open, 30 seconds at least (0: closed after "
+            "each answer); behind a load balancer, choose more than its own idle timeout.",
             at="server.api.keepalive_timeout",
             name="PLUPERFECT_API_KEEPALIVE_TIMEOUT",
             unit="seconds",

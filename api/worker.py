@@ -43,6 +43,10 @@ SWITCH_INTERVAL_SECONDS = 0.0005
 """The thread that writes to SQLite gets the interpreter back this quickly from a busy event loop;
 with Python's own 5 ms a commit costs several times as much."""
 REQUEST_BUFFER_BYTES = 512 * 1024
+FIRST_REQUEST_SECONDS = 30
+"""How long a client may take from the connection to the end of its request's head. A worker of
+Prefect that starts many runs on a busy machine takes more than five seconds for that, and gives up
+a run whose websocket was closed before it could say what it wants."""
 COLLECT_AFTER = (20_000, 20, 100)
 """When the collector of reference cycles runs: so many more objects than before, then every so many
 times further. Our data has no cycles and lives for thousands of requests in caches and the ring;
@@ -125,7 +129,8 @@ def _granian(
         backpressure=CONNECTIONS_MAX,
         http1_settings=HTTP1Settings(
             # Also how long granian keeps a connection that is idle between two requests.
-            header_read_timeout=max(1, settings.api_keepalive_timeout_seconds) * 1_000,
+            header_read_timeout=1_000
+            * max(FIRST_REQUEST_SECONDS, settings.api_keepalive_timeout_seconds),
             keep_alive=settings.api_keepalive_timeout_seconds > 0,
             max_buffer_size=REQUEST_BUFFER_BYTES,
         ),

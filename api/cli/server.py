@@ -98,7 +98,7 @@ def start(
         typer.Option(
             min=0,
             metavar="SECONDS",
-            help="How long an idle connection is kept open. "
+            help="How long an idle connection is kept open, 30 at least; 0 keeps none. "
             "[default: PLUPERFECT_API_KEEPALIVE_TIMEOUT, 5]",
             show_default=False,
         ),
