@@ -155,7 +155,7 @@ SELDOM = {
     ),
 }
 """What pages do seldom, or what is much like something else that is tried every day: how names of
-tests begin, by the module in tests/browser. Each page keeps its main path, looks and live news."""
+tests begin, by the module in tests/browser. Each page keeps its main path and live news."""
 
 
 HEAVY = tuple(
@@ -173,9 +173,9 @@ HEAVY = tuple(
         r"tests/benchmarks/",
         # Thousands of schedules, expanded by the real client as well.
         r"tests/e2e/test_schedule_expansion\.py",
-        # Of the four looks of a page all but the narrow dark one; the wide light one is that of all
-        # other tests with a browser.
-        r"tests/browser/.*\[(.*-)?(375-light|1440-light|1440-dark)\b",
+        # The looks of pages, each of which is examined as a whole, half a minute long; the wide
+        # light one is that of all other tests with a browser.
+        r"tests/browser/.*\[(.*-)?(375|1440)-(light|dark)\b",
         *(rf"tests/browser/test_{file}\.py::test_({'|'.join(s)})" for file, s in SELDOM.items()),
     )
 )
