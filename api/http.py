@@ -35,6 +35,9 @@ ITEMS_MAX = 50_000
 time that thousands of others wait for theirs."""
 FEW_ITEMS_BYTES_MAX = 2 * ITEMS_MAX
 """A shorter body cannot have as many: each takes two bytes."""
+NULLS_BYTES_MAX = 256 * 1024
+"""Longer bodies are not looked through for nulls: nobody who means well sends them, and what is in
+them may be millions of values."""
 GZIP_BYTES_MIN = 4 * 1024
 """Smaller answers are not worth compressing."""
 GZIP_LEVEL = 1
@@ -247,7 +250,7 @@ def decoded(endpoint: Endpoint[B], body: bytes) -> B:
             _check_items(body)
         return accept(kind, body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if endpoint.body_optional or endpoint.by_field:
+        if (endpoint.body_optional or endpoint.by_field) and len(body) <= NULLS_BYTES_MAX:
             with suppress(msgspec.DecodeError, UnicodeDecodeError):
                 return accept(kind, _without_nulls(kind, body))
         raise invalid_body(error, body, kind, by_field=endpoint.by_field) from None

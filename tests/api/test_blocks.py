@@ -154,7 +154,8 @@ def test_a_server_whose_key_does_not_fit_says_so_and_what_to_do(
 
 def test_what_is_no_key_keeps_a_server_from_starting(target: Target, tmp_path: Path) -> None:
     settings = {"PLUPERFECT_ENCRYPTION_KEY": "hunter2"}
-    done = serving.run_cli(target, tmp_path, "server", "start", settings=settings)
+    start = ("server", "start", "--port", str(serving.free_port()))
+    done = serving.run_cli(target, tmp_path, *start, settings=settings)
     assert done.returncode == 1
     assert "PLUPERFECT_ENCRYPTION_KEY is no key" in done.stderr
     assert "hunter2" not in done.stderr + done.stdout
