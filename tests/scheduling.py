@@ -26,6 +26,8 @@ SHARED = tuple(
         r"tests/contract/test_scenarios\.py::\w+\[(sqlite|postgres)-",
         r"(?P<module>tests/fuzz/\w+)\.py::\w+\[(?P<engine>sqlite|postgres)\b",
         r"(?P<folder>tests/e2e/)\w+\.py::\w+\[(?P<shape>\w+-\d+)",
+        r"(?P<module>tests/e2e/test_other_clients)\.py::\w+\[(?P<client>[^-\]]+)",
+        r"tests/e2e/test_transfer\.py",
     )
 )
 """How the names of tests begin that share a server, a browser or what a client did."""

@@ -48,6 +48,17 @@ def test_one_browser_is_enough() -> None:
     assert len(set(map(scope_of, pages))) == 1
 
 
+def test_each_other_client_has_its_server() -> None:
+    test = "tests/e2e/test_other_clients.py::test_{}[{}]"
+    assert scope_of(test.format("a", "3.4")) == scope_of(test.format("b", "3.4-flow ls"))
+    assert scope_of(test.format("a", "3.4")) != scope_of(test.format("a", "newest"))
+
+
+def test_what_is_transferred_is_transferred_back_in_the_same_process() -> None:
+    tests = [f"tests/e2e/test_transfer.py::test_{name}" for name in "ab"]
+    assert len(set(map(scope_of, tests))) == 1
+
+
 def test_tests_with_servers_of_their_own_are_apart() -> None:
     tests = [f"tests/api/test_logs.py::test_{name}[sqlite]" for name in "ab"]
     assert len(set(map(scope_of, tests))) == 2

@@ -45,11 +45,14 @@ class Release:
     requirement: str
     constraints: Path | None
     """Exact versions of all that it needs; None: whatever is the newest that fits, of this week."""
+    undeclared: tuple[str, ...] = ()
+    """What it imports without saying that it needs it."""
 
     def ingredients(self) -> str:
         """Changes when an environment with this client has to be made anew."""
         if self.constraints is not None:
-            return f"{self.requirement}\n{self.constraints.read_text()}"
+            wanted = "\n".join((self.requirement, *self.undeclared))
+            return f"{wanted}\n{self.constraints.read_text()}"
         year, week, _ = datetime.now(UTC).isocalendar()
         return f"{self.requirement}\n{year}-{week}"
 
@@ -58,7 +61,12 @@ THE_CLIENT = Release("prefect==3.8.4", FOLDER / "prefect-constraints.txt")
 """The one whose contract our server keeps; all tests are about it unless they say otherwise."""
 OTHER_CLIENTS = {
     "3.0": Release("prefect==3.0.11", FOLDER / "prefect-3.0-constraints.txt"),
-    "3.4": Release("prefect==3.4.25", FOLDER / "prefect-3.4-constraints.txt"),
+    "3.4": Release(
+        "prefect==3.4.25",
+        FOLDER / "prefect-3.4-constraints.txt",
+        # OpenTelemetry brought it until it did without.
+        undeclared=("importlib_metadata",),
+    ),
     "newest": Release("prefect>=3.8.4,<4", None),
 }
 """Those that have to work as well."""
@@ -90,7 +98,8 @@ def _install(place: Path, release: Release) -> None:
     _must_work([sys.executable, "-m", "venv", str(place)])
     pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
     pinned = ("-c", str(release.constraints)) if release.constraints is not None else ()
-    _must_work([*pip, "install", "-q", "--no-compile", *pinned, release.requirement])
+    wanted = (release.requirement, *release.undeclared)
+    _must_work([*pip, "install", "-q", "--no-compile", *pinned, *wanted])
 
 
 def _must_work(command: list[str]) -> None:
