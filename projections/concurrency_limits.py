@@ -271,6 +271,18 @@ async def awaiting(reader: Reader, limit_id: str, most: int) -> list[str]:
     return [str(row[0]) for row in await reader.fetch(_AWAITING, limit_id, most)]
 
 
+_AWAITING_OF_DEPLOYMENT = (
+    "SELECT id FROM flow_runs WHERE state_type = 'SCHEDULED' "
+    f"AND state_name = '{AWAITING_SLOT}' AND deployment_id = $1 "
+    "ORDER BY expected_start_time LIMIT $2"
+)
+
+
+async def awaiting_of_deployment(reader: Reader, deployment_id: str, most: int) -> list[str]:
+    """As `awaiting`: runs of one deployment that wait for a slot, whatever its limit is by now."""
+    return [str(row[0]) for row in await reader.fetch(_AWAITING_OF_DEPLOYMENT, deployment_id, most)]
+
+
 # --- leases ---------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,5 @@
-"""Runs that wait for a slot of their deployment's limit are due as soon as one comes free.
+"""Runs that wait for a slot of their deployment's limit are due as soon as one comes free, or as
+the deployment has another limit or none.
 
 Without this they would be tried again when the time is over that they were put off for. They wait
 in the order in which they were expected to start, and no more are woken than there are free slots;
@@ -21,6 +22,8 @@ from orchestration.concurrency_limits import (
     ConcurrencyLimitUpdated,
     Seen,
 )
+from orchestration.deployment_limits import ConcurrencyLimit
+from orchestration.deployments import DeploymentUpdated
 from orchestration.flow_rules import MINIMAL
 from orchestration.flow_runs import FlowRun
 from orchestration.refusals import NotFound
@@ -50,19 +53,23 @@ class SlotWaiters:
 
     async def run(self, origin: Origin) -> None:
         """See `services.service.Service`."""
-        pages = self._shell.store.follow(self._shell.store.ring.head)
-        async for page in pages:
+        store = self._shell.store
+        async for page in store.follow(store.ring.head):
             for limit_id in _freed(page):
-                await self._wake(limit_id, origin)
+                await self._wake(await self._awaiting(limit_id), origin)
+            for deployment_id in _unlimited(page):
+                ids = await read.awaiting_of_deployment(store.database, deployment_id, WOKEN_MAX)
+                await self._wake(ids, origin)
 
-    async def _wake(self, limit_id: str, origin: Origin) -> None:
+    async def _awaiting(self, limit_id: str) -> list[str]:
+        """As many of the runs that wait for a limit's slots as there are free ones."""
         database = self._shell.store.database
-        now = self._clock()
         seen = await read.by_id(database, limit_id)
-        free = WOKEN_MAX if seen is None else min(WOKEN_MAX, _free(seen, now))
-        if free <= 0:
-            return
-        ids = await read.awaiting(database, limit_id, free)
+        free = WOKEN_MAX if seen is None else min(WOKEN_MAX, _free(seen, self._clock()))
+        return await read.awaiting(database, limit_id, free) if free > 0 else []
+
+    async def _wake(self, ids: Iterable[str], origin: Origin) -> None:
+        now = self._clock()
         await asyncio.gather(*(self._wake_one(id_, now, origin) for id_ in ids))
 
     async def _wake_one(self, id_: str, now: datetime, origin: Origin) -> None:
@@ -78,7 +85,7 @@ class SlotWaiters:
                 new_id(),
                 now,
                 name=AWAITING_SLOT,
-                message="A slot of the deployment's limit is free.",
+                message="There may be a slot for the run now.",
                 details=StateDetails(scheduled_time=now),
             )
             decided = await flow_runs.judged(self._shell, run, woken, MINIMAL, now, fresh, None)
@@ -105,4 +112,17 @@ def _freed(page: Iterable[Entry]) -> list[str]:
                 freed.update((share.id, None) for share in limits)
             case ConcurrencyLimitUpdated() | ConcurrencyLimitDeleted():
                 freed[entity_id(recorded)] = None
+            case DeploymentUpdated(global_concurrency_limit=ConcurrencyLimit(id=id_)):
+                freed[id_] = None  # Its runs waited for another one's slots, perhaps.
     return list(freed)
+
+
+def _unlimited(page: Iterable[Entry]) -> list[str]:
+    """The deployments whose runs need no slot any more, each once."""
+    found: dict[str, None] = {}
+    for entry in page:
+        recorded: Recorded[Any] = entry.recorded
+        match recorded.event:
+            case DeploymentUpdated(global_concurrency_limit=None):
+                found[entity_id(recorded)] = None
+    return list(found)

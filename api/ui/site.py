@@ -65,6 +65,7 @@ class _Places(NamedTuple):
     pages: Router[Page]
     sources: Router[Source]
     actions: Router[tuple[Page, Action]]
+    moved: Router[str]
 
 
 class Site:
@@ -112,6 +113,9 @@ class Site:
                 self._admit(call)
                 visit = self._visit(call, path, source[1], _query(call))
                 return _Reply(200, JSON, await source[0].read(visit))
+            moved = self._places.moved.find(path)
+            if moved is not None:
+                return self._moved(call, path, moved[0].format_map(moved[1]))
         elif method == "POST":
             action = self._places.actions.find(path)
             if action is not None:
@@ -124,7 +128,7 @@ class Site:
         if self._known is None:
             # With the first page, not with the server: see `rendering`.
             table = import_module("api.ui.table")
-            places = _Places(Router(), Router(), Router())
+            places = _Places(Router(), Router(), Router(), Router())
             for page in table.PAGES:
                 places.pages.add(page.path, page)
                 for source in page.sources:
@@ -133,6 +137,8 @@ class Site:
                     places.actions.add(action.path, (page, action))
             for path in table.AT_THE_ROOT:
                 places.pages.add(path, table.FIRST)
+            for path, target in table.MOVED:
+                places.moved.add(path, target)
             self._known = places
         return self._known
 
@@ -155,6 +161,12 @@ class Site:
             values[region.name] = await region.view(visit)
         body = _rendering().whole(page.template, visit, _around(page, mark.position, mark), values)
         return _Reply(200, HTML, body)
+
+    def _moved(self, call: Call, path: str, target: str) -> _Reply:
+        root = self._visit(call, path, {}, Query([])).root
+        query = call.scope["query_string"].decode("latin-1")
+        place = root + target.removeprefix("/") + (f"?{query}" if query else "")
+        return _Reply(308, HTML, b"", ((b"location", place.encode("latin-1")), NOT_KEPT))
 
     def _live(self, call: Call) -> _Reply:
         live = _live()

@@ -80,3 +80,14 @@ PAGES: tuple[Page, ...] = (
 FIRST = dashboard.page
 """What is shown at the root as well."""
 AT_THE_ROOT = ("/",)
+MOVED = (
+    ("/flow-runs", "/runs"),
+    ("/flow-runs/flow-run/{id:uuid}", "/runs/flow-run/{id}"),
+    ("/flow-runs/task-run/{id:uuid}", "/runs/task-run/{id}"),
+    (
+        "/concurrency-limits/concurrency-limit-v2/{id:uuid}",
+        "/concurrency-limits/concurrency-limit/{id}",
+    ),
+)
+"""Further addresses that Prefect's client hands out (`prefect.runtime.flow_run.ui_url`) or that its
+pages have, and where the same is here."""

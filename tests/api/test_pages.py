@@ -60,6 +60,21 @@ def test_a_page_is_compressed_and_not_kept(root: str) -> None:
     assert b"</html>" in gzip.decompress(raw)
 
 
+def test_addresses_that_prefects_client_hands_out_lead_to_the_page(
+    server_url: str, root: str
+) -> None:
+    id_ = Runs(server_url).run("one", "COMPLETED")
+    with httpx.Client(base_url=root, follow_redirects=True) as browser:
+        for old, new in (
+            (f"flow-runs/flow-run/{id_}", f"runs/flow-run/{id_}"),
+            (f"flow-runs/flow-run/{id_}?tab=logs", f"runs/flow-run/{id_}?tab=logs"),
+            ("flow-runs?state=FAILED", "runs?state=FAILED"),
+        ):
+            answer = browser.get(old)
+            assert (answer.status_code, str(answer.url)) == (200, root + new)
+            assert answer.history[0].status_code == 308
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

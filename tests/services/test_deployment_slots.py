@@ -329,6 +329,29 @@ async def test_a_limit_comes_and_goes_with_its_deployment(server: Server) -> Non
     assert await read.by_id(server.database, runs.limit_id) is None
 
 
+@pytest.mark.parametrize("change", ["none", "wider", "another"])
+async def test_who_waits_begins_as_soon_as_the_deployment_is_limited_in_another_way(
+    server: Server, change: str
+) -> None:
+    runs = await runs_of(server)
+    first, second = await runs.new(), await runs.new()
+    await runs.begin(first)
+    assert (await runs.propose(second, "PENDING")).status == "REJECT"
+    match change:
+        case "none":
+            body = DeploymentUpdate(concurrency_limit=None)
+        case "wider":
+            body = DeploymentUpdate(concurrency_limit=2)
+        case _:
+            roomy = ConcurrencyLimitCreate(name="roomy", limit=1)
+            made, _ = await concurrency_limits.create(server.shell, roomy, server.now(), ORIGIN)
+            body = DeploymentUpdate(global_concurrency_limit_id=made.limit.id)
+    await deployments.update(server.shell, runs.deployment["id"], body, server.now, ORIGIN)
+    await woken(server, second)
+    for kind in ("PENDING", "RUNNING"):
+        assert (await runs.propose(second, kind)).status == "ACCEPT"
+
+
 async def test_deployments_share_a_global_limit_that_outlives_them(server: Server) -> None:
     flow_id = await new_flow(server)
     body = ConcurrencyLimitCreate(name="shared", limit=1)
