@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 Path: TypeAlias = tuple[str, ...]
-"""Keys from the outside in. Lists are values: nothing in them has a path of its own."""
+"""Keys from the outside in. Lists are values: nothing in them has a path of its own, for what comes
+back may be in another order."""
 
 OBSCURED = "*" * 8
 """Shown instead of a secret value, whatever it is. Sent back, it stands for the present value."""
@@ -29,7 +30,8 @@ def take_apart(data: dict[str, Any], secret_fields: Sequence[str]) -> Taken:
     """What may be seen of a document and its secret values.
 
     A field that is named itself keeps the null that says that there is no secret; what is beneath
-    a `*` is hidden whatever it is. A named field that holds an object hides all that is in it.
+    a `*` is hidden whatever it is. A named field that holds an object hides all that is in it; a
+    list is hidden as a whole if there is a secret anywhere in it.
     """
     named = [_path(one) for one in secret_fields]
     secrets = tuple((path, value) for path, value in _leaves(data) if _hidden(path, value, named))
@@ -73,12 +75,30 @@ def _path(field: str) -> Path:
 def _hidden(path: Path, value: Any, named: Sequence[Path]) -> bool:
     for one in named:
         if ANYTHING in one:
-            outer = one[: one.index(ANYTHING)]
-            if path[: len(outer)] == outer:
+            if _within(path, one[: one.index(ANYTHING)]):
                 return True
-        elif value is not None and path[: len(one)] == one:
+        elif value is not None and _within(path, one):
             return True
-    return False
+    return isinstance(value, list) and any(
+        _hidden(inner_path, inner, named) for inner_path, inner in _in_list(value, path)
+    )
+
+
+def _within(path: Path, field: Path) -> bool:
+    """Whether a value is in a field. Where that is in an object under a free name, as a model in
+    a `dict[str, Model]` is, the field's name leaves the free one out."""
+    if not field:
+        return True
+    ahead = iter(path)
+    return path[:1] == field[:1] and all(name in ahead for name in field)
+
+
+def _in_list(values: list[Any], at: Path) -> Iterator[tuple[Path, Any]]:
+    for value in values:
+        if isinstance(value, dict):
+            yield from _leaves(value, at)
+        elif isinstance(value, list):
+            yield at, value
 
 
 def _leaves(data: dict[str, Any], at: Path = ()) -> Iterator[tuple[Path, Any]]:

@@ -19,6 +19,8 @@ DOOR = {
     "address": {"host": "example.org", "port": 443},
     "code": "needle-code",
     "turns": 3,
+    "spares": ["needle-spare"],
+    "lent": {"neighbour": "needle-lent"},
     "fitting": True,
 }
 REGISTERING = {"PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "true"}

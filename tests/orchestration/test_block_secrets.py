@@ -13,6 +13,8 @@ DATA: dict[str, Any] = {
     "nested": {"secret": "s", "open": "o"},
     "empty": {},
     "list": [{"password": "in a list"}],
+    "doors": [{"name": "front", "locks": [[{"code": "1"}]]}, {"name": "back", "code": None}],
+    "rooms": {"hall": {"door": {"code": "2"}, "size": 3}},
 }
 
 
@@ -34,6 +36,13 @@ DATA: dict[str, Any] = {
         (("headers.none",), {}),
         (("empty.*",), {"empty": OBSCURED}),
         (("list",), {"list": OBSCURED}),
+        # As clients name what is in lists of models, and in models under free names.
+        (("doors.locks.code",), {"doors": OBSCURED}),
+        (("doors.code",), {"doors": OBSCURED}),
+        (("doors.locks.*",), {"doors": OBSCURED}),
+        (("doors.key", "list.name"), {}),
+        (("rooms.door.code",), {"rooms": {"hall": {"door": {"code": OBSCURED}, "size": 3}}}),
+        (("rooms.door.*",), {"rooms": {"hall": {"door": {"code": OBSCURED}, "size": 3}}}),
         (("no.such.field", "user.name"), {}),
         (("*",), None),
     ],

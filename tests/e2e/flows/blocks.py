@@ -18,6 +18,13 @@ class Address(BaseModel):
     port: int = 443
 
 
+class Spare(BaseModel):
+    """Another one, with a secret."""
+
+    where: str
+    key: SecretStr
+
+
 class Lock(Block):
     """What is held by another block."""
 
@@ -47,6 +54,8 @@ class Door(Block):
     address: Address
     lock: Lock
     fitting: Lock | Hinge
+    spares: list[Spare]
+    lent: dict[str, Spare]
 
 
 @task
@@ -70,6 +79,8 @@ def _told(door: Door) -> dict[str, Any]:
         "address": door.address.model_dump(),
         "code": door.lock.code.get_secret_value(),
         "turns": door.lock.turns,
+        "spares": [one.key.get_secret_value() for one in door.spares],
+        "lent": {who: one.key.get_secret_value() for who, one in door.lent.items()},
         "fitting": fitting.oiled if isinstance(fitting, Hinge) else None,
     }
 
@@ -85,6 +96,8 @@ def main() -> None:
         address=Address(host="example.org"),
         lock=lock,
         fitting=Hinge(oiled=True),
+        spares=[Spare(where="mat", key=SecretStr("needle-spare"))],
+        lent={"neighbour": Spare(where="left", key=SecretStr("needle-lent"))},
     )
     door.save("front")
     said: dict[str, Any] = {"first": _told(Door.load("front"))}
