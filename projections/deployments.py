@@ -232,6 +232,25 @@ async def waiting(reader: Reader, deployment_id: str, auto_scheduled: int, after
     return await reader.fetch(WAITING, deployment_id, auto_scheduled, after)
 
 
+# Neither engine looks through a LIMIT, and the order is that of the one index that has it all.
+# Postgres, before it knows how the runs are spread, would else read all that are scheduled, of
+# every deployment: 35 ms where there are 25,000 of them.
+COMING = (
+    "SELECT id, idempotency_key, created_by_id FROM (SELECT id, idempotency_key, created_by_id, "
+    "state_type, state_name, run_count, auto_scheduled FROM flow_runs "
+    "WHERE deployment_id = $1 AND expected_start_time > $2 "
+    f"ORDER BY expected_start_time LIMIT {2**62}) AS coming "
+    "WHERE state_type = 'SCHEDULED' AND run_count = 0 "
+    "AND state_name <> 'AwaitingConcurrencySlot' AND auto_scheduled = 1"
+)
+
+
+async def coming(reader: Reader, deployment_id: str, after: int) -> list[Row]:
+    """Like `waiting`, of the runs that a schedule brought about, where `after` is a moment near
+    now: then nearly all that the deployment has after it wait."""
+    return await reader.fetch(COMING, deployment_id, after)
+
+
 QUEUE = (
     "SELECT work_queues.document FROM work_queues JOIN deployments "
     "ON deployments.work_queue_id = work_queues.id WHERE deployments.id = $1"

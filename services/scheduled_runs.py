@@ -15,6 +15,7 @@ from itertools import islice
 
 from msgspec import Struct
 
+from eventstore.codec import to_microseconds
 from eventstore.committer import Written
 from eventstore.database import Dialect, Reader, Transaction
 from eventstore.errors import ContentionTimeout
@@ -271,8 +272,11 @@ async def tidy(shell: Shell, deployment: Deployment, now: datetime, origin: Orig
 
     Those that are still to come; those whose time is past as well if the deployment is paused.
     """
-    after = 0 if deployment.paused else int(now.timestamp() * 1_000_000)
-    rows = await deployments.waiting(shell.store.database, deployment.id, 1, after)
+    database = shell.store.database
+    if deployment.paused:
+        rows = await deployments.waiting(database, deployment.id, 1, 0)
+    else:
+        rows = await deployments.coming(database, deployment.id, to_microseconds(now))
     known = {one.id: one for one in deployment.schedules if one.active and not deployment.paused}
     await _delete(
         shell,

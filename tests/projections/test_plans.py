@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from eventstore.database import Database
 from eventstore.sqlite import SqliteDialect
 from projections.criteria import ACTIVE
+from projections.deployments import COMING
 from projections.filters import EntityTable, Filters, where
 from projections.queries import page
 from projections.sorting import Sort
@@ -124,3 +126,12 @@ def test_a_count_is_answered_from_an_index(
         sqlite_template, f"SELECT count(*) FROM {table} WHERE {matching.sql}", matching.params
     )
     assert access in f"{steps} ".replace("\n", " "), steps
+
+
+async def test_what_is_to_come_of_a_deployment_is_found_among_its_own_runs(
+    database: Database,
+) -> None:
+    """Postgres as well, that has no statistics of a table that was filled a moment ago."""
+    how = "EXPLAIN" if database.dialect.name == "postgres" else "EXPLAIN QUERY PLAN"
+    steps = [str(tuple(row)) for row in await database.fetch(f"{how} {COMING}", ID, 0)]
+    assert any(" flow_runs_by_deployment_and_expected_start " in step for step in steps), steps
