@@ -72,8 +72,11 @@ class Transaction(Reader, Protocol):
         """Insert rows, all columns in declared order; an existing key is an error."""
         ...
 
-    async def upsert(self, table: Table, rows: Sequence[Row]) -> None:
-        """Insert rows or replace the ones with the same primary key. No key twice in `rows`."""
+    async def upsert(self, table: Table, rows: Sequence[Row], new: Sequence[Row] = ()) -> None:
+        """Insert rows or replace the ones with the same primary key. No key twice.
+
+        That there are none with the keys of `new` is known: to find one may be an error.
+        """
         ...
 
     async def add(self, table: Table, rows: Sequence[Row]) -> None:

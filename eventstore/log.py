@@ -204,6 +204,7 @@ async def append(
     recorded: list[Recorded[Any]] = []
     rows: list[tuple[Any, ...]] = []
     changed: dict[str, int] = {}
+    begun: set[str] = set()
     for command in commands:
         refusal = _refusal(command, versions, known, terms)
         outcome = Accepted([], refusal)
@@ -220,6 +221,8 @@ async def append(
                 recorded_at = max(recorded_at + 1, now)
                 version = versions[new.stream] + 1
                 versions[new.stream] = changed[new.stream] = version
+                if version == 1:
+                    begun.add(new.stream)
                 row = (
                     position,
                     new.stream,
@@ -242,7 +245,11 @@ async def append(
     generation = before.generation
     if rows:
         await tx.insert(EVENTS, rows)
-        await tx.upsert(STREAMS, list(changed.items()))
+        await tx.upsert(
+            STREAMS,
+            [(stream, version) for stream, version in changed.items() if stream not in begun],
+            new=[(stream, changed[stream]) for stream in begun],
+        )
         raised = await inline(tx, before, recorded)
         generation += bool(raised)
     lines, first_line = await _write_the_rest(tx, commands, outcomes, before.lines)

@@ -236,13 +236,23 @@ class _PostgresTransaction:
         if len(rows) < COPY_ROWS_MIN:
             await self._hold(_Write(table.name, _insert_sql(table, "fail"), _columns(rows)))
         else:
-            await self.flush()
-            await self._connection.copy_records_to_table(
-                table.name, records=rows, columns=list(table.columns)
-            )
+            await self._copy(table, rows)
 
-    async def upsert(self, table: Table, rows: Sequence[Row]) -> None:
-        await self._hold(_Write(table.name, _insert_sql(table, "replace"), _columns(rows)))
+    async def _copy(self, table: Table, rows: Sequence[Row]) -> None:
+        if table.name in self._held:
+            await self.flush()
+        await self._connection.copy_records_to_table(
+            table.name, records=rows, columns=list(table.columns)
+        )
+
+    async def upsert(self, table: Table, rows: Sequence[Row], new: Sequence[Row] = ()) -> None:
+        if len(new) >= COPY_ROWS_MIN:
+            # To look for a row in the way of each costs as much again as to insert it.
+            await self._copy(table, new)
+        elif new:
+            rows = [*rows, *new]
+        if rows:
+            await self._hold(_Write(table.name, _insert_sql(table, "replace"), _columns(rows)))
 
     async def add(self, table: Table, rows: Sequence[Row]) -> None:
         await self._hold(_Write(table.name, _insert_sql(table, "add"), _columns(rows)))

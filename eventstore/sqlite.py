@@ -131,8 +131,8 @@ class _SqliteTransaction:
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
         self._write(table, rows, "fail")
 
-    async def upsert(self, table: Table, rows: Sequence[Row]) -> None:
-        self._write(table, rows, "replace")
+    async def upsert(self, table: Table, rows: Sequence[Row], new: Sequence[Row] = ()) -> None:
+        self._write(table, [*rows, *new] if new else rows, "replace")
 
     async def add(self, table: Table, rows: Sequence[Row]) -> None:
         self._write(table, rows, "add")

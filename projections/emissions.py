@@ -156,6 +156,7 @@ def apply(rows: Rows, recorded: Recorded[Any]) -> None:
         ),
     )
     for n, labels in enumerate((resource, *shown.related)):
+        rows.hold(EMISSION_RESOURCES, (position, n), None)
         rows.put(
             EMISSION_RESOURCES,
             (position, n),

@@ -89,6 +89,8 @@ class Rows:
         self._cascades: list[tuple[Model[Any], str, Value]] = []
         self._stored: dict[tuple[Model[Any], Key], Any] = {}
         """Of models with totals: the values that count in the totals so far."""
+        self._absent: set[tuple[Model[Any], Key]] = set()
+        """Of what was taken in: where the tables have no row."""
 
     def get(self, model: Model[V], *key: Value) -> V | None:
         """The value at `key`; only rows that the projection's `reads` named can be asked for."""
@@ -145,6 +147,8 @@ class Rows:
 
     def hold(self, model: Model[V], key: Key, value: V | None) -> None:
         """Take in a row as the database (or a cache of it) has it."""
+        if value is None and (model, key) not in self._values:
+            self._absent.add((model, key))
         self._values.setdefault((model, key), value)
         if model.totals is not None:
             self._stored.setdefault((model, key), value)
@@ -199,6 +203,7 @@ class Rows:
         for model, keys in self._dirty.items():
             gone: list[Key] = []
             rows: list[Row] = []
+            new: list[Row] = []
             for key in keys:
                 value = self._values[model, key]
                 if value is None:
@@ -206,11 +211,11 @@ class Rows:
                 else:
                     row = model.render(value)
                     written[model, key] = row
-                    rows.append(row)
+                    (new if (model, key) in self._absent else rows).append(row)
             if gone:
                 await tx.delete(model.table, gone)
-            if rows:
-                await tx.upsert(model.table, rows)
+            if rows or new:
+                await tx.upsert(model.table, rows, new)
             if model.totals is not None:
                 for key in keys:
                     value = self._values[model, key]

@@ -47,7 +47,11 @@ async def added(tx: Transaction, table: Table, rows: Sequence[Row]) -> None:
     await tx.add(table, rows)
 
 
-@pytest.mark.parametrize("write", [inserted, replaced, added])
+async def partly_new(tx: Transaction, table: Table, rows: Sequence[Row]) -> None:
+    await tx.upsert(table, rows[:1], new=rows[1:])
+
+
+@pytest.mark.parametrize("write", [inserted, replaced, added, partly_new])
 @pytest.mark.parametrize("rows", [[("a", 1, 2)], MANY], ids=["one", "many"])
 async def test_what_is_written_is_seen_by_the_next_question_of_the_same_transaction(
     tables: Database, write: Write, rows: list[tuple[Any, ...]]
@@ -75,6 +79,18 @@ async def test_writes_to_one_table_happen_in_their_order(tables: Database) -> No
 
     await tables.transact(work)
     assert await stored(tables) == [("a", 71, 3), ("b", 7, 7), ("c", 1, 1)]
+
+
+async def test_what_is_new_is_written_beside_what_is_replaced(tables: Database) -> None:
+    async def work(tx: Transaction) -> None:
+        await tx.upsert(TALLIES, [("a", 1, 1)], new=[("b", 1, 1)])
+        await tx.upsert(TALLIES, [("a", 2, 2), ("b", 2, 2)], new=MANY)
+        await tx.upsert(TALLIES, [(*MANY[7][:1], 0, 0)], new=[("c", 3, 3)])
+
+    await tables.transact(work)
+    others = [row for row in MANY if row is not MANY[7]]
+    changed = [("a", 2, 2), ("b", 2, 2), ("c", 3, 3), (MANY[7][0], 0, 0)]
+    assert await stored(tables) == sorted([*others, *changed])
 
 
 async def test_numbers_are_added_to_the_ones_that_are_there_whoever_wrote_them(
