@@ -2,10 +2,13 @@
 
 An action that is tried again after a crash does nothing twice that can be told apart: the run that
 it makes has an idempotency key, the state that it sets a transition id. A webhook that could not be
-reached is called again; one that may have heard the call is not, unless the process was killed.
+reached is called again; one that may have heard the call is not, unless the process was killed or
+lost the term meanwhile. So it is with notifications.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -55,12 +58,15 @@ from services import (
     automations,
     deployment_runs,
     flow_runs,
+    notifications,
     run_inputs,
     template_context,
     webhooks,
 )
 from services import deployments as deployment_commands
 from services import work_pools as pool_commands
+from services.notification_blocks import Message
+from services.notifications import NotSent
 from services.pulses import Pulses
 from services.shell import Clock, Origin, Shell, natural_id
 from services.template_context import Cause
@@ -73,6 +79,8 @@ SUSPENDED_FOR = timedelta(hours=1)
 
 WEBHOOK = "webhook"
 """Slug of the type of the blocks that `call-webhook` calls."""
+NOTIFY = "notify"
+"""The capability of blocks that notifications are sent through."""
 ANSWER_CHARACTERS_MAX = 1_000
 """Of what a webhook answered, so much is told."""
 _UNTOLD = ("authorization", "set-cookie", "traceparent", "via", "x-forwarded", "x-b3")
@@ -87,12 +95,18 @@ class Failed(Exception):
         self.reason, self.details = reason, details
 
 
+class NoRoom(Exception):
+    """As many addresses of others' are being called as may be: the action is to be done later."""
+
+
 class Doing(Struct, frozen=True, kw_only=True):
     """One action that is to be done, and by what means."""
 
     shell: Shell
     vault: Vault
     clock: Clock
+    calls: asyncio.Semaphore
+    """How many more addresses of others' may be called at the same time."""
     origin: Origin
     address: str
     """Of the pages, for links in templates."""
@@ -112,7 +126,7 @@ class Doing(Struct, frozen=True, kw_only=True):
 
 
 async def perform(doing: Doing, action: Action) -> Outcome:
-    """Do an action. Raises what is worth another try; all else is part of the outcome."""
+    """Do an action. Raises NoRoom, and what is worth another try; all else is its outcome."""
     reason = None
     try:
         await _HOW[type(action)](doing, action)
@@ -318,31 +332,45 @@ async def _pause_automation(doing: Doing, action: PauseAutomation | ResumeAutoma
 # --- blocks
 
 
-async def _block(doing: Doing, id_: str) -> ShownDocument:
-    """A block with its secrets."""
+async def _block(doing: Doing, id_: str) -> tuple[ShownDocument, list[Any]]:
+    """A block with its secrets; and the secrets by themselves, those of blocks within it too."""
     database = doing.shell.store.database
     found = await block_documents.by_id(database, id_)
     if found is None:
         raise NotFound("Block document")
     gathered = await block_documents.gathered(database, [found])
-    (block,) = gathered.shown(await doing.vault.open_all(database, gathered.secrets))
+    opened = await doing.vault.open_all(database, gathered.secrets)
+    (block,) = gathered.shown(opened)
     doing.note("block-document", block.id, "block", **{"prefect.resource.name": block.name})
     if block.block_type is not None:
         doing.note("block-type", block.block_type.slug, "block-type")
-    return block
+    return block, [value for values in opened.values() for _, value in values]
+
+
+@asynccontextmanager
+async def _calling(doing: Doing) -> AsyncIterator[None]:
+    """While an address of somebody else's is called. Raises NoRoom.
+
+    Nobody waits here: whoever does would keep actions waiting that call nobody.
+    """
+    if doing.calls.locked():
+        raise NoRoom
+    async with doing.calls:
+        yield
 
 
 async def _call_webhook(doing: Doing, action: CallWebhook) -> None:
-    block = await _block(doing, action.block_document_id)
+    block, _ = await _block(doing, action.block_document_id)
     if block.block_type is None or block.block_type.slug != WEBHOOK:
         raise Failed("The referenced block was not a webhook block")
     try:
         webhook = convert(block.data, Webhook)
     except ValidationError as error:
         raise Failed(f"The webhook block was invalid: {error}") from None
-    payload = await _rendered(doing, action.payload)
+    (payload,) = await _rendered(doing, action.payload)
     try:
-        called = await webhooks.call(webhook, payload)
+        async with _calling(doing):
+            called = await webhooks.call(webhook, payload)
     except CallFailed as failed:
         raise Failed(f"Webhook call failed: {failed}") from None
     doing.details["status_code"] = called.status
@@ -358,12 +386,17 @@ def _shortened(text: str) -> str:
     return f"{text[: ANSWER_CHARACTERS_MAX - 1]}…"
 
 
-async def _rendered(doing: Doing, template: str) -> str:
-    if not automation_parameters.is_template(template):
-        return template
+async def _rendered(doing: Doing, *texts: str) -> list[str]:
+    templates = [text for text in texts if automation_parameters.is_template(text)]
+    if not templates:
+        return list(texts)
     context = await template_context.gather(
-        doing.shell, doing.clock, doing.cause, [template], doing.address
+        doing.shell, doing.clock, doing.cause, templates, doing.address
     )
+    return [_rendering(text, context) if text in templates else text for text in texts]
+
+
+def _rendering(template: str, context: Mapping[str, Any]) -> str:
     try:
         return render(template, context)
     except CannotRender as why:
@@ -372,10 +405,16 @@ async def _rendered(doing: Doing, template: str) -> str:
 
 
 async def _notify(doing: Doing, action: SendNotification) -> None:
-    raise Failed(
-        "'send-notification' is not possible in this release of Pluperfect, which has no"
-        f" services for notifications (block {action.block_document_id}); use 'call-webhook'"
-    )
+    block, secrets = await _block(doing, action.block_document_id)
+    schema, kind = block.block_schema, block.block_type
+    if schema is None or kind is None or NOTIFY not in schema.capabilities:
+        raise Failed("The referenced block was not a notification block")
+    message = Message(*await _rendered(doing, action.subject, action.body))
+    try:
+        async with _calling(doing):
+            await notifications.send(kind.slug, block.data, secrets, message)
+    except NotSent as why:
+        raise Failed(f"Notification failed: {why}", **why.details) from None
 
 
 async def _nothing(doing: Doing, action: DoNothing) -> None:

@@ -1,8 +1,9 @@
 """Actions: what automations do when they fire, in the order in which they did.
 
 What is to be done is in a read model: firings with actions that are not done yet. The actions of
-one automation are done one after the other; those of others do not wait for it. What came of an
-action is recorded, and with that it is done: whoever takes over goes on with the next one.
+one automation are done one after the other; those of others do not wait for it, not even where it
+waits for a server of somebody else's. What came of an action is recorded, and with that it is done:
+whoever takes over goes on with the next one.
 """
 
 import asyncio
@@ -30,10 +31,10 @@ from orchestration.automation_firings import (
 from orchestration.emissions import emission_of
 from projections import automation_firings
 from projections.automation_firings import FIRINGS
-from services.action_execution import Doing, perform
+from services.action_execution import Doing, NoRoom, perform
 from services.shell import Clock, Decided, Origin, Shell, natural_id
 from services.template_context import Cause
-from services.timed import Timed
+from services.timed import SideBySide
 from services.triggers import STREAM
 from services.vault import Vault
 
@@ -42,6 +43,9 @@ logger = logging.getLogger(__name__)
 TIMERS_MAX = 10_000
 BATCH_MAX = 50
 """Automations whose actions are done at the same time."""
+CALLS_MAX = 10
+"""Addresses of others' that are called at the same time, by webhooks and notifications. However
+slow they are, most of the automations of a batch get on."""
 FIRINGS_MAX = 20
 """Firings of an automation whose actions are done before others get their turn."""
 ATTEMPTS_MAX = 3
@@ -50,11 +54,13 @@ ATTEMPT_SECONDS_MAX = 30.0
 """How long one attempt may take."""
 AGAIN = timedelta(seconds=5)
 """Between two attempts."""
+ROOM_AGAIN = timedelta(seconds=1)
+"""When an action is tried again that found no room among `CALLS_MAX`."""
 TIGHT = timedelta(minutes=5)
 """An action says which emission it follows if that was no longer ago."""
 
 
-class Actions(Timed):
+class Actions(SideBySide):
     """See `services.service.Service`."""
 
     name = "actions"
@@ -64,6 +70,7 @@ class Actions(Timed):
         super().__init__(shell, clock, timers_max=TIMERS_MAX, batch_max=BATCH_MAX)
         self._vault = vault
         self._address = address
+        self._calls = asyncio.Semaphore(CALLS_MAX)
         self._attempts: dict[str, int] = {}
         """By invocation."""
 
@@ -84,14 +91,18 @@ class Actions(Timed):
         database = self._shell.store.database
         firings = await automation_firings.oldest_of(database, id_, FIRINGS_MAX + 1)
         for firing in firings[:FIRINGS_MAX]:
-            if not await self._finish(firing, origin):
-                self._timers.set(id_, to_microseconds(self._clock() + AGAIN))
+            try:
+                again = None if await self._finish(firing, origin) else AGAIN
+            except NoRoom:
+                again = ROOM_AGAIN
+            if again is not None:
+                self._timers.set(id_, to_microseconds(self._clock() + again))
                 return
         if len(firings) > FIRINGS_MAX:
             self._timers.set(id_, to_microseconds(self._clock()))
 
     async def _finish(self, firing: OpenFiring, origin: Origin) -> bool:
-        """Do the actions of a firing that are not done; whether all of them are."""
+        """Do the actions of a firing that are not done; whether all of them are. Raises NoRoom."""
         actions = actions_of(firing.triggered.automation)
         for index in range(firing.done, len(actions)):
             cause = await self._cause(firing, index)
@@ -100,6 +111,7 @@ class Actions(Timed):
                 shell=self._shell,
                 vault=self._vault,
                 clock=self._clock,
+                calls=self._calls,
                 origin=origin,
                 address=self._address,
                 cause=cause,
@@ -130,7 +142,7 @@ class Actions(Timed):
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS_MAX):
                 return await perform(doing, action)
-        except EventStoreError:
+        except (EventStoreError, NoRoom):
             raise  # The database is away or overloaded, or the term is over.
         except Exception as error:
             tried = self._attempts.get(doing.invocation, 0) + 1

@@ -43,6 +43,8 @@ class Timed(ABC):
         self._batch_max = batch_max
         self._timers = Timers(timers_max)
         """When each entity is to be seen to, in microseconds since 1970."""
+        self._under_way: dict[asyncio.Task[None], str] = {}
+        """Entities that are being seen to while the loop goes on: none, but see `SideBySide`."""
 
     @abstractmethod
     async def load(self) -> None:
@@ -70,7 +72,11 @@ class Timed(ABC):
         page = asyncio.ensure_future(_next(pages))
         try:
             while True:
-                await asyncio.wait({page}, timeout=self._pause())
+                await asyncio.wait(
+                    {page, *self._under_way},
+                    timeout=self._pause(),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
                 if page.done():
                     for entry in page.result():
                         self.note(entry.recorded)
@@ -104,19 +110,23 @@ class Timed(ABC):
         )
         fatal: BaseException | None = None
         for id_, failure in zip(ids, done, strict=True):
-            if failure is None:
-                continue
-            seconds = AGAIN_SECONDS
-            if not isinstance(failure, _TRY_AGAIN):
-                seconds = FAILED_AGAIN_SECONDS
-                if isinstance(failure, EventStoreError) or not isinstance(failure, Exception):
-                    # The database is away, or the term is over: nobody can be seen to.
-                    fatal = failure
-                else:
-                    logger.error("service %s could not see to %s", self.name, id_, exc_info=failure)
-            self._timers.set(id_, to_microseconds(now) + int(seconds * _MICROSECONDS))
+            if failure is not None and self._puts_all_off(id_, failure, now):
+                fatal = failure
         if fatal is not None:
             raise fatal
+
+    def _puts_all_off(self, id_: str, failure: BaseException, now: datetime) -> bool:
+        """See to this entity again later; whether nobody else can be seen to either."""
+        seconds = AGAIN_SECONDS
+        fatal = False
+        if not isinstance(failure, _TRY_AGAIN):
+            seconds = FAILED_AGAIN_SECONDS
+            # The database is away, or the term is over.
+            fatal = isinstance(failure, EventStoreError) or not isinstance(failure, Exception)
+            if not fatal:
+                logger.error("service %s could not see to %s", self.name, id_, exc_info=failure)
+        self._timers.set(id_, to_microseconds(now) + int(seconds * _MICROSECONDS))
+        return fatal
 
 
 class Paged(Timed):
@@ -157,6 +167,57 @@ class Paged(Timed):
 
     def _pause(self) -> float:
         return 0.0 if self._follows is not None else super()._pause()
+
+
+class SideBySide(Timed):
+    """One whose entities may take long: none waits for another, and the log is listened to.
+
+    Each is seen to in a task of its own, `batch_max` of them at a time. An entity is never seen to
+    twice at the same time: what comes due meanwhile is looked at when the first look is over.
+    """
+
+    def __init__(self, shell: Shell, clock: Clock, *, timers_max: int, batch_max: int) -> None:
+        super().__init__(shell, clock, timers_max=timers_max, batch_max=batch_max)
+        self._due_again: set[str] = set()
+        """Entities under way whose timers have gone off again."""
+
+    async def run(self, origin: Origin) -> None:
+        """See `services.service.Service`. What is under way ends with the term."""
+        self._due_again.clear()
+        try:
+            await super().run(origin)
+        finally:
+            tasks, self._under_way = list(self._under_way), {}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _see_to_batch(self, origin: Origin) -> None:
+        now = self._clock()
+        self._take_leave(now)
+        busy = set(self._under_way.values())
+        room = self._batch_max - len(busy)
+        for id_ in self._timers.take(to_microseconds(now), room):
+            if id_ in busy:
+                self._due_again.add(id_)
+            else:
+                task = asyncio.create_task(self.see_to_one(id_, now, origin))
+                self._under_way[task] = id_
+
+    def _take_leave(self, now: datetime) -> None:
+        """Of what is done. Raises what keeps everybody from being seen to."""
+        for task in [task for task in self._under_way if task.done()]:
+            id_ = self._under_way.pop(task)
+            if id_ in self._due_again:
+                self._due_again.discard(id_)
+                self._timers.set(id_, to_microseconds(now))
+            failure = task.exception()
+            if failure is not None and self._puts_all_off(id_, failure, now):
+                raise failure
+
+    def _pause(self) -> float:
+        full = len(self._under_way) >= self._batch_max
+        return SLEEP_SECONDS_MAX if full else super()._pause()
 
 
 async def _next(pages: AsyncIterator[Sequence[Entry]]) -> Sequence[Entry]:

@@ -3,20 +3,29 @@
 By the standard library, in a thread: automations call rarely, and servers that never do load
 nothing for it. The address is resolved once, checked and connected to: a name that means something
 else a moment later reaches nothing private. Redirects are not followed.
+
+Each call has a thread of its own, which nobody waits for when the server ends. What takes too long
+is cut off: its thread ends as soon as it finds its connection closed.
 """
 
 import asyncio
 import ssl
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from socket import IPPROTO_TCP, create_connection, gaierror, getaddrinfo, socket
+from socket import IPPROTO_TCP, SHUT_RDWR, create_connection, gaierror, getaddrinfo, socket
+from threading import Thread
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from services.addresses import is_public
+
 SECONDS_MAX = 10.0
 """How long a call may take, from the connection to the end of the answer."""
+GRACE_SECONDS = 1.0
+"""A call that has not ended so long after its time is cut off."""
 ANSWER_BYTES_MAX = 64 * 1024
 """More of an answer is not read."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -49,14 +58,68 @@ class Webhook(Struct, frozen=True, kw_only=True):
     """Whether the address may be one of this machine or network."""
     verify: bool = True
     """Whether a certificate has to be right."""
+    timeout_seconds: float = SECONDS_MAX
+    """Up to `SECONDS_MAX`."""
+
+
+class _Line:
+    """The connection of a call, for whoever cuts it off."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.connection: socket | None = None
+        self.asked = False
+        """Whether the other side may have heard something."""
+        self.is_cut = False
+
+    def cut(self) -> None:
+        """Let nothing be sent or awaited any more."""
+        self.is_cut = True
+        if self.connection is not None:
+            with suppress(OSError):
+                self.connection.shutdown(SHUT_RDWR)
 
 
 async def call(webhook: Webhook, payload: str) -> Called:
     """Call it. Raises Unreachable and CallFailed."""
-    return await asyncio.to_thread(_call, webhook, payload.encode())
+    line = _Line(max(0.0, min(webhook.timeout_seconds, SECONDS_MAX)))
+    try:
+        async with asyncio.timeout(line.seconds + GRACE_SECONDS):
+            return await _in_a_thread(lambda: _call(webhook, payload.encode(), line))
+    except TimeoutError:
+        line.cut()  # From here on nothing is heard that was not.
+        why = f"it took more than {line.seconds:g} s"
+        raise (CallFailed if line.asked else Unreachable)(why) from None
+    finally:
+        line.cut()
 
 
-def _call(webhook: Webhook, payload: bytes) -> Called:
+async def _in_a_thread(work: Callable[[], Called]) -> Called:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Called] = loop.create_future()
+
+    def settle(called: Called | None, error: BaseException | None) -> None:
+        if done.done():
+            return  # Nobody waits any more.
+        if called is not None:
+            done.set_result(called)
+        elif error is not None:
+            done.set_exception(error)
+
+    def run() -> None:
+        called, error = None, None
+        try:
+            called = work()
+        except BaseException as raised:
+            error = raised
+        with suppress(RuntimeError):  # The loop is closed: the server has ended.
+            loop.call_soon_threadsafe(settle, called, error)
+
+    Thread(target=run, name="webhook", daemon=True).start()
+    return await done
+
+
+def _call(webhook: Webhook, payload: bytes, line: _Line) -> Called:
     try:
         parts = urlsplit(webhook.url)
         host, port = parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
@@ -66,23 +129,29 @@ def _call(webhook: Webhook, payload: bytes) -> Called:
         raise CallFailed("the webhook's URL does not begin with http:// or https:// and a host")
     if webhook.method not in METHODS:
         raise CallFailed(f"the webhook's method is none of {', '.join(METHODS)}")
-    deadline = time.monotonic() + SECONDS_MAX
+    deadline = time.monotonic() + line.seconds
     address = _resolved(host, port, private=webhook.allow_private_urls)
-    connection = HTTPConnection(host, port, timeout=SECONDS_MAX)
+    connection = HTTPConnection(host, port, timeout=line.seconds)
     if parts.scheme == "https":
-        connection = HTTPSConnection(host, port, timeout=SECONDS_MAX)
+        connection = HTTPSConnection(host, port, timeout=line.seconds)
     try:
         try:
-            connection.sock = _connected(webhook, address, port, host, parts.scheme)
+            connection.sock = _connected(webhook, address, port, host, parts.scheme, line)
         except OSError as error:
             raise Unreachable(f"no connection: {_why(error)}") from None
+        if line.is_cut:
+            raise Unreachable("no connection in time")
+        line.asked = True
         return _asked(connection, webhook, parts.path, parts.query, payload, deadline)
     finally:
         connection.close()
 
 
-def _connected(webhook: Webhook, address: str, port: int, host: str, scheme: str) -> socket:
-    plain = create_connection((address, port), timeout=SECONDS_MAX)
+def _connected(
+    webhook: Webhook, address: str, port: int, host: str, scheme: str, line: _Line
+) -> socket:
+    plain = create_connection((address, port), timeout=line.seconds)
+    line.connection = plain
     if scheme == "http":
         return plain
     context = ssl.create_default_context()
@@ -90,7 +159,9 @@ def _connected(webhook: Webhook, address: str, port: int, host: str, scheme: str
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     try:
-        return context.wrap_socket(plain, server_hostname=host)
+        # The wrapped socket has the file of the plain one, and closes it: both are cut off.
+        line.connection = wrapped = context.wrap_socket(plain, server_hostname=host)
+        return wrapped
     except BaseException:
         plain.close()
         raise
@@ -111,7 +182,7 @@ def _asked(
         body = b""
         while len(body) < ANSWER_BYTES_MAX:
             if time.monotonic() > deadline:
-                raise CallFailed(f"the answer took more than {SECONDS_MAX:g} s")
+                raise CallFailed("the answer took too long")
             more = answer.read1(ANSWER_BYTES_MAX - len(body))
             if not more:
                 break
@@ -129,26 +200,11 @@ def _resolved(host: str, port: int, *, private: bool) -> str:
         found = [str(one[4][0]) for one in getaddrinfo(host, port, proto=IPPROTO_TCP)]
     except (gaierror, UnicodeError):
         raise Unreachable("the host of the webhook's URL is not known") from None
-    if not private and not all(map(_is_public, found)):
+    if not private and not all(map(is_public, found)):
         raise CallFailed(
             "the webhook's URL is one of a private network, and the block does not allow that"
         )
     return found[0]
-
-
-_NAT64 = ip_network("64:ff9b::/96")
-
-
-def _is_public(address: str) -> bool:
-    """Whether an address is one of the internet, also where it stands for one of IPv4."""
-    found = ip_address(address.partition("%")[0])
-    if isinstance(found, IPv6Address):
-        within = found.ipv4_mapped or found.sixtofour
-        if found in _NAT64:
-            within = IPv4Address(int(found) & 0xFFFFFFFF)
-        if within is not None:
-            found = within
-    return found.is_global and not found.is_multicast
 
 
 def _why(error: Exception) -> str:

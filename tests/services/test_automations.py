@@ -20,15 +20,21 @@ from orchestration.automation_firings import (
     AutomationTriggered,
     OpenFiring,
 )
+from orchestration.block_documents import BlockDocumentCreate
+from orchestration.states import PAUSED, RUNNING
 from orchestration.template_sandbox import render
-from projections import automation_firings, trigger_state
-from services import automations
+from projections import automation_firings, block_schemas, block_types, flow_runs, trigger_state
+from services import actions, automations, block_documents, known_blocks
 from services.template_context import Cause, gather
 from services.triggers import Triggers
 from tests.emitting import emission, wire
-from tests.services.runs_here import ORIGIN
+from tests.services.in_pools import new_run_in
+from tests.services.listener import Listener, listener
+from tests.services.runs_here import ORIGIN, flow_states, set_state
 from tests.services.serving_here import serving
 from tests.serving import verify_digests
+
+__all__ = ["listener"]
 
 IDLE = Settings(services_triggers_enabled=False)
 POLL_SECONDS = 0.02
@@ -93,6 +99,7 @@ async def server(target: Target) -> AsyncIterator[Server]:
     verify_digests(target)
 
 
+DAY = timedelta(days=1)
 REACTIVE = {"posture": "Reactive", "expect": ["x"]}
 NOTHING = {"type": "do-nothing"}
 
@@ -232,3 +239,67 @@ async def test_templates_are_given_what_the_emission_names(server: Server) -> No
     context = await gather(server.shell, server.now, cause, [text], "http://here/")
     expected = f"a it thing.1 thing.1 1 |http://here/automations/automation/{fired.automation.id}"
     assert render(text, context) == expected
+
+
+async def test_runs_are_cancelled_suspended_resumed_and_deleted(server: Server) -> None:
+    async def acted_on(action: str, *states: Any) -> str:
+        """A run in the last of these states, of which an emission makes an automation do this."""
+        run = await new_run_in(server, None)
+        for state, details in states:
+            await set_state(server, run, state, force=False, **details)
+        await automation(server, {**REACTIVE, "expect": [action]}, {"type": action})
+        await emit(server, action, resource={"prefect.resource.id": f"prefect.flow-run.{run}"})
+        return run
+
+    running: tuple[Any, Any] = (RUNNING, {})
+    suspended = (PAUSED, {"pause_reschedule": True, "pause_timeout": server.now() + DAY})
+    cancelled = await acted_on("cancel-flow-run", running)
+    stopped = await acted_on("suspend-flow-run", running)
+    resumed = await acted_on("resume-flow-run", running, suspended)
+    deleted = await acted_on("delete-flow-run", running)
+    done = await until_told(server, 4, AutomationActionExecuted, AutomationActionFailed)
+    assert [type(one) for one in done] == [AutomationActionExecuted] * 4, done
+    by_type = {one.action.type: one for one in done}
+    for action, run in (("cancel-flow-run", cancelled), ("delete-flow-run", deleted)):
+        assert by_type[action].action.related[0] == {
+            "prefect.resource.id": f"prefect.flow-run.{run}",
+            "prefect.resource.role": "target",
+        }
+    assert (await flow_states(server, cancelled))[-1] == "Cancelling"
+    assert (await flow_states(server, stopped))[-1] == "Suspended"
+    assert (await flow_states(server, resumed))[-1] == "Resuming"
+    assert await flow_runs.by_id(server.database, deleted, server.now()) is None
+
+
+async def webhook(server: Server, url: str) -> str:
+    """The id of a block."""
+    await known_blocks.register_missing(server.shell)
+    kind = await block_types.by_slug(server.database, "webhook")
+    assert kind is not None
+    (schema, *_) = await block_schemas.of_type(server.database, kind.id)
+    body = BlockDocumentCreate(
+        block_type_id=kind.id, block_schema_id=schema.id, is_anonymous=True, data={"url": url}
+    )
+    return (await block_documents.create(server.shell, server.vault, body, ORIGIN))[0]
+
+
+async def test_who_does_not_answer_keeps_no_other_automation_waiting(
+    target: Target, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "CALLS_MAX", 2)
+    monkeypatch.setattr(actions, "ROOM_AGAIN", timedelta(seconds=0.1))
+    listener.answering.clear()
+    async with serving(target) as server:
+        block = await webhook(server, f"{listener.url}/slow")
+        call = {"type": "call-webhook", "block_document_id": block, "payload": "{{ event.id }}"}
+        calling = [await automation(server, REACTIVE, call) for _ in range(3)]
+        await automation(server, REACTIVE, NOTHING)
+        await emit(server, "x", "x")
+        done = await until_told(server, 2, AutomationActionExecuted)
+        assert [one.action.type for one in done] == ["do-nothing"] * 2
+        listener.answering.set()
+        done = await until_told(server, 8, AutomationActionExecuted, AutomationActionFailed)
+        told_of = [one.action.automation_id for one in done if one.action.type == "call-webhook"]
+        assert sorted(told_of) == sorted(calling * 2)
+        assert len(listener.heard) == 6, "each was called once for each firing"
+    verify_digests(target)

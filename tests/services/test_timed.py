@@ -15,7 +15,7 @@ from eventstore.events import Recorded
 from eventstore.migrate import Target
 from services import timed
 from services.shell import Origin
-from services.timed import Timed
+from services.timed import SideBySide, Timed
 from tests.services.serving_here import serving
 
 ORIGIN = Origin("tester")
@@ -101,3 +101,61 @@ async def test_it_is_late_by_what_it_has_not_seen_to(server: Server) -> None:
     assert bells.lag_seconds() == 0.0
     bells._timers.set("a", to_microseconds(server.now() - timedelta(seconds=60)))
     assert 60 <= bells.lag_seconds() < 120
+
+
+class Slow(SideBySide):
+    """One entity takes until that is over, and comes due again when `b` is seen to."""
+
+    name = "slow"
+
+    def __init__(self, server: Server, waited_for: str) -> None:
+        super().__init__(server.shell, server.now, timers_max=100, batch_max=2)
+        self._waited_for = waited_for
+        self.seen: list[str] = []
+        self.news = asyncio.Event()
+        self.over = asyncio.Event()
+
+    async def load(self) -> None:
+        now = to_microseconds(self._clock())
+        self._timers.fill((id_, now) for id_ in "abc")
+
+    def note(self, recorded: Recorded[Any]) -> None:
+        """Nothing that happens changes when."""
+
+    async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
+        self.seen.append(f"{id_} begins")
+        self.news.set()
+        if id_ == self._waited_for:
+            await self.over.wait()
+        if id_ == "b":
+            self._timers.set(self._waited_for, to_microseconds(now))
+        self.seen.append(f"{id_} ends")
+        self.news.set()
+
+    async def until(self, seen: str, times: int = 1) -> None:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while self.seen.count(seen) < times:
+                self.news.clear()
+                await self.news.wait()
+
+
+async def test_nobody_waits_for_one_that_takes_long(server: Server) -> None:
+    slow = Slow(server, "a")
+    running = asyncio.create_task(slow.run(ORIGIN))
+    await slow.until("c ends")
+    assert slow.seen.count("a begins") == 1, "it is not seen to twice at the same time"
+    slow.over.set()
+    await slow.until("a ends", times=2)
+    assert [one for one in slow.seen if one.startswith("a")] == ["a begins", "a ends"] * 2
+    running.cancel()
+    await asyncio.wait({running})
+
+
+async def test_what_is_under_way_ends_with_the_term(server: Server) -> None:
+    slow = Slow(server, "a")
+    running = asyncio.create_task(slow.run(ORIGIN))
+    await slow.until("c ends")
+    (task,) = [task for task, id_ in slow._under_way.items() if id_ == "a"]
+    running.cancel()
+    await asyncio.wait({running})
+    assert task.cancelled()
