@@ -31,6 +31,17 @@ DocumentName: TypeAlias = Annotated[
 # --- events ---------------------------------------------------------------------------------------
 
 
+class DocumentNamed(Struct, frozen=True, omit_defaults=True):
+    """Which document it is that was changed, as emissions tell of it."""
+
+    name: str
+    block_type_id: str
+    block_type_name: str
+    block_schema_id: str
+    capabilities: tuple[str, ...] = ()
+    """Of its schema."""
+
+
 class BlockDocumentCreated(Event, frozen=True, tag="block-document.created"):
     """A block was saved under a name that was free."""
 
@@ -46,6 +57,8 @@ class BlockDocumentCreated(Event, frozen=True, tag="block-document.created"):
     """Ids of other documents by the fields that they stand in."""
     secret: str | None = None
     """Where the secret values are; None if there are none."""
+    capabilities: tuple[str, ...] = ()
+    """Of its schema, as emissions tell of it."""
 
 
 class BlockDocumentUpdated(Event, frozen=True, tag="block-document.updated"):
@@ -55,6 +68,7 @@ class BlockDocumentUpdated(Event, frozen=True, tag="block-document.updated"):
     data: Data = msgspec.field(default_factory=dict)
     references: dict[str, str] = msgspec.field(default_factory=dict)
     secret: str | None = None
+    about: DocumentNamed | None = None
 
 
 class BlockDocumentDeleted(Event, frozen=True, tag="block-document.deleted"):
@@ -62,6 +76,9 @@ class BlockDocumentDeleted(Event, frozen=True, tag="block-document.deleted"):
 
     name: str
     block_type_id: str
+    about: DocumentNamed | None = None
+    data: Data = msgspec.field(default_factory=dict)
+    """What it held, secret values obscured."""
 
 
 BlockDocumentEvent: TypeAlias = BlockDocumentCreated | BlockDocumentUpdated | BlockDocumentDeleted
@@ -112,6 +129,8 @@ class CreateBlockDocument(Struct, frozen=True, kw_only=True):
     block_type_name: str
     content: Content
     name_is_taken: bool
+    capabilities: tuple[str, ...] = ()
+    """Of the schema, as below."""
 
 
 class UpdateBlockDocument(Struct, frozen=True, kw_only=True):
@@ -122,12 +141,14 @@ class UpdateBlockDocument(Struct, frozen=True, kw_only=True):
     schema_type_id: str
     """The type of that schema."""
     content: Content
+    capabilities: tuple[str, ...] = ()
 
 
 class DeleteBlockDocument(Struct, frozen=True, kw_only=True):
     """Forget a block."""
 
     id: str
+    capabilities: tuple[str, ...] = ()
 
 
 BlockDocumentCommand: TypeAlias = CreateBlockDocument | UpdateBlockDocument | DeleteBlockDocument
@@ -167,7 +188,8 @@ def decide(command: BlockDocumentCommand, block: BlockDocument | None) -> list[B
         case UpdateBlockDocument():
             return _updated(command, block)
         case DeleteBlockDocument():
-            return [BlockDocumentDeleted(name=block.name, block_type_id=block.block_type_id)]
+            about = _named(block, block.block_schema_id, command.capabilities)
+            return [BlockDocumentDeleted(block.name, block.block_type_id, about, block.data)]
         case _:
             assert_never(command)
 
@@ -183,14 +205,27 @@ def _created(command: CreateBlockDocument) -> BlockDocumentEvent:
         block_type_name=command.block_type_name,
         block_schema_id=body.block_schema_id,
         is_anonymous=body.is_anonymous,
+        capabilities=command.capabilities,
         **asdict(command.content),
+    )
+
+
+def _named(
+    block: BlockDocument, block_schema_id: str, capabilities: tuple[str, ...]
+) -> DocumentNamed:
+    return DocumentNamed(
+        block.name, block.block_type_id, block.block_type_name, block_schema_id, capabilities
     )
 
 
 def _updated(command: UpdateBlockDocument, block: BlockDocument) -> list[BlockDocumentEvent]:
     if command.schema_type_id != block.block_type_id:
         raise NotNow("Must migrate block document to a block schema of the same block type.")
-    event = BlockDocumentUpdated(block_schema_id=command.block_schema_id, **asdict(command.content))
+    event = BlockDocumentUpdated(
+        block_schema_id=command.block_schema_id,
+        **asdict(command.content),
+        about=_named(block, command.block_schema_id, command.capabilities),
+    )
     # As JSON: in Python 1, 1.0 and True are equal.
     same = msgspec.json.encode(evolve(block, event)) == msgspec.json.encode(block)
     return [] if same else [event]
@@ -203,13 +238,18 @@ def evolve(block: BlockDocument | None, event: BlockDocumentEvent) -> BlockDocum
     """The document after the event."""
     match event:
         case BlockDocumentCreated():
-            return BlockDocument(**asdict(event))
+            return BlockDocument(**_without(event, "capabilities"))
         case BlockDocumentUpdated():
-            return block and replace(block, **asdict(event))
+            return block and replace(block, **_without(event, "about"))
         case BlockDocumentDeleted():
             return None
         case _:
             assert_never(event)
+
+
+def _without(event: BlockDocumentCreated | BlockDocumentUpdated, told: str) -> dict[str, Any]:
+    """The fields of an event without what is only told."""
+    return {name: value for name, value in asdict(event).items() if name != told}
 
 
 decider: Decider[BlockDocumentCommand, BlockDocument, BlockDocumentEvent] = Decider(decide, evolve)

@@ -16,6 +16,8 @@ RESERVED_PREFIX = "prefect"
 """What the name of a type that a client makes may not begin with, whatever the case."""
 ESCAPED = ("description", "code_example")
 """Texts that are kept as HTML shows them; clients compare them unescaped."""
+CHANGEABLE = ("logo_url", "documentation_url", "description", "code_example")
+"""The fields of a type that can be changed: how it is shown."""
 
 Slug: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z0-9-]*$", max_length=INDEXED_CHARACTERS_MAX)]
 """Small letters, digits and dashes."""
@@ -36,6 +38,14 @@ class BlockTypeCreated(Event, frozen=True, tag="block-type.created"):
     is_protected: bool = False
 
 
+class TypeNamed(Struct, frozen=True, omit_defaults=True):
+    """Which type it is that was changed, as emissions tell of it."""
+
+    name: str
+    slug: str
+    is_protected: bool = False
+
+
 class BlockTypeUpdated(Event, frozen=True, tag="block-type.updated"):
     """How the type is shown after the change."""
 
@@ -43,13 +53,18 @@ class BlockTypeUpdated(Event, frozen=True, tag="block-type.updated"):
     documentation_url: str | None = None
     description: str | None = None
     code_example: str | None = None
+    about: TypeNamed | None = None
 
 
 class BlockTypeDeleted(Event, frozen=True, tag="block-type.deleted"):
-    """The type is gone, its slug is free. Carries what it was called."""
+    """The type is gone, its slug is free. Carries what it was called, and how it was shown."""
 
     name: str
     slug: str
+    logo_url: str | None = None
+    documentation_url: str | None = None
+    description: str | None = None
+    code_example: str | None = None
 
 
 BlockTypeEvent: TypeAlias = BlockTypeCreated | BlockTypeUpdated | BlockTypeDeleted
@@ -138,7 +153,8 @@ def decide(command: BlockTypeCommand, block_type: BlockType | None) -> list[Bloc
         case DeleteBlockType():
             if block_type.is_protected:
                 raise Protected("protected block types cannot be deleted.")
-            return [BlockTypeDeleted(name=block_type.name, slug=block_type.slug)]
+            shown = {name: getattr(block_type, name) for name in CHANGEABLE}
+            return [BlockTypeDeleted(name=block_type.name, slug=block_type.slug, **shown)]
         case _:
             assert_never(command)
 
@@ -160,12 +176,13 @@ def _escaped(text: str | None) -> str | None:
 
 
 def _changed(block_type: BlockType, changes: BlockTypeUpdate) -> list[BlockTypeEvent]:
-    now = {name: getattr(block_type, name) for name in BlockTypeUpdated.__struct_fields__}
+    now = {name: getattr(block_type, name) for name in CHANGEABLE}
     wanted = now | {name: value for name, value in asdict(changes).items() if value is not UNSET}
     # Clients send their own text again and again; that it is kept escaped is no difference.
     if all(_unescaped(name, wanted[name]) == _unescaped(name, now[name]) for name in now):
         return []
-    return [BlockTypeUpdated(**wanted)]
+    about = TypeNamed(block_type.name, block_type.slug, block_type.is_protected)
+    return [BlockTypeUpdated(**wanted, about=about)]
 
 
 def _unescaped(name: str, text: str | None) -> str | None:
@@ -181,7 +198,8 @@ def evolve(block_type: BlockType | None, event: BlockTypeEvent) -> BlockType | N
         case BlockTypeCreated():
             return BlockType(**asdict(event))
         case BlockTypeUpdated():
-            return block_type and replace(block_type, **asdict(event))
+            changed = {name: getattr(event, name) for name in CHANGEABLE}
+            return block_type and replace(block_type, **changed)
         case BlockTypeDeleted():
             return None
         case _:

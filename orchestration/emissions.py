@@ -14,6 +14,7 @@ from eventstore.decider import Decider
 from eventstore.events import Event, Recorded
 from orchestration import automation_emissions
 from orchestration.artifacts import Artifact, ArtifactCreated, ArtifactDeleted
+from orchestration.block_emissions import BLOCK_EMITTING, of_block
 from orchestration.concurrency_limits import (
     ConcurrencyLimitCreated,
     ConcurrencyLimitDeleted,
@@ -236,6 +237,8 @@ def emission_of(recorded: Recorded[Any]) -> bytes | None:
             return _told(of_pool(recorded), recorded)
         case _ if isinstance(event, QUEUE_EMITTING):
             return _told(of_queue(recorded), recorded)
+        case _ if isinstance(event, BLOCK_EMITTING):
+            return _told(of_block(recorded), recorded)
         case _:
             return None
 
@@ -259,6 +262,7 @@ EMITTING: tuple[type[Event], ...] = (
     *automation_emissions.EMITTING,
     *POOL_EMITTING,
     *QUEUE_EMITTING,
+    *BLOCK_EMITTING,
 )
 """The types of events that `emission_of` may have something to say about."""
 

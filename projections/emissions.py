@@ -178,7 +178,7 @@ def reads(recorded: Recorded[Any]) -> Iterable[tuple[Model[Any], tuple[Value, ..
 
 projection = Projection(
     name="emissions",
-    version=3,
+    version=4,
     mode="derived",
     models=(EMISSIONS, EMISSION_RESOURCES, EMISSION_TOTALS),
     handles=frozenset({*EMITTING, FeedTrimmed}),

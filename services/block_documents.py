@@ -67,6 +67,7 @@ async def create(
             block_type_name=of_type.name,
             content=Content(parts.shown, references, secret),
             name_is_taken=bool(taken),
+            capabilities=schema.capabilities,
         )
         own = recorded(CATEGORY, id_, decide(command, None))
         return Decision(appends=(own,), effects=effects)
@@ -118,6 +119,7 @@ async def update(
             block_schema_id=schema.id,
             schema_type_id=schema.block_type_id,
             content=Content(parts.shown, references, secret),
+            capabilities=schema.capabilities,
         )
         own = recorded(CATEGORY, id_, decide(command, block))
         return Decision(appends=(own,), effects=effects)
@@ -134,11 +136,16 @@ async def delete(shell: Shell, vault: Vault, id_: str, origin: Origin) -> None:
     async def decide_under_lock(tx: Transaction) -> Decision:
         block = await block_documents.by_id(tx, id_)
         doomed[:] = [] if block is None else [block]
-        own = recorded(CATEGORY, id_, decide(DeleteBlockDocument(id=id_), block))
+        schema = await block_schemas.by_id(tx, block.block_schema_id) if block else None
+        own = recorded(CATEGORY, id_, decide(_deleting(id_, schema), block))
         return Decision(appends=(own,), effects=destroying(vault, doomed))
 
     await shell.execute_serially(CONTENTION, decide_under_lock, origin)
     await tidied(vault, doomed)
+
+
+def _deleting(id_: str, schema: BlockSchema | None) -> DeleteBlockDocument:
+    return DeleteBlockDocument(id=id_, capabilities=schema.capabilities if schema else ())
 
 
 async def _schema(tx: Transaction, id_: str) -> BlockSchema:
@@ -174,10 +181,12 @@ async def _check_references(tx: Transaction, id_: str, references: Mapping[str, 
 # --- documents that go with their type or schema --------------------------------------------------
 
 
-def deleted(blocks: Iterable[BlockDocument]) -> list[NewEvents]:
-    """What is recorded when documents go with their type or schema."""
+def deleted(blocks: Iterable[BlockDocument], schemas: Iterable[BlockSchema]) -> list[NewEvents]:
+    """What is recorded when documents go with their type or schema. `schemas`: theirs."""
+    by_id = {schema.id: schema for schema in schemas}
     return [
-        recorded(CATEGORY, one.id, decide(DeleteBlockDocument(id=one.id), one)) for one in blocks
+        recorded(CATEGORY, one.id, decide(_deleting(one.id, by_id.get(one.block_schema_id)), one))
+        for one in blocks
     ]
 
 

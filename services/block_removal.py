@@ -26,7 +26,7 @@ async def delete_type(shell: Shell, vault: Vault, id_: str, origin: Origin) -> N
         doomed[:] = await block_documents.of_type(tx, id_)
         schemas = await block_schemas.of_type(tx, id_)
         appends = [
-            *deleted(doomed),
+            *deleted(doomed, schemas),
             *(_schema_deleted(schema) for schema in schemas),
             recorded(type_commands.CATEGORY, id_, events),
         ]
@@ -45,7 +45,7 @@ async def delete_schema(shell: Shell, vault: Vault, id_: str, origin: Origin) ->
         found = await block_types.by_ids(tx, () if schema is None else (schema.block_type_id,))
         own = _schema_deleted(schema, id_, any(one.is_protected for one in found.values()))
         doomed[:] = await block_documents.of_schema(tx, id_)
-        appends = [*deleted(doomed), own]
+        appends = [*deleted(doomed, () if schema is None else (schema,)), own]
         return Decision(appends=appends, effects=destroying(vault, doomed))
 
     await shell.execute_serially(CONTENTION, decide_under_lock, origin)

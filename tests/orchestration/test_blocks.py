@@ -14,6 +14,7 @@ from orchestration.block_documents import (
     Content,
     CreateBlockDocument,
     DeleteBlockDocument,
+    DocumentNamed,
     UpdateBlockDocument,
     without_references,
 )
@@ -37,6 +38,7 @@ from orchestration.block_types import (
     BlockTypeUpdated,
     CreateBlockType,
     DeleteBlockType,
+    TypeNamed,
     UpdateBlockType,
 )
 from orchestration.refusals import Conflict, Invalid, NotFound, NotNow, Protected
@@ -74,7 +76,9 @@ def test_names_that_begin_with_prefect_are_the_servers(name: str) -> None:
 
 def test_what_is_not_mentioned_of_a_type_stays() -> None:
     change = UpdateBlockType(id=TYPE, body=BlockTypeUpdate(logo_url="l"))
-    given_type(DOOR).when(change).then(BlockTypeUpdated(logo_url="l", description="a &lt; b"))
+    about = TypeNamed("Door", "door")
+    changed = BlockTypeUpdated(logo_url="l", description="a &lt; b", about=about)
+    given_type(DOOR).when(change).then(changed)
 
 
 def test_a_client_that_sends_its_own_text_again_changes_nothing() -> None:
@@ -85,7 +89,8 @@ def test_a_client_that_sends_its_own_text_again_changes_nothing() -> None:
 
 def test_a_type_is_deleted_unless_it_is_protected() -> None:
     delete = DeleteBlockType(id=TYPE)
-    given_type(DOOR).when(delete).then(BlockTypeDeleted(name="Door", slug="door"))
+    gone = BlockTypeDeleted(name="Door", slug="door", description="a &lt; b")
+    given_type(DOOR).when(delete).then(gone)
     own = BlockTypeCreated(id=TYPE, name="Secret", slug="secret", is_protected=True)
     given_type(own).when(delete).refused(Protected, "cannot be deleted")
     given_type().when(delete).refused(NotFound)
@@ -184,6 +189,9 @@ FRONT = BlockDocumentCreated(
 )
 
 
+ABOUT = DocumentNamed("front", TYPE, "Door", SCHEMA)
+
+
 def create_document(name: str | None = "front", *, taken: bool = False) -> CreateBlockDocument:
     body = BlockDocumentCreate(
         name=name, block_type_id=TYPE, block_schema_id=SCHEMA, is_anonymous=name is None
@@ -225,7 +233,7 @@ def test_any_other_needs_one() -> None:
 def test_saving_what_is_saved_is_not_recorded() -> None:
     given_document(FRONT).when(update_document({"a": 1})).then_nothing()
     given_document(FRONT).when(update_document({"a": True})).then(
-        BlockDocumentUpdated(block_schema_id=SCHEMA, data={"a": True}, secret=OTHER)
+        BlockDocumentUpdated(block_schema_id=SCHEMA, data={"a": True}, secret=OTHER, about=ABOUT)
     )
 
 
@@ -235,7 +243,7 @@ def test_a_block_stays_of_its_type() -> None:
 
 def test_a_block_is_deleted_once() -> None:
     delete = DeleteBlockDocument(id=DOCUMENT)
-    gone = BlockDocumentDeleted(name="front", block_type_id=TYPE)
+    gone = BlockDocumentDeleted(name="front", block_type_id=TYPE, about=ABOUT, data={"a": 1})
     given_document(FRONT).when(delete).then(gone)
     given_document(FRONT, gone).when(delete).refused(NotFound)
 
