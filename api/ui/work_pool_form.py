@@ -6,20 +6,20 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from api import worker_types
 from api.ui import job_template_form
 from api.ui.page import Action, Deed, Page, Said, Visit
 from api.ui.schema_fields import Form
 from api.ui.work_pool_actions import RESERVED, limit_in
 from api.ui.work_pool_tabs import pool
-from api.worker_types import WorkerType
+from api.worker_type import WorkerType
+from api.worker_types import BY_PACKAGE
 from orchestration.refusals import Conflict, Invalid, Refusal
 from orchestration.work_pools import WorkPool, WorkPoolCreate, WorkPoolUpdate, is_reserved
 from services import work_pools
 
 OWN_TYPE = "custom"
 """Stands for a type that we do not know; it is written down by hand."""
-TYPES = tuple(one for group in worker_types.BY_PACKAGE.values() for one in group.values())
+TYPES = tuple(one for group in BY_PACKAGE.values() for one in group.values())
 NAME_TAKEN = "There is a work pool with this name already."
 NAME_WRONG = "A name is not empty and has no / % & < or > in it."
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.worker_types import BY_PACKAGE, WorkerType
+from api.worker_type import WorkerType
+from api.worker_types import BY_PACKAGE
 from tests.api.talk import expect, talk_to
 
 WORKER_TYPES = [worker for workers in BY_PACKAGE.values() for worker in workers.values()]

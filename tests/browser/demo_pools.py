@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from api.server import Server
-from api.worker_types import DOCKER, KUBERNETES, PROCESS, WorkerType
+from api.worker_type import WorkerType
+from api.worker_types_on_premises import DOCKER, KUBERNETES, PROCESS
 from orchestration.deployment_bodies import DeploymentCreate, DeploymentFlowRunCreate
 from orchestration.states import ProposedDetails, ProposedState
 from orchestration.work_pools import WorkPoolCreate
