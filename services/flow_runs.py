@@ -16,21 +16,23 @@ from eventstore.ids import new_id
 from orchestration import task_rules, task_runs
 from orchestration.flow_rules import MARK_LATE, policy_for
 from orchestration.flow_run_bodies import CreatedBy, FlowRunCreate, FlowRunUpdate
-from orchestration.flow_runs import (
+from orchestration.flow_run_decisions import (
     CreateFlowRun,
     DeleteFlowRun,
-    FlowRun,
-    FlowRunEvent,
-    FlowRunStateSet,
     OrphanFlowRun,
     SetFlowRunState,
     UpdateFlowRun,
     UpdateFlowRunLabels,
-    answer_from,
     decide,
+    settle,
+)
+from orchestration.flow_runs import (
+    FlowRun,
+    FlowRunEvent,
+    FlowRunStateSet,
+    answer_from,
     existing,
     parent_state,
-    settle,
 )
 from orchestration.flows import Flow
 from orchestration.identifiers import Labels

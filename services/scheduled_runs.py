@@ -23,11 +23,12 @@ from eventstore.events import NewEvents
 from eventstore.execute import ATTEMPTS_MAX, execute
 from eventstore.ids import new_id
 from eventstore.log import STREAMS, Command, Decision
-from orchestration import flow_runs as runs
+from orchestration import flow_run_decisions
 from orchestration.deployment_schedules import DeploymentSchedule
 from orchestration.deployments import Deployment
 from orchestration.flow_run_bodies import CreatedBy, FlowRunCreate
-from orchestration.flow_runs import CreateFlowRun
+from orchestration.flow_run_decisions import CreateFlowRun
+from orchestration.flow_runs import FlowRunEvent
 from orchestration.flows import Flow
 from orchestration.names import slug
 from orchestration.scheduled_runs import Itself, another
@@ -193,7 +194,7 @@ def _runs(
     now: datetime,
 ) -> list[NewEvents]:
     made: list[NewEvents] = []
-    first: dict[str, Sequence[runs.FlowRunEvent]] = {}
+    first: dict[str, Sequence[FlowRunEvent]] = {}
     for slot in wanted:
         like = first.get(slot.schedule.id)
         itself = Itself(slot.run_id, _name(slot), slot.key, new_id(), slot.moment)
@@ -216,7 +217,7 @@ def _first(
     slot: Slot,
     itself: Itself,
     now: datetime,
-) -> Sequence[runs.FlowRunEvent]:
+) -> Sequence[FlowRunEvent]:
     schedule = slot.schedule
     details = StateDetails(scheduled_time=slot.moment)
     state = new_state(
@@ -252,7 +253,7 @@ def _first(
         auto_scheduled=True,
         deployment_version=deployment.version,
     )
-    return runs.decide(command, None)
+    return flow_run_decisions.decide(command, None)
 
 
 def queue_of(deployment: Deployment) -> Neighbour | None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 
 from orchestration import deployments as deployment_decisions
-from orchestration import flow_runs as run_decisions
+from orchestration import flow_run_decisions as run_decisions
 from orchestration.deployments import Deployment
 from orchestration.flow_runs import FlowRun
 from orchestration.surroundings import Neighbour, Surroundings

@@ -7,8 +7,9 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from eventstore.decider import Decider
-from orchestration import flow_rules, flow_runs, task_rules, task_runs
-from orchestration.flow_runs import FlowRun, SetFlowRunState
+from orchestration import flow_rules, flow_run_decisions, task_rules, task_runs
+from orchestration.flow_run_decisions import SetFlowRunState
+from orchestration.flow_runs import FlowRun
 from orchestration.states import ProposedDetails, ProposedState, State, StateType, proposed
 from orchestration.surroundings import Neighbour, Surroundings
 from orchestration.task_runs import SetTaskRunState, TaskRun
@@ -60,7 +61,7 @@ def flow_run(current: State | None = None, **fields: Any) -> FlowRun:
     """A flow run that took on `current` by force."""
     run = FlowRun(id=id_(1), name="brave-otter", flow_id=FLOW.id)
     if current is not None:
-        run = after(flow_runs.decider, set_flow(run, current, flow_rules.MINIMAL), run)
+        run = after(flow_run_decisions.decider, set_flow(run, current, flow_rules.MINIMAL), run)
     return replace(run, **fields)
 
 
@@ -121,8 +122,8 @@ def flow_answer(
 ) -> tuple[OrchestrationResult, FlowRun]:
     """What the client is told, and the flow run afterwards."""
     command = set_flow(run, to, rules, now)
-    settled = flow_runs.settle(command, run)
-    return settled.answer, after(flow_runs.decider, command, run)
+    settled = flow_run_decisions.settle(command, run)
+    return settled.answer, after(flow_run_decisions.decider, command, run)
 
 
 def task_answer(

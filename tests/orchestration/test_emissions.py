@@ -6,7 +6,7 @@ import pytest
 from msgspec import DecodeError, ValidationError, json
 
 from eventstore.events import Event, Recorded
-from orchestration import emissions, flow_runs
+from orchestration import emissions, flow_run_decisions, flow_runs
 from orchestration.artifacts import Artifact, ArtifactCreated, ArtifactDeleted
 from orchestration.emissions import (
     EmissionReceived,
@@ -18,7 +18,8 @@ from orchestration.emissions import (
 )
 from orchestration.flow_rules import CORE
 from orchestration.flow_run_bodies import CreatedBy
-from orchestration.flow_runs import FlowRun, SetFlowRunState
+from orchestration.flow_run_decisions import SetFlowRunState
+from orchestration.flow_runs import FlowRun
 from orchestration.flows import FlowCreated, FlowDeleted, FlowUpdated
 from orchestration.refusals import Invalid
 from orchestration.states import State
@@ -122,7 +123,7 @@ def state_set(run: FlowRun, to: State, around: Surroundings = AROUND) -> flow_ru
         facts=FlowFacts(now=to.timestamp, pause_key="k"),
         around=around,
     )
-    event = flow_runs.settle(command, run).event
+    event = flow_run_decisions.settle(command, run).event
     assert event is not None
     return event
 

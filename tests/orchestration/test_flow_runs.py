@@ -6,21 +6,23 @@ import pytest
 from msgspec import UNSET, ValidationError, json
 from msgspec.structs import asdict
 
-from orchestration import flow_runs
+from orchestration import flow_run_decisions, flow_runs
 from orchestration.documents import document, parse
 from orchestration.flow_run_bodies import FlowRunCreate, FlowRunUpdate
-from orchestration.flow_runs import (
+from orchestration.flow_run_decisions import (
     CreateFlowRun,
     DeleteFlowRun,
+    OrphanFlowRun,
+    UpdateFlowRun,
+    UpdateFlowRunLabels,
+)
+from orchestration.flow_runs import (
     FlowRun,
     FlowRunCreated,
     FlowRunDeleted,
     FlowRunLabelsUpdated,
     FlowRunStateSet,
     FlowRunUpdated,
-    OrphanFlowRun,
-    UpdateFlowRun,
-    UpdateFlowRunLabels,
     parent_state,
 )
 from orchestration.refusals import AlreadyExists, MissingReference, NotFound, NotNow
@@ -30,7 +32,7 @@ from orchestration.surroundings import Neighbour, Surroundings
 from tests.orchestration.runs import AROUND, FLOW, NOON, SECOND, flow_run, id_, set_flow, state
 from tests.spec import spec
 
-given = spec(flow_runs.decider)
+given = spec(flow_run_decisions.decider)
 ID = id_(1)
 
 
@@ -175,10 +177,12 @@ class TestUpdates:
         ):
             run = flow_run(state(type), deployment_id=deployment)  # type: ignore[arg-type]
             if fine:
-                assert flow_runs.decide(command, run) == [FlowRunUpdated(job_variables={"a": 1})]
+                assert flow_run_decisions.decide(command, run) == [
+                    FlowRunUpdated(job_variables={"a": 1})
+                ]
             else:
                 with pytest.raises(NotNow):
-                    flow_runs.decide(command, run)
+                    flow_run_decisions.decide(command, run)
 
     def test_labels_are_merged_and_only_changes_recorded(self) -> None:
         told = given(*self.CREATED, FlowRunLabelsUpdated(labels={"a": 1, "b": 2})).when(
@@ -208,7 +212,7 @@ class TestStateSet:
     def test_it_remembers_the_state_that_was_left(self) -> None:
         left = state("PAUSED", "Suspended", id=id_(5), message="m", pause_reschedule=True)
         run = flow_run(left, deployment_id=id_(9))
-        [event] = flow_runs.decide(set_flow(run, state("FAILED", at=NOON + SECOND)), run)
+        [event] = flow_run_decisions.decide(set_flow(run, state("FAILED", at=NOON + SECOND)), run)
         assert isinstance(event, FlowRunStateSet)
         assert event.former == FormerState(
             id=id_(5),
@@ -221,20 +225,22 @@ class TestStateSet:
 
     def test_a_replaced_proposal_is_remembered(self) -> None:
         run = flow_run(state("SCHEDULED"))
-        [event] = flow_runs.decide(set_flow(run, state("CANCELLING", at=NOON + SECOND)), run)
+        [event] = flow_run_decisions.decide(
+            set_flow(run, state("CANCELLING", at=NOON + SECOND)), run
+        )
         assert isinstance(event, FlowRunStateSet)
         assert (event.proposed_type, event.state.type) == ("CANCELLING", "CANCELLED")
         assert event.status == "REJECT"
 
     def test_an_unchanged_policy_is_not_repeated(self) -> None:
         run = flow_run(state("PENDING"))
-        [event] = flow_runs.decide(set_flow(run, state("RUNNING", at=NOON + SECOND)), run)
+        [event] = flow_run_decisions.decide(set_flow(run, state("RUNNING", at=NOON + SECOND)), run)
         assert isinstance(event, FlowRunStateSet)
         assert event.empirical_policy is None
 
     def test_the_state_of_a_subflow_names_its_parent_task_run(self) -> None:
         run = flow_run(state("PENDING"), parent_task_run_id=id_(2))
-        [event] = flow_runs.decide(set_flow(run, state("RUNNING", at=NOON + SECOND)), run)
+        [event] = flow_run_decisions.decide(set_flow(run, state("RUNNING", at=NOON + SECOND)), run)
         assert isinstance(event, FlowRunStateSet)
         assert event.state.state_details.task_run_id == id_(2)
         mirrored = parent_state(event, run.id, id_(40), NOON + 2 * SECOND)
@@ -245,6 +251,6 @@ class TestStateSet:
 
     def test_a_deleted_run_stays_deleted_whatever_is_folded_into_it(self) -> None:
         run = flow_run(state("PENDING"))
-        [event] = flow_runs.decide(set_flow(run, state("RUNNING", at=NOON + SECOND)), run)
+        [event] = flow_run_decisions.decide(set_flow(run, state("RUNNING", at=NOON + SECOND)), run)
         assert flow_runs.evolve(None, event) is None
         assert flow_runs.evolve(None, FlowRunUpdated(name="x")) is None

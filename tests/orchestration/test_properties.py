@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import json
 
-from orchestration import flow_rules, flow_runs, task_rules, task_runs
+from orchestration import flow_rules, flow_run_decisions, flow_runs, task_rules, task_runs
 from orchestration.documents import document, parse
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
 from orchestration.refusals import NotFound
@@ -114,11 +114,11 @@ def sound(before: Any, event: Any, run: Any) -> None:
 @settings(max_examples=examples(600), deadline=None)
 def test_any_state_may_be_proposed_to_any_flow_run(run: FlowRun, wish: State, rules: Any) -> None:
     command = set_flow(run, wish, rules, now=NOON)
-    settled = flow_runs.settle(command, run)
+    settled = flow_run_decisions.settle(command, run)
     assert (settled.event is None) <= (settled.answer.state == run.state)
     if settled.event is None:
         assert settled.answer.status != "ACCEPT"
-        assert flow_runs.decide(command, run) == []
+        assert flow_run_decisions.decide(command, run) == []
         return
     stored = json.decode(json.encode(settled.event), type=FlowRunStateSet)
     assert stored == settled.event
@@ -158,11 +158,11 @@ def test_any_state_may_be_proposed_to_any_task_run(
 def test_repeating_an_accepted_transition_records_nothing_new(run: FlowRun, wish: State) -> None:
     if wish.state_details.transition_id is None:
         return
-    settled = flow_runs.settle(set_flow(run, wish, now=NOON), run)
+    settled = flow_run_decisions.settle(set_flow(run, wish, now=NOON), run)
     if settled.event is None or settled.answer.status != "ACCEPT":
         return
     afterwards = flow_runs.evolve(run, settled.event)
-    again = flow_runs.settle(set_flow(run, wish, now=NOON + HOUR), afterwards)
+    again = flow_run_decisions.settle(set_flow(run, wish, now=NOON + HOUR), afterwards)
     assert again.event is None
     assert again.answer.status == "REJECT"
     assert afterwards is not None
@@ -175,7 +175,7 @@ def test_a_history_of_wishes_folds_to_what_was_decided_on(wishes: list[State]) -
     run = flow_run()
     timestamps = []
     for wish in wishes:
-        event = flow_runs.settle(set_flow(run, wish, now=NOON), run).event
+        event = flow_run_decisions.settle(set_flow(run, wish, now=NOON), run).event
         if event is not None:
             folded = flow_runs.evolve(run, event)
             assert folded is not None
@@ -188,7 +188,7 @@ def test_a_history_of_wishes_folds_to_what_was_decided_on(wishes: list[State]) -
 @settings(max_examples=examples(300), deadline=None)
 def test_what_ended_with_a_result_stays_ended(wish: State, _: str) -> None:
     ended = flow_run(state("COMPLETED", data={"type": "reference"}), deployment_id=id_(9))
-    settled = flow_runs.settle(set_flow(ended, wish, now=NOON), ended)
+    settled = flow_run_decisions.settle(set_flow(ended, wish, now=NOON), ended)
     assert settled.answer.state is not None
     assert settled.answer.state.type in TERMINAL
 
@@ -196,6 +196,6 @@ def test_what_ended_with_a_result_stays_ended(wish: State, _: str) -> None:
 @given(states(), st.sampled_from([*FLOW_POLICIES]))
 def test_a_run_that_does_not_exist_is_not_found(wish: State, rules: Any) -> None:
     with pytest.raises(NotFound):
-        flow_runs.settle(set_flow(flow_run(), wish, rules), None)
+        flow_run_decisions.settle(set_flow(flow_run(), wish, rules), None)
     with pytest.raises(NotFound):
         task_runs.settle(set_task(task_run(), wish), None)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 
 from orchestration.flow_run_bodies import CreatedBy, FlowRunCreate
-from orchestration.flow_runs import CreateFlowRun, decide
+from orchestration.flow_run_decisions import CreateFlowRun, decide
 from orchestration.scheduled_runs import Itself, another
 from orchestration.states import SCHEDULED, StateDetails, new_state
 from orchestration.surroundings import Neighbour, Surroundings

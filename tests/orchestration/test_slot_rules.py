@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from orchestration import flow_runs, task_runs
+from orchestration import flow_run_decisions, task_runs
 from orchestration.flow_rules import CORE, MARK_LATE, MINIMAL
 from orchestration.flow_runs import FlowRun
 from orchestration.flow_slot_rules import holds_slot
@@ -54,13 +54,13 @@ def slot(**known: Any) -> DeploymentSlot:
 
 def settled(
     run: FlowRun, to: State, found: DeploymentSlot | None, rules: Policy = CORE, **known: Any
-) -> flow_runs.Settled:
+) -> flow_run_decisions.Settled:
     command = set_flow(run, to, rules)
     facts: FlowFacts = replace(command.facts, slot=found, **known)
-    return flow_runs.settle(replace(command, facts=facts), run)
+    return flow_run_decisions.settle(replace(command, facts=facts), run)
 
 
-def lease_of(told: flow_runs.Settled) -> str | None:
+def lease_of(told: flow_run_decisions.Settled) -> str | None:
     assert told.answer.state is not None
     return told.answer.state.state_details.deployment_concurrency_lease_id
 

@@ -15,9 +15,9 @@ from eventstore.database import Transaction
 from eventstore.ids import new_id
 from eventstore.log import Decision
 from eventstore.migrate import Target
-from orchestration import flow_runs as domain
+from orchestration import flow_run_decisions as domain
 from orchestration.flow_run_bodies import FlowRunCreate
-from orchestration.flow_runs import CreateFlowRun
+from orchestration.flow_run_decisions import CreateFlowRun
 from orchestration.flows import FlowCreate
 from orchestration.run_policies import FlowRunPolicy
 from orchestration.states import ProposedDetails, ProposedState, proposed
