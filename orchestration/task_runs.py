@@ -3,48 +3,28 @@
 A client of Prefect 3 changes the states of its task runs by itself and reports each change as an
 emission. Reports come in bursts, twice, and in the wrong order: the one with the newest state
 timestamp says what the task run is; an older one only adds a state to its history.
+
+What can be asked of one, and what follows from it, is in `task_run_decisions`.
 """
 
 from datetime import datetime
 from typing import TypeAlias, assert_never
 from uuid import UUID
 
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from eventstore.decider import Decider
 from eventstore.events import Event
 from orchestration.documents import Extras, extras_field
-from orchestration.identifiers import Id, KeyPart, Labels, Text, tidy
+from orchestration.identifiers import Labels
 from orchestration.names import slug
-from orchestration.refusals import AlreadyExists, Invalid, NotFound
-from orchestration.run_clock import advance, timestamp_after
-from orchestration.run_policies import RETRY_DELAYS_MAX, TaskRunPolicy, current_names
-from orchestration.states import (
-    RUNNING,
-    ProposedState,
-    RecordedState,
-    State,
-    StateType,
-    recorded,
-    restored,
-    with_details,
-)
+from orchestration.refusals import NotFound
+from orchestration.run_clock import advance
+from orchestration.run_policies import TaskRunPolicy
+from orchestration.states import RecordedState, State, StateType, restored
 from orchestration.task_inputs import Inputs
 from orchestration.task_run_reports import Report, read_report
-from orchestration.transition import (
-    BelongsToAttempt,
-    CacheResult,
-    Judgement,
-    OrchestrationResult,
-    Policy,
-    SetStateStatus,
-    TakeSlots,
-    TaskFacts,
-    Transition,
-    answer,
-    judge,
-)
+from orchestration.transition import OrchestrationResult, SetStateStatus, answer
 
 # --- events ---------------------------------------------------------------------------------------
 
@@ -101,90 +81,6 @@ TaskRunEvent: TypeAlias = (
     TaskRunCreated | TaskRunUpdated | TaskRunStateSet | TaskRunReported | TaskRunDeleted
 )
 
-# --- commands -------------------------------------------------------------------------------------
-
-
-class TaskRunCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /task_runs/`."""
-
-    id: Id | None = None
-    state: ProposedState | None = None
-    name: Text | None = None
-    flow_run_id: Id | None = None
-    task_key: KeyPart
-    dynamic_key: KeyPart
-    cache_key: Text | None = None
-    cache_expiration: datetime | None = None
-    task_version: str | None = None
-    empirical_policy: TaskRunPolicy = TaskRunPolicy()
-    tags: tuple[str, ...] = ()
-    labels: Labels | None = {}
-    task_inputs: Inputs = {}
-    extras: Extras = extras_field()
-
-    def __post_init__(self) -> None:
-        tidy(self, ids=("id", "flow_run_id"), times=("cache_expiration",))
-
-
-class TaskRunUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body of `PATCH /task_runs/{id}`."""
-
-    name: Text | UnsetType | None = UNSET
-    extras: Extras = extras_field()
-
-
-class CreateTaskRun(Struct, frozen=True, kw_only=True):
-    """Make a task run known. That its keys are new in its flow run is the caller's to know."""
-
-    id: str
-    body: TaskRunCreate
-    state: State
-    name: str
-    """For a body without a name: see `names.slug`."""
-    rules: Policy
-    facts: TaskFacts
-    flow_run_labels: Labels = {}
-
-
-class UpdateTaskRun(Struct, frozen=True, kw_only=True):
-    """Give a task run another name."""
-
-    id: str
-    body: TaskRunUpdate
-    name: str
-    """For a body that sets the name to nothing."""
-
-
-class SetTaskRunState(Struct, frozen=True, kw_only=True):
-    """Ask for another state. `rules` is one of the policies of `task_rules`."""
-
-    id: str
-    proposed: State
-    rules: Policy
-    facts: TaskFacts
-
-
-class ReportTaskRun(Struct, frozen=True, kw_only=True):
-    """Take note of what a client says about its task run.
-
-    Goes to the stream of `canonical_id` if there is one, else of the id in the emission.
-    """
-
-    emission: Raw
-    canonical_id: str | None = None
-    """The task run that has the reported keys in the same flow run, if it has another id."""
-
-
-class DeleteTaskRun(Struct, frozen=True, kw_only=True):
-    """Forget a task run."""
-
-    id: str
-
-
-TaskRunCommand: TypeAlias = (
-    CreateTaskRun | UpdateTaskRun | SetTaskRunState | ReportTaskRun | DeleteTaskRun
-)
-
 # --- value ----------------------------------------------------------------------------------------
 
 
@@ -222,149 +118,11 @@ class TaskRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     extras: Extras = extras_field()
 
 
-# --- decide ---------------------------------------------------------------------------------------
-
-
-def decide(command: TaskRunCommand, task_run: TaskRun | None) -> list[TaskRunEvent]:
-    """What follows from a command. Raises refusals; a rule's no is a verdict, not a refusal."""
-    match command:
-        case ReportTaskRun(emission=emission, canonical_id=canonical_id):
-            read_report(emission, canonical_id)
-            return [TaskRunReported(emission=emission, canonical_id=canonical_id)]
-        case SetTaskRunState():
-            event = settle(command, task_run).event
-            return [event] if event is not None else []
-        case CreateTaskRun():
-            return _create(command, task_run)
-        case UpdateTaskRun(id=id, body=body):
-            run = existing(task_run, id)
-            name = body.name if body.name is UNSET or body.name else command.name
-            return [] if name is UNSET or name == run.name else [TaskRunUpdated(name=name)]
-        case DeleteTaskRun(id=id):
-            existing(task_run, id)
-            return [TaskRunDeleted()]
-        case _:
-            assert_never(command)
-
-
-class Settled(Struct, frozen=True):
-    """What becomes of a proposed state: what the client is told, and what is recorded."""
-
-    answer: OrchestrationResult
-    event: TaskRunStateSet | None = None
-    takes_slots: bool = False
-    """Whether the slots that the facts found free have to be taken with it."""
-
-
-def settle(command: SetTaskRunState, task_run: TaskRun | None) -> Settled:
-    """Judge a proposed state. Raises `NotFound` if there is no such task run."""
-    run = existing(task_run, command.id)
-    current = run.state
-    judgement = judge(command.rules, Transition(current, command.proposed, run), command.facts)
-    if judgement.state is None:
-        told = answer(judgement.status, current, judgement.reason, judgement.delay_seconds)
-        return Settled(told)
-    state = _in_its_place(judgement.state, run)
-    return Settled(
-        answer(judgement.status, state, judgement.reason),
-        _state_set(state, judgement),
-        TakeSlots() in judgement.afterwards,
-    )
-
-
-def answer_from(event: TaskRunStateSet) -> OrchestrationResult:
-    """The answer that was given when this was recorded; for a client that repeats itself."""
-    return answer(event.status, restored(event.state), event.reason)
-
-
 def existing(task_run: TaskRun | None, id: str) -> TaskRun:
     """The task run, or the refusal that there is none."""
     if task_run is None:
         raise NotFound("Task run", id)
     return task_run
-
-
-def _in_its_place(state: State, run: TaskRun) -> State:
-    """The state with its references to the task run, at a time of its own."""
-    return State(
-        state.id,
-        state.type,
-        state.name,
-        timestamp_after(run.state, state.timestamp),
-        state.message,
-        state.data,
-        with_details(state.state_details, flow_run_id=run.flow_run_id, task_run_id=run.id),
-        state.extras,
-    )
-
-
-def _state_set(state: State, judgement: Judgement[TaskRun]) -> TaskRunStateSet:
-    run = judgement.run
-    attempt, cached = run.flow_run_run_count, False
-    for wish in judgement.afterwards:
-        match wish:
-            case BelongsToAttempt(run_count):
-                attempt = run_count
-            case CacheResult():
-                cached = True
-            case TakeSlots():
-                pass
-            case _:
-                raise AssertionError(f"{wish} is not for task runs")
-    return TaskRunStateSet(
-        state=recorded(state),
-        status=judgement.status,
-        reason=judgement.reason,
-        run_count=run.run_count + (state.type == RUNNING),
-        flow_run_run_count=attempt,
-        cached=cached,
-    )
-
-
-def _create(command: CreateTaskRun, task_run: TaskRun | None) -> list[TaskRunEvent]:
-    if task_run is not None:
-        raise AlreadyExists("Task run", command.id)
-    body = command.body
-    around = {} if body.flow_run_id is None else {"prefect.flow-run.id": body.flow_run_id}
-    check(body, command.facts.cache_key_characters_max)
-    created = TaskRunCreated(
-        id=command.id,
-        name=body.name or command.name,
-        task_key=body.task_key,
-        dynamic_key=body.dynamic_key,
-        flow_run_id=body.flow_run_id,
-        cache_key=body.cache_key,
-        cache_expiration=body.cache_expiration,
-        task_version=body.task_version,
-        empirical_policy=current_names(body.empirical_policy),
-        tags=body.tags,
-        labels={**command.flow_run_labels, **around, **(body.labels or {})},
-        task_inputs=body.task_inputs,
-        extras=body.extras,
-    )
-    first = SetTaskRunState(
-        id=command.id, proposed=command.state, rules=command.rules, facts=command.facts
-    )
-    event = settle(first, _created(created)).event
-    return [created] if event is None else [created, event]
-
-
-def check(body: TaskRunCreate, cache_key_characters_max: int) -> None:
-    """Raise `Invalid` for a key, a list or a number that is out of bounds."""
-    if body.cache_key and len(body.cache_key) > cache_key_characters_max:
-        raise Invalid(
-            f"The cache key is longer than {cache_key_characters_max} characters.", ("cache_key",)
-        )
-    delays, jitter = body.empirical_policy.retry_delay, body.empirical_policy.retry_jitter_factor
-    if jitter is not None and jitter < 0:
-        raise Invalid(
-            "A jitter factor is not negative.", ("empirical_policy", "retry_jitter_factor")
-        )
-    if isinstance(delays, tuple) and len(delays) > RETRY_DELAYS_MAX:
-        raise Invalid(
-            f"There are more than {RETRY_DELAYS_MAX} retry delays.",
-            ("empirical_policy", "retry_delay"),
-        )
 
 
 # --- evolve ---------------------------------------------------------------------------------------
@@ -383,7 +141,7 @@ def evolve(task_run: TaskRun | None, event: TaskRunEvent) -> TaskRun | None:
                 flow_run_run_count=event.flow_run_run_count,
             )
         case TaskRunCreated():
-            return _created(event)
+            return made_by(event)
         case TaskRunUpdated(name=name):
             return task_run and replace(task_run, name=name)
         case TaskRunDeleted():
@@ -417,7 +175,8 @@ def with_report(task_run: TaskRun | None, report: Report) -> TaskRun:
     )
 
 
-def _created(event: TaskRunCreated) -> TaskRun:
+def made_by(event: TaskRunCreated) -> TaskRun:
+    """The task run as its first event makes it."""
     return TaskRun(
         id=event.id,
         name=event.name,
@@ -435,4 +194,9 @@ def _created(event: TaskRunCreated) -> TaskRun:
     )
 
 
-decider: Decider[TaskRunCommand, TaskRun, TaskRunEvent] = Decider(decide, evolve)
+# --- what a recorded state tells ------------------------------------------------------------------
+
+
+def answer_from(event: TaskRunStateSet) -> OrchestrationResult:
+    """The answer that was given when this was recorded; for a client that repeats itself."""
+    return answer(event.status, restored(event.state), event.reason)

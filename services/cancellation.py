@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from eventstore.codec import to_microseconds
 from eventstore.ids import new_id
-from orchestration import task_rules, task_runs
+from orchestration import task_rules, task_run_decisions
 from orchestration.flow_rules import CORE
 from orchestration.flow_runs import FlowRun, FlowRunStateSet, existing
 from orchestration.states import (
@@ -20,7 +20,8 @@ from orchestration.states import (
     StateType,
     new_state,
 )
-from orchestration.task_runs import SetTaskRunState, TaskRun
+from orchestration.task_run_decisions import SetTaskRunState
+from orchestration.task_runs import TaskRun
 from orchestration.transition import TaskFacts
 from projections import waiting_runs
 from projections.flow_runs import FLOW_RUNS
@@ -110,7 +111,7 @@ class CancelledRuns(NearestRuns):
                 facts=TaskFacts(now=now),
             )
             freed = await task_slots.let_go(self._shell.store.database, run, CANCELLED)
-            return Decided(task_runs.decide(command, run), None, more=freed)
+            return Decided(task_run_decisions.decide(command, run), None, more=freed)
 
         await self._shell.execute(TASK_RUNS, CATEGORY, id_, decide, origin)
 

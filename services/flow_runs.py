@@ -13,7 +13,7 @@ from eventstore.database import Reader
 from eventstore.errors import AlreadyRecorded
 from eventstore.events import Event, NewEvents
 from eventstore.ids import new_id
-from orchestration import task_rules, task_runs
+from orchestration import task_rules, task_run_decisions
 from orchestration.flow_rules import MARK_LATE, policy_for
 from orchestration.flow_run_bodies import CreatedBy, FlowRunCreate, FlowRunUpdate
 from orchestration.flow_run_decisions import (
@@ -345,13 +345,13 @@ async def _with_it(
     database = shell.store.database
     more += await artifacts.of_state(database, event.state, id_, None)
     if around.parent is not None:
-        command = task_runs.SetTaskRunState(
+        command = task_run_decisions.SetTaskRunState(
             id=around.parent.id,
             proposed=parent_state(event, id_, new_id(), now),
             rules=task_rules.MINIMAL,
             facts=TaskFacts(now=now),
         )
-        events = task_runs.decide(command, around.parent)
+        events = task_run_decisions.decide(command, around.parent)
         more.append(NewEvents(*around.parent_stream, events, fresh_ids(events)))
         more += await task_slots.let_go(database, around.parent, event.state.type)
         more += await artifacts.of_state(

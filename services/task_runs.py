@@ -23,21 +23,16 @@ from orchestration.states import (
     proposed,
 )
 from orchestration.task_rules import policy_for
-from orchestration.task_runs import (
+from orchestration.task_run_bodies import TaskRunCreate, TaskRunUpdate, check
+from orchestration.task_run_decisions import (
     CreateTaskRun,
     DeleteTaskRun,
     SetTaskRunState,
-    TaskRun,
-    TaskRunCreate,
-    TaskRunStateSet,
-    TaskRunUpdate,
     UpdateTaskRun,
-    answer_from,
-    check,
     decide,
-    existing,
     settle,
 )
+from orchestration.task_runs import TaskRun, TaskRunStateSet, answer_from, existing
 from orchestration.transition import EnclosingFlowRun, OrchestrationResult, TaskFacts
 from projections import flow_runs, log_lines, task_runs
 from projections.flow_runs import FLOW_RUNS

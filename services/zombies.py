@@ -16,11 +16,12 @@ from typing import Any
 from eventstore.codec import to_microseconds
 from eventstore.events import Recorded
 from eventstore.ids import new_id
-from orchestration import task_rules, task_runs
+from orchestration import task_rules, task_run_decisions
 from orchestration.flow_rules import GIVEN_UP
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
 from orchestration.states import CRASHED, SCHEDULED, TERMINAL, new_state
-from orchestration.task_runs import SetTaskRunState, TaskRun
+from orchestration.task_run_decisions import SetTaskRunState
+from orchestration.task_runs import TaskRun
 from orchestration.transition import TaskFacts
 from orchestration.zombies import given_up, policy_of, silent_since, watched
 from projections import pulses, waiting_runs
@@ -171,6 +172,6 @@ class Zombies(PagedRuns):
                 rules=task_rules.MINIMAL,
                 facts=TaskFacts(now=now),
             )
-            return Decided(task_runs.decide(command, run), None)
+            return Decided(task_run_decisions.decide(command, run), None)
 
         await self._shell.execute(TASK_RUNS, CATEGORY, id_, decide, origin)

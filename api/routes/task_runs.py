@@ -7,7 +7,8 @@ from api.runs import HistoryQuery, history
 from orchestration.documents import document
 from orchestration.refusals import NotFound
 from orchestration.states import ProposedTransition
-from orchestration.task_runs import TaskRun, TaskRunCreate, TaskRunUpdate
+from orchestration.task_run_bodies import TaskRunCreate, TaskRunUpdate
+from orchestration.task_runs import TaskRun
 from orchestration.transition import OrchestrationResult
 from projections import task_runs
 from projections.filters import Filters

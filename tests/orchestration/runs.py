@@ -7,12 +7,13 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from eventstore.decider import Decider
-from orchestration import flow_rules, flow_run_decisions, task_rules, task_runs
+from orchestration import flow_rules, flow_run_decisions, task_rules, task_run_decisions
 from orchestration.flow_run_decisions import SetFlowRunState
 from orchestration.flow_runs import FlowRun
 from orchestration.states import ProposedDetails, ProposedState, State, StateType, proposed
 from orchestration.surroundings import Neighbour, Surroundings
-from orchestration.task_runs import SetTaskRunState, TaskRun
+from orchestration.task_run_decisions import SetTaskRunState
+from orchestration.task_runs import TaskRun
 from orchestration.transition import (
     EnclosingFlowRun,
     FlowFacts,
@@ -69,7 +70,7 @@ def task_run(current: State | None = None, **fields: Any) -> TaskRun:
     """A task run that took on `current` by force."""
     run = TaskRun(id=id_(2), name="load-1", task_key="load", dynamic_key="1")
     if current is not None:
-        run = after(task_runs.decider, set_task(run, current, task_rules.MINIMAL), run)
+        run = after(task_run_decisions.decider, set_task(run, current, task_rules.MINIMAL), run)
     return replace(run, **fields)
 
 
@@ -131,5 +132,5 @@ def task_answer(
 ) -> tuple[OrchestrationResult, TaskRun]:
     """What the client is told, and the task run afterwards."""
     command = set_task(run, to, rules, **facts)
-    settled = task_runs.settle(command, run)
-    return settled.answer, after(task_runs.decider, command, run)
+    settled = task_run_decisions.settle(command, run)
+    return settled.answer, after(task_run_decisions.decider, command, run)

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import json
 
-from orchestration import flow_rules, flow_run_decisions, flow_runs, task_rules, task_runs
+from orchestration import (
+    flow_rules,
+    flow_run_decisions,
+    flow_runs,
+    task_rules,
+    task_run_decisions,
+    task_runs,
+)
 from orchestration.documents import document, parse
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
 from orchestration.refusals import NotFound
@@ -138,7 +145,7 @@ def test_any_state_may_be_proposed_to_any_task_run(
     run: TaskRun, wish: State, rules: Any, around: Any, chance: float
 ) -> None:
     command = set_task(run, wish, rules, around, chance=chance)
-    settled = task_runs.settle(command, run)
+    settled = task_run_decisions.settle(command, run)
     if settled.event is None:
         assert settled.answer.status != "ACCEPT"
         assert settled.answer.state == run.state
@@ -198,4 +205,4 @@ def test_a_run_that_does_not_exist_is_not_found(wish: State, rules: Any) -> None
     with pytest.raises(NotFound):
         flow_run_decisions.settle(set_flow(flow_run(), wish, rules), None)
     with pytest.raises(NotFound):
-        task_runs.settle(set_task(task_run(), wish), None)
+        task_run_decisions.settle(set_task(task_run(), wish), None)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from orchestration import flow_run_decisions, task_runs
+from orchestration import flow_run_decisions, task_run_decisions
 from orchestration.flow_rules import CORE, MARK_LATE, MINIMAL
 from orchestration.flow_runs import FlowRun
 from orchestration.flow_slot_rules import holds_slot
@@ -217,10 +217,12 @@ class TestCancelLate:
 class TestSecureTagSlots:
     def _settled(
         self, found: TagSlots | None, rules: Policy = TASK_CORE, current: State | None = None
-    ) -> task_runs.Settled:
+    ) -> task_run_decisions.Settled:
         run = task_run(current or state("PENDING"), tags=("db", "gpu"))
         command = set_task(run, state("RUNNING", at=LATER), rules)
-        return task_runs.settle(replace(command, facts=replace(command.facts, slots=found)), run)
+        return task_run_decisions.settle(
+            replace(command, facts=replace(command.facts, slots=found)), run
+        )
 
     def _found(self, *, free: bool, none_at_all: str | None = None) -> TagSlots:
         return TagSlots(tags=("db",), none_at_all=none_at_all, free=free, wait_seconds=7)

@@ -19,7 +19,8 @@ from orchestration.task_rules import (
     policy_for,
     retry_delay_seconds,
 )
-from orchestration.task_runs import TaskRunStateSet, decide
+from orchestration.task_run_decisions import decide
+from orchestration.task_runs import TaskRunStateSet
 from orchestration.transition import Rule, WaitDetails
 from tests.orchestration.runs import (
     HOUR,

@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 from msgspec import Raw, ValidationError, json
 
 from eventstore.decider import fold
-from orchestration import task_rules, task_runs
+from orchestration import task_rules, task_run_decisions, task_runs
 from orchestration.documents import document, parse
 from orchestration.refusals import AlreadyExists, Invalid, NotFound
 from orchestration.task_inputs import ConstantInput, TaskRunInput
+from orchestration.task_run_bodies import TaskRunCreate, TaskRunUpdate
+from orchestration.task_run_decisions import (
+    CreateTaskRun,
+    DeleteTaskRun,
+    ReportTaskRun,
+    UpdateTaskRun,
+)
 from orchestration.task_run_reports import (
     REPORTS_REMEMBERED_MAX,
     is_report,
@@ -22,18 +29,12 @@ from orchestration.task_run_reports import (
     understand,
 )
 from orchestration.task_runs import (
-    CreateTaskRun,
-    DeleteTaskRun,
-    ReportTaskRun,
     TaskRun,
-    TaskRunCreate,
     TaskRunCreated,
     TaskRunDeleted,
     TaskRunReported,
     TaskRunStateSet,
-    TaskRunUpdate,
     TaskRunUpdated,
-    UpdateTaskRun,
     report_of,
 )
 from orchestration.transition import TaskFacts
@@ -41,7 +42,7 @@ from tests.examples import examples
 from tests.orchestration.runs import NOON, SECOND, id_, state, task_answer
 from tests.spec import spec
 
-given = spec(task_runs.decider)
+given = spec(task_run_decisions.decider)
 ID = id_(2)
 
 

@@ -18,7 +18,7 @@ from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import STATE_TYPES, ProposedState, StateType
 from orchestration.task_inputs import TaskRunInput
-from orchestration.task_runs import TaskRunCreate
+from orchestration.task_run_bodies import TaskRunCreate
 from projections import run_timeline
 from services import artifacts, flow_runs, flows, task_runs
 from services.shell import Origin, Shell

@@ -11,7 +11,7 @@ from eventstore.database import Database
 from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState, StateType
-from orchestration.task_runs import TaskRunCreate
+from orchestration.task_run_bodies import TaskRunCreate
 from projections.filters import NO_FILTERS
 from projections.queries import count
 from projections.run_totals import EVERY_RUN, TOTALS_OF_FLOW_RUNS

@@ -14,7 +14,8 @@ from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flow_runs import FlowRunStateSet
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedDetails, ProposedState, StateType
-from orchestration.task_runs import TaskRunCreate, TaskRunStateSet
+from orchestration.task_run_bodies import TaskRunCreate
+from orchestration.task_runs import TaskRunStateSet
 from projections.flow_runs import FLOW_RUNS
 from projections.task_runs import TASK_RUNS
 from services import flow_runs, flows, task_runs

@@ -12,7 +12,7 @@ from api.server import Server
 from api.settings import Settings
 from eventstore.migrate import Target
 from orchestration.states import ProposedDetails, ProposedState, StateType
-from orchestration.task_runs import TaskRunCreate
+from orchestration.task_run_bodies import TaskRunCreate
 from projections.task_queue import TABLE
 from services import flow_runs, task_queue, task_runs
 from tests.services.runs_here import CACHE_KEY_MAX, ORIGIN, new_run

@@ -13,7 +13,7 @@ from api.settings import Settings
 from eventstore.migrate import Target
 from orchestration.concurrency_leases import Holder
 from orchestration.states import ProposedState, StateType
-from orchestration.task_runs import TaskRunCreate
+from orchestration.task_run_bodies import TaskRunCreate
 from orchestration.transition import OrchestrationResult
 from projections import concurrency_limits as read
 from services import flow_runs, tag_limits, task_runs
