@@ -18,12 +18,10 @@ from eventstore.execute import execute
 from eventstore.ids import new_id
 from eventstore.log import STREAMS, Command, Decision
 from orchestration.deployment_bodies import DeploymentCreate, DeploymentUpdate
-from orchestration.deployment_schedules import DeploymentSchedule, ScheduleCreate, ScheduleUpdate
-from orchestration.deployments import (
+from orchestration.deployment_decisions import (
     AddSchedules,
     ChangeSchedule,
     DeleteDeployment,
-    Deployment,
     DeploymentCommand,
     Facts,
     PauseDeployment,
@@ -32,8 +30,9 @@ from orchestration.deployments import (
     SetStatus,
     UpdateDeployment,
     decide,
-    existing,
 )
+from orchestration.deployment_schedules import DeploymentSchedule, ScheduleCreate, ScheduleUpdate
+from orchestration.deployments import Deployment, existing
 from orchestration.job_variables import fault_in_job_variables
 from orchestration.refusals import Conflict, Invalid, MissingReference, NotFound
 from orchestration.surroundings import Neighbour, Surroundings

@@ -7,7 +7,7 @@ once more after, for what came meanwhile. Runs that have ended keep saying where
 import asyncio
 from collections.abc import Sequence
 
-from orchestration import deployments as deployment_decisions
+from orchestration import deployment_decisions
 from orchestration import flow_run_decisions as run_decisions
 from orchestration.deployments import Deployment
 from orchestration.flow_runs import FlowRun

@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import json
 
 from eventstore.events import Event, Recorded
+from orchestration.deployment_decisions import PauseDeployment, SetStatus, decide
 from orchestration.deployment_limits import ConcurrencyLimit
 from orchestration.deployments import (
     Deployment,
@@ -13,9 +14,6 @@ from orchestration.deployments import (
     DeploymentDeleted,
     DeploymentStatusSet,
     DeploymentUpdated,
-    PauseDeployment,
-    SetStatus,
-    decide,
 )
 from orchestration.emissions import emission_of
 from orchestration.surroundings import Neighbour, Surroundings
