@@ -20,7 +20,8 @@ from orchestration.work_pools import WorkPool
 from orchestration.work_queues import WorkQueue
 from projections import work_pools, work_queues
 from projections.criteria import Tags, Text
-from projections.filters import DeploymentFilter, Filters, NameLike, WorkPoolFilter, where
+from projections.filter_compiler import where
+from projections.filters import DeploymentFilter, Filters, NameLike, WorkPoolFilter
 from projections.flow_pages import PastRun
 from projections.keyset import Asked, Place, Rank
 from projections.where import all_of

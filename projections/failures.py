@@ -17,7 +17,8 @@ from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader
 from orchestration.states import COMPLETED, TERMINAL
 from projections.criteria import Ids, Time
-from projections.filters import Filters, FlowFilter, FlowRunFilter, where
+from projections.filter_compiler import where
+from projections.filters import Filters, FlowFilter, FlowRunFilter
 from projections.run_sums import Bins, summed
 from projections.where import Where
 

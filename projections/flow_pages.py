@@ -19,7 +19,8 @@ from orchestration.flows import Flow
 from orchestration.states import COMPLETED, TERMINAL
 from projections import flows
 from projections.criteria import StateTypes, Tags, Text
-from projections.filters import Filters, FlowFilter, FlowRunFilter, State, where
+from projections.filter_compiler import where
+from projections.filters import Filters, FlowFilter, FlowRunFilter, State
 from projections.keyset import Asked, Place, Rank
 from projections.run_sums import Bins, summed
 from projections.run_totals import BY_START, HOUR, MICROSECONDS_PER_SECOND

@@ -16,7 +16,8 @@ from eventstore.database import Dialect, Reader
 from orchestration.states import CANCELLING, LATE, PENDING, RUNNING, SCHEDULED, StateType
 from projections import queries
 from projections.criteria import StateTypes, Text
-from projections.filters import Filters, FlowRunFilter, State, where
+from projections.filter_compiler import where
+from projections.filters import Filters, FlowRunFilter, State
 from projections.run_sums import Bins, summed
 
 SCANNED_MAX = 20_000

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from eventstore.database import Dialect, Reader, Value
-from projections.filters import EntityTable, Filters, where
+from projections.filter_compiler import where
+from projections.filters import EntityTable, Filters
 from projections.run_sums import summed
 from projections.sorting import Sort, order_by
 

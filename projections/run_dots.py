@@ -11,7 +11,8 @@ from msgspec import Struct
 from eventstore.codec import from_microseconds, to_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
 from projections import queries
-from projections.filters import Filters, where
+from projections.filter_compiler import where
+from projections.filters import Filters
 
 STRETCHES = 250
 """Stretches of time of which a sample has some runs each."""

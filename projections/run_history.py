@@ -17,7 +17,8 @@ from eventstore.database import Dialect, Reader, Row
 from orchestration.refusals import Invalid
 from orchestration.states import TERMINAL, StateType
 from projections.criteria import StateTypes, microseconds
-from projections.filters import Filters, State, where
+from projections.filter_compiler import where
+from projections.filters import Filters, State
 from projections.run_sums import Bins, lateness_of, run_time_of, summed
 
 BUCKETS_MAX = 500

@@ -13,7 +13,8 @@ from eventstore.database import Dialect, Reader, Row, Value
 from projections import dashboard, queries
 from projections.columns import micros, moment
 from projections.criteria import StateTypes, Text, Time
-from projections.filters import Filters, FlowFilter, FlowRunFilter, State, where
+from projections.filter_compiler import where
+from projections.filters import Filters, FlowFilter, FlowRunFilter, State
 from projections.keyset import Asked, Place, Rank
 
 PAGE_RUNS = 50

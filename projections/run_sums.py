@@ -19,14 +19,9 @@ from msgspec.structs import replace
 
 from eventstore.database import Dialect, Reader, Row, Value
 from projections.criteria import ACTIVE, Ids, Time, condition, microseconds
-from projections.filters import (
-    DeploymentFilter,
-    Filters,
-    FlowFilter,
-    FlowRunFilter,
-    state_condition,
-    where,
-)
+from projections.filter_compiler import where
+from projections.filter_fields import state_condition
+from projections.filters import DeploymentFilter, Filters, FlowFilter, FlowRunFilter
 from projections.run_totals import (
     BY_EXPECTED,
     BY_START,

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from eventstore.database import Dialect, Reader, Value
 from projections.criteria import Ids
-from projections.filters import DeploymentFilter, EntityTable, Filters, FlowFilter, where
+from projections.filter_compiler import where
+from projections.filters import DeploymentFilter, EntityTable, Filters, FlowFilter
 from projections.paging import OFFSET_MAX
 from projections.queries import Query
 from projections.sorting import RANKED_BY_START, Sort, order_by

@@ -19,6 +19,7 @@ from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
 from projections import queries
 from projections.criteria import Ids, StateTypes, Tags, Text, Time
+from projections.filter_compiler import where
 from projections.filters import (
     Filters,
     FlowFilter,
@@ -26,7 +27,6 @@ from projections.filters import (
     FlowRunOfTask,
     State,
     TaskRunFilter,
-    where,
 )
 from projections.keyset import Asked, Place
 from projections.where import FALSE, TRUE

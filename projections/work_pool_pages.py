@@ -17,7 +17,8 @@ from orchestration.work_pools import WorkPool
 from orchestration.work_queues import WorkQueue
 from projections import work_pools, work_queues
 from projections.criteria import Text
-from projections.filters import NO_FILTERS, Filters, WorkPoolFilter, WorkQueueFilter, where
+from projections.filter_compiler import where
+from projections.filters import NO_FILTERS, Filters, WorkPoolFilter, WorkQueueFilter
 from projections.keyset import Asked, Place
 
 PAGE_POOLS = 50

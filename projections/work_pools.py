@@ -11,7 +11,8 @@ from orchestration.surroundings import Neighbour
 from orchestration.work_pools import WorkPool, WorkPoolEvent, evolve
 from projections.columns import micros
 from projections.entities import entity_projection
-from projections.filters import Filters, where
+from projections.filter_compiler import where
+from projections.filters import Filters
 from projections.projection import Model
 
 TABLE = Table(

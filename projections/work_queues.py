@@ -10,7 +10,8 @@ from orchestration.documents import document, parse
 from orchestration.work_queues import WorkQueue, WorkQueueEvent, evolve
 from projections.columns import micros
 from projections.entities import entity_projection
-from projections.filters import Filters, where
+from projections.filter_compiler import where
+from projections.filters import Filters
 from projections.projection import Model
 
 TABLE = Table(

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventstore.database import Database
-from projections.filters import EntityTable, Filters, where
+from projections.filter_compiler import where
+from projections.filters import EntityTable, Filters
 from tests.examples import examples
 from tests.projections import world as worlds
 from tests.projections.world import NAME_OF_FILTER, TEXTS, TIMES, TYPES, World, wire

@@ -10,7 +10,8 @@ from eventstore.database import Database
 from eventstore.sqlite import SqliteDialect
 from projections.criteria import ACTIVE
 from projections.deployments import COMING
-from projections.filters import EntityTable, Filters, where
+from projections.filter_compiler import where
+from projections.filters import EntityTable, Filters
 from projections.queries import page
 from projections.sorting import Sort
 from tests.projections.plans import plan

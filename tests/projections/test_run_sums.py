@@ -16,7 +16,8 @@ from eventstore.database import Database
 from eventstore.sqlite import SqliteDialect
 from orchestration.run_clock import estimated_run_time, estimated_start_time_delta
 from projections.criteria import microseconds
-from projections.filters import Filters, where
+from projections.filter_compiler import where
+from projections.filters import Filters
 from projections.queries import count, counts_by_state
 from projections.run_history import BUCKETS_MAX, history, mean_lateness
 from projections.run_sums import Bins, places, statement
