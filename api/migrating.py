@@ -41,24 +41,24 @@ def go_back(settings: Settings, down_to: str) -> list[str]:
 
 def _read_models(settings: Settings) -> dict[str, Sequence[str]]:
     """The migrations of read models, each with the projections whose tables it makes or changes."""
-    from projections import catalogue, rebuild
+    from projections import catalogue, schema
 
     target = target_of(settings)
     found: dict[str, Sequence[str]] = {}
-    for name in rebuild.READ_MODEL_MIGRATIONS:
+    for name in schema.READ_MODEL_MIGRATIONS:
         tables = set(_MADE.findall(migrate.sql_of(target, name)))
-        owners = (one for one in catalogue.ALL if tables.intersection(rebuild.tables_of(one)))
+        owners = (one for one in catalogue.ALL if tables.intersection(schema.tables_of(one)))
         found[name] = [one.name for one in owners]
     return found
 
 
 async def old_read_models(settings: Settings) -> "list[Projection]":
     """Those that an older release has folded, or that are still to be filled."""
-    from projections import catalogue, rebuild
+    from projections import catalogue, versions
 
     database = open_database(settings)
     try:
-        return await rebuild.outdated(database, catalogue.ALL)
+        return await versions.outdated(database, catalogue.ALL)
     finally:
         await database.close()
 
@@ -80,11 +80,11 @@ async def fold_old(settings: Settings, progress: Progress) -> list[str]:
 
     Raises what `projections.rebuild.rebuild` raises.
     """
-    from projections import catalogue, rebuild
+    from projections import catalogue, rebuild, versions
 
     database = open_database(settings, timeout_seconds=rebuild.TIMEOUT_SECONDS)
     try:
-        return await rebuild.bring_up_to_date(database, catalogue.CODEC, catalogue.ALL, progress)
+        return await versions.bring_up_to_date(database, catalogue.CODEC, catalogue.ALL, progress)
     finally:
         await database.close()
 

@@ -1,6 +1,7 @@
 """A log filter as a predicate in memory: it says of new lines what the database says of old ones.
 
-`projections/filter_compiler.py` makes SQL of the same filter; a test holds the two against each other.
+`projections/filter_compiler.py` makes SQL of the same filter; a test holds the two against each
+other.
 """
 
 from collections.abc import Callable

@@ -13,7 +13,7 @@ from eventstore.codec import EVENTS, Codec, to_microseconds
 from eventstore.database import Database, Reader, Row, Transaction
 from projections import log_lines
 from projections.projection import Projection, Rows
-from projections.rebuild import KEPT_ROWS_MAX, Progress, fold_page, no_progress
+from projections.replay import KEPT_ROWS_MAX, Progress, fold_page, no_progress
 
 PAGE = 2_000
 """Events, or log lines, copied at a time."""

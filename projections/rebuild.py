@@ -15,24 +15,20 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from msgspec import Struct
 
 from eventstore import checkpoints, log, migrate
 from eventstore.checkpoints import Checkpoint
 from eventstore.codec import Codec
-from eventstore.database import Database, Dialect, Reader, Transaction
+from eventstore.database import Database, Transaction
 from eventstore.errors import DatabaseUnavailable, EventStoreError, LogCorrupted
-from eventstore.events import Recorded
-from eventstore.ids import new_id
-from eventstore.migrate import Target
-from projections import secrets
-from projections.projection import Key, Model, Projection, Rows, fold
+from projections.projection import Projection, Rows
 from projections.rebuild_folding import Folding, read_page
+from projections.replay import Progress, no_progress
+from projections.schema import READ_MODEL_MIGRATIONS, create_anew, engine_of, tables_of
 from projections.shadow import PREFIX, Shadows
 from projections.shadow_swap import (
     Watch,
@@ -45,8 +41,6 @@ from projections.shadow_swap import (
 
 FILL_EVENTS = 5_000
 """Events folded in memory before their rows are written into shadow tables."""
-KEPT_ROWS_MAX = 100_000
-"""Rows kept in memory from one batch to the next."""
 TAIL_EVENTS = 200
 """So few events after what was folded are left to the swap."""
 TAIL_EVENTS_MAX = 1_000
@@ -57,8 +51,6 @@ OCCUPIED_PAUSE_SECONDS, OCCUPIED_PAUSE_SECONDS_MAX = 0.1, 5.0
 """Between two of them; doubled each time."""
 THROTTLED_PAGE_SECONDS = 0.2
 """How much of a throttled rebuild is done in one go."""
-STANDSTILL_SECONDS = 2.0
-"""A rebuild whose checkpoint stands still for so long may have lost its process."""
 COLLECT_AFTER = (200_000, 10, 10)
 """Objects made since the last collection of the youngest, and as `gc.set_threshold` has it."""
 SWITCH_INTERVAL_SECONDS = 0.0001
@@ -70,31 +62,6 @@ INDEXING_LOCK = 0x706C7571
 TIMEOUT_SECONDS = 24 * 60 * 60.0
 """For the database handle of a rebuild: how long its longest statement may take."""
 
-READ_MODEL_MIGRATIONS = (
-    "0002.read-models",
-    "0004.emissions",
-    "0005.run-totals",
-    "0010.dashboard",
-    "0011.emission-totals",
-    "0012.deployments",
-    "0013.work-pools",
-    "0014.run-inputs",
-    "0014.task-queue",
-    "0018.concurrency",
-    "0018.deployment-limits",
-    "0018.leases-for-ever",
-    "0017.worker-cleanups",
-    "0016.deployments-ready",
-    "0019.variables",
-    "0020.idle-deployments",
-    "0034.task-run-names",
-    "0021.blocks",
-    "0025.automations",
-    "0029.result-storage",
-    "0026.automation-firings",
-)
-"""Migrations that make nothing but read models."""
-
 REBUILDING = "rebuild:"
 """What the name of a rebuild's own checkpoint begins with; projections and versions follow."""
 MOVE = "UPDATE checkpoints SET position = $1 WHERE name = $2 AND position = $3 RETURNING position"
@@ -104,13 +71,6 @@ FORGET_ALL = "DELETE FROM checkpoints WHERE name LIKE $1"
 HOLD_CHECKPOINTS = "UPDATE checkpoints SET position = position"
 """Locks every checkpoint before any table of a read model, in the order in which a running
 projector takes them: otherwise the two could wait for each other."""
-
-Progress = Callable[[int, int], None]
-"""Told the position reached and the position to reach."""
-
-
-def no_progress(position: int, until: int) -> None:
-    """For callers that do not watch."""
 
 
 class Rebuilt(Struct, frozen=True):
@@ -131,32 +91,6 @@ class TakenOver(EventStoreError):
 
 class Occupied(EventStoreError):
     """Readers never let go of the tables."""
-
-
-async def fold_page(
-    tx: Transaction,
-    rows: Rows,
-    projections: Sequence[Projection],
-    page: Sequence[Recorded[Any]],
-) -> None:
-    """Fold some events on top of the tables of `tx`, and write each touched row once."""
-    await rows.load(tx, _wanted(projections, page))
-    for fact in page:
-        fold(projections, rows, fact)
-    await rows.write(tx)
-
-
-def _wanted(
-    projections: Sequence[Projection], facts: Sequence[Recorded[Any]]
-) -> Iterable[tuple[Model[Any], Key]]:
-    """The rows that folding these events will look at."""
-    return (
-        key
-        for fact in facts
-        for projection in projections
-        if type(fact.event) in projection.handles
-        for key in projection.reads(fact)
-    )
 
 
 async def rebuild(
@@ -199,7 +133,7 @@ class _Rebuild:
         self._progress = progress
         self._throttle = throttle
         self._recreate = recreate
-        self._target = _target(self._dialect)
+        self._target = engine_of(self._dialect)
         self._shadows = Shadows(
             self._dialect,
             [migrate.sql_of(self._target, name) for name in READ_MODEL_MIGRATIONS],
@@ -373,7 +307,7 @@ class _Rebuild:
             await rows.write(shadows)
             await limit_waiting(tx, self._dialect)
             if self._recreate:
-                await _create_anew(tx, self._target)
+                await create_anew(tx, self._target)
             await swap(tx, self._dialect, self._shadows.tables)
             for one in self._projections:
                 await checkpoints.save(tx, Checkpoint(one.name, one.version, head.position))
@@ -399,122 +333,3 @@ def _at_work() -> Iterator[None]:
 
 class _Behind(Exception):
     """More was appended than may be folded while the log is locked."""
-
-
-async def _create_anew(tx: Transaction, target: Target) -> None:
-    for name in reversed(READ_MODEL_MIGRATIONS):
-        await tx.script(migrate.sql_of(target, name, rollback=True))
-    for name in READ_MODEL_MIGRATIONS:
-        await tx.script(migrate.sql_of(target, name))
-
-
-def _target(dialect: Dialect) -> Target:
-    """Names an engine, whose SQL is wanted."""
-    return Target(path=Path()) if dialect.name == "sqlite" else Target()
-
-
-def tables_of(projection: Projection) -> list[str]:
-    """Names of the tables that a projection writes, totals included."""
-    tables: dict[str, None] = {}
-    for model in projection.models:
-        tables[model.table.name] = None
-        if model.totals is not None:
-            tables[model.totals.table.name] = None
-    return list(tables)
-
-
-async def outdated(reader: Reader, projections: Sequence[Projection]) -> list[Projection]:
-    """The projections whose rows an older version of their code has folded, or none.
-
-    What a newer one has folded is left alone: an older server that is started again, while others
-    are replaced by newer ones, must not take it back.
-    """
-    folded = {
-        checkpoint.name: checkpoint.version for checkpoint in await checkpoints.load_all(reader)
-    }
-    return [p for p in projections if folded.get(p.name, 0) < p.version]
-
-
-async def bring_up_to_date(
-    database: Database,
-    codec: Codec,
-    projections: Sequence[Projection],
-    progress: Progress = no_progress,
-) -> list[str]:
-    """Fold read models anew whose code has changed; their names. Safe for many starters.
-
-    `database` should be opened with `TIMEOUT_SECONDS`. Raises what `rebuild` raises.
-    """
-    if not await outdated(database, projections):
-        return []
-
-    async def claim(tx: Transaction) -> bool:
-        head, _ = await log.lock(tx, database.dialect)
-        if head.position == 0:
-            for one in await outdated(tx, projections):
-                await checkpoints.save(tx, Checkpoint(one.name, one.version, 0))
-        return head.position == 0
-
-    if await database.transact(claim):
-        return []
-    while old := await outdated(database, projections):
-        if await _somebody_rebuilds(database):
-            continue
-        try:
-            await rebuild(database, codec, old, progress)
-        except TakenOver:
-            continue
-        return [one.name for one in old]
-    return []
-
-
-async def _somebody_rebuilds(database: Database) -> bool:
-    """Whether a rebuild is seen to make progress, within `STANDSTILL_SECONDS`."""
-
-    async def seen() -> list[Checkpoint]:
-        found = await checkpoints.load_all(database)
-        return [one for one in found if one.name.startswith(REBUILDING)]
-
-    before = await seen()
-    if not before:
-        return False
-    await asyncio.sleep(STANDSTILL_SECONDS)
-    return await seen() != before
-
-
-async def reset(
-    database: Database,
-    target: Target,
-    codec: Codec,
-    projections: Sequence[Projection],
-    progress: Progress = no_progress,
-    *,
-    erase_log: bool = False,
-) -> int:
-    """Drop every read model, apply their schema anew and replay the log from scratch.
-
-    Until the new ones are complete the old ones are there. With `erase_log` the log and what stands
-    beside it are emptied instead, under a new epoch. Returns the position replayed to.
-    """
-    if not erase_log:
-        return (await rebuild(database, codec, projections, progress, recreate=True)).position
-
-    async def erase(tx: Transaction) -> int:
-        await log.lock(tx, database.dialect)
-        await tx.execute(HOLD_CHECKPOINTS)
-        await _create_anew(tx, target)
-        await log.erase(tx, database.dialect, new_id().replace("-", ""))
-        await tx.execute("DELETE FROM log_lines")
-        await secrets.forget_all(tx)
-        await tx.execute(log.NEXT_GENERATION)
-        for one in projections:
-            await checkpoints.save(tx, Checkpoint(one.name, one.version, 0))
-        return 0
-
-    position = await database.transact(erase)
-    if database.dialect.name == "sqlite":
-        # Rebuilds have left pages behind that they did not overwrite. If others are writing again
-        # already, these are overwritten as they are used.
-        with suppress(DatabaseUnavailable):
-            await database.fetch("VACUUM")
-    return position

@@ -16,14 +16,9 @@ from eventstore.migrate import Target
 from eventstore.sqlite import SqliteDatabase
 from projections.digests import table_digest
 from projections.projection import Projection, Rows
-from projections.rebuild import (
-    KEPT_ROWS_MAX,
-    READ_MODEL_MIGRATIONS,
-    TIMEOUT_SECONDS,
-    Progress,
-    fold_page,
-    no_progress,
-)
+from projections.rebuild import TIMEOUT_SECONDS
+from projections.replay import KEPT_ROWS_MAX, Progress, fold_page, no_progress
+from projections.schema import READ_MODEL_MIGRATIONS
 
 BATCH_EVENTS = 5_000
 """Events folded in memory before their rows are written into a scratch database."""

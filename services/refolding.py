@@ -18,7 +18,7 @@ from eventstore.errors import DatabaseUnavailable
 from eventstore.leases import Holder, Report
 from eventstore.log import Fence
 from eventstore.store import EventStore
-from projections import rebuild
+from projections import versions
 from projections.projection import Projection
 from projections.rebuild import Occupied
 
@@ -59,9 +59,9 @@ class Refolding:
     async def open(self) -> None:
         """Begin, if there is anything to fold; before the store is opened."""
         database = self._store.database
-        old = await rebuild.outdated(database, self._projections)
+        old = await versions.outdated(database, self._projections)
         if old and (self._open_patient is None or (await log.head(database)).position == 0):
-            await rebuild.bring_up_to_date(database, self._codec, self._projections)
+            await versions.bring_up_to_date(database, self._codec, self._projections)
             old = []
         if not old or self._open_patient is None:
             return
@@ -124,14 +124,14 @@ class Refolding:
         """Until everything is of this release. One process of many does it, under a lease: who
         began at the same moment would drop each other's tables."""
         try:
-            while await rebuild.outdated(database, self._projections):
+            while await versions.outdated(database, self._projections):
                 fence = await self._acquired(database)
                 if fence is None:
                     await asyncio.sleep(LOOK_SECONDS)
                     continue
                 renewal = asyncio.create_task(self._renew(renewing, fence))
                 try:
-                    await rebuild.bring_up_to_date(
+                    await versions.bring_up_to_date(
                         database, self._codec, self._projections, self._reached
                     )
                 finally:

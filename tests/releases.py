@@ -56,7 +56,7 @@ class Release:
             f"ALTER TABLE flow_runs DROP COLUMN {column};\n"
         )
         self._substitute(
-            "projections/rebuild.py",
+            "projections/schema.py",
             r"(?s)(READ_MODEL_MIGRATIONS = \(.*?),?\s*\)\n",
             lambda found: f'{found[1]}, "{MIGRATION}")\n',
         )

@@ -88,7 +88,7 @@ def test_every_table_of_a_projection_is_as_it_was_migrated() -> None:
     from eventstore import migrate
     from eventstore.migrate import Target
     from projections import catalogue
-    from projections.rebuild import READ_MODEL_MIGRATIONS
+    from projections.schema import READ_MODEL_MIGRATIONS
 
     connection = sqlite3.connect(":memory:")
     for name in READ_MODEL_MIGRATIONS:

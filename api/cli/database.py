@@ -78,12 +78,14 @@ def reset(
         confirm(f"Fold every read model in {location} anew?", yes)
     _or_fail(lambda: migrate.upgrade(target))
 
-    from projections import catalogue, rebuild  # lazily: `status` and `--help` need none of it
+    # lazily: `status` and `--help` need none of it
+    from projections import catalogue, rebuild
+    from projections.reset import reset
 
     async def work(progress: Callable[[int, int], None]) -> int:
         database = open_database(settings, timeout_seconds=rebuild.TIMEOUT_SECONDS)
         try:
-            return await rebuild.reset(
+            return await reset(
                 database,
                 target,
                 catalogue.CODEC,

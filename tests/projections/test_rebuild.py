@@ -13,8 +13,9 @@ from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.refusals import NotFound
 from orchestration.states import ProposedState, StateType
-from projections import catalogue, rebuild, verification
+from projections import catalogue, rebuild, verification, versions
 from projections.digests import table_digest
+from projections.reset import reset
 from services import flow_runs, flows
 from services.shell import Origin, Shell
 from tests.shells import shell_on
@@ -103,7 +104,7 @@ async def test_a_reset_ends_with_the_same_rows(
 ) -> None:
     await _some_history(shell)
     before = await _digests(database)
-    position = await rebuild.reset(database, target, CODEC, catalogue.ALL)
+    position = await reset(database, target, CODEC, catalogue.ALL)
     assert position == shell.store.ring.head
     assert await _digests(database) == before
 
@@ -112,7 +113,7 @@ async def test_an_erased_log_is_empty_and_has_another_epoch(
     shell: Shell, database: Database, target: Target
 ) -> None:
     await _some_history(shell)
-    await rebuild.reset(database, target, CODEC, catalogue.ALL, erase_log=True)
+    await reset(database, target, CODEC, catalogue.ALL, erase_log=True)
     rows = await database.fetch("SELECT position, epoch FROM log_head")
     assert rows[0][0] == 0
     assert rows[0][1] != shell.store.epoch
@@ -123,7 +124,7 @@ async def test_a_read_model_of_an_older_version_is_folded_anew_at_start(
     shell: Shell, database: Database
 ) -> None:
     await _some_history(shell)
-    assert await rebuild.bring_up_to_date(database, CODEC, catalogue.ALL) != []
+    assert await versions.bring_up_to_date(database, CODEC, catalogue.ALL) != []
     before = await _digests(database)
 
     async def damage(tx: Transaction) -> None:
@@ -131,6 +132,6 @@ async def test_a_read_model_of_an_older_version_is_folded_anew_at_start(
         await tx.execute("UPDATE flow_runs SET run_count = 99")
 
     await database.transact(damage)
-    assert await rebuild.bring_up_to_date(database, CODEC, catalogue.ALL) == ["flow_runs"]
+    assert await versions.bring_up_to_date(database, CODEC, catalogue.ALL) == ["flow_runs"]
     assert await _digests(database) == before
-    assert await rebuild.bring_up_to_date(database, CODEC, catalogue.ALL) == []
+    assert await versions.bring_up_to_date(database, CODEC, catalogue.ALL) == []

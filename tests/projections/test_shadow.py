@@ -20,9 +20,10 @@ from eventstore.sqlite import SqliteDialect
 from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState
-from projections import catalogue, rebuild, rebuild_folding, shadow_swap, verification
+from projections import catalogue, rebuild, rebuild_folding, schema, shadow_swap, verification
 from projections.digests import table_digest
 from projections.flow_runs import FLOW_RUNS
+from projections.reset import reset
 from projections.shadow import PREFIX, Shadows
 from projections.shadow_swap import CannotSwap
 from services import flow_runs, flows
@@ -158,7 +159,7 @@ async def test_an_erased_log_is_not_found_in_what_a_rebuild_left_behind(
     await _history(shell)
     await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
     assert [tuple(row) for row in await _of_the_writer(database, "PRAGMA secure_delete")] == [(1,)]
-    await rebuild.reset(database, target, catalogue.CODEC, catalogue.ALL, erase_log=True)
+    await reset(database, target, catalogue.CODEC, catalogue.ALL, erase_log=True)
     await database.fetch("PRAGMA wal_checkpoint(TRUNCATE)")
     assert secret.encode() not in target.path.read_bytes()
 
@@ -381,7 +382,7 @@ async def test_a_reset_creates_the_schema_anew(
         await tx.execute("CREATE INDEX of_somebody ON flow_runs (name)")
 
     await database.transact(damage)
-    await rebuild.reset(database, target, catalogue.CODEC, catalogue.ALL)
+    await reset(database, target, catalogue.CODEC, catalogue.ALL)
     assert (await _schema(database), await _digests(database)) == (schema, before)
 
 
@@ -395,7 +396,7 @@ async def test_checkpoints_of_other_followers_are_left_alone(
         await checkpoints.save(tx, other)
 
     await database.transact(follow)
-    await rebuild.reset(database, target, catalogue.CODEC, catalogue.ALL)
+    await reset(database, target, catalogue.CODEC, catalogue.ALL)
     await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
     assert await checkpoints.load(database, "somebody") == other
 
@@ -418,6 +419,6 @@ def test_every_migration_of_a_read_model_can_be_shadowed() -> None:
     from eventstore import migrate
 
     for target in (Target(path=Path("x")), Target(url="x")):
-        texts = [migrate.sql_of(target, name) for name in rebuild.READ_MODEL_MIGRATIONS]
-        tables = [table for one in catalogue.ALL for table in rebuild.tables_of(one)]
+        texts = [migrate.sql_of(target, name) for name in schema.READ_MODEL_MIGRATIONS]
+        tables = [table for one in catalogue.ALL for table in schema.tables_of(one)]
         assert len(Shadows(SqliteDialect(), texts, tables).indexes) > 20

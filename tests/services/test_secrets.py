@@ -22,8 +22,9 @@ from orchestration.block_documents import BlockDocument, BlockDocumentCreate, Bl
 from orchestration.block_schemas import BlockSchemaCreate
 from orchestration.block_secrets import OBSCURED
 from orchestration.block_types import BlockTypeCreate
-from projections import block_documents, catalogue, log_lines, rebuild, secrets, verification
+from projections import block_documents, catalogue, log_lines, secrets, verification
 from projections.block_documents import SecretsLost
+from projections.reset import reset
 from services import block_documents as commands
 from services import block_removal, block_schemas, block_types, key_rotation, vault
 from services.master_keys import MasterKey, MasterKeys, SecretsLocked, parsed
@@ -257,13 +258,13 @@ async def test_read_models_are_folded_anew_without_a_secret_being_lost(
     await commands.delete(blocks.shell, blocks.vault, gone, ORIGIN)
     differences = await verification.verify(blocks.database, catalogue.CODEC, catalogue.ALL)
     assert differences == []
-    await rebuild.reset(blocks.database, target, catalogue.CODEC, catalogue.ALL)
+    await reset(blocks.database, target, catalogue.CODEC, catalogue.ALL)
     assert await blocks.read(id_) == {"user": "me", "password": NEEDLE * 2}
 
 
 async def test_with_the_log_its_secrets_are_erased(blocks: Blocks, target: Target) -> None:
     await blocks.save("front", password=NEEDLE)
-    await rebuild.reset(blocks.database, target, catalogue.CODEC, catalogue.ALL, erase_log=True)
+    await reset(blocks.database, target, catalogue.CODEC, catalogue.ALL, erase_log=True)
     assert await secrets.masters(blocks.database) == {}
 
 
@@ -278,7 +279,7 @@ async def test_an_exported_log_takes_no_secret_along(
     with fresh_database(backend, request, folder) as target:
         database = open_database(target)
         await import_log(database, file, lines)
-        await rebuild.reset(database, target, catalogue.CODEC, catalogue.ALL)
+        await reset(database, target, catalogue.CODEC, catalogue.ALL)
         async with shell_on(database) as shell:
             there = Blocks(shell, MasterKeys((), tmp_path / "other.key"))
             assert (await there.row(id_)).data == {"user": "me", "password": OBSCURED}
