@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from msgspec import Struct
 
 from eventstore.errors import DatabaseUnavailable, EventStoreError
+from eventstore.sqlite_errors import unavailable
 from eventstore.sqlite_locks import busy_timeout, open_lock
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
@@ -381,8 +382,6 @@ def _spoken(target: Target) -> Iterator[None]:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            from eventstore.sqlite import unavailable  # Only here: costs start-up time.
-
             raise unavailable(error) from error
         return
     import psycopg

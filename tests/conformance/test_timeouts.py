@@ -12,10 +12,11 @@ from contextlib import closing, contextmanager
 import psycopg
 import pytest
 
-from eventstore import committer, log, sqlite
+from eventstore import committer, log
 from eventstore.database import Database, Transaction
 from eventstore.errors import DatabaseUnavailable
 from eventstore.migrate import Target
+from eventstore.sqlite_readers import READERS_MAX
 from tests.conformance.toys import adding, store_on
 from tests.conftest import open_database
 
@@ -57,7 +58,7 @@ async def test_a_slow_query_is_refused_in_time(hasty: Database, backend: str) ->
 
 
 async def test_slow_queries_leave_no_reader_busy(hasty: Database, backend: str) -> None:
-    many = sqlite.READERS_MAX * 3
+    many = READERS_MAX * 3
     slow = (hasty.fetch(SLOW[backend]) for _ in range(many))
     results = await asyncio.gather(*slow, return_exceptions=True)
     assert [type(result) for result in results] == [DatabaseUnavailable] * many
@@ -66,10 +67,7 @@ async def test_slow_queries_leave_no_reader_busy(hasty: Database, backend: str) 
 
 async def test_readers_who_go_away_leave_no_reader_busy(database: Database, backend: str) -> None:
     for _ in range(3):
-        gone = [
-            asyncio.create_task(database.fetch(SLOW[backend]))
-            for _ in range(sqlite.READERS_MAX * 2)
-        ]
+        gone = [asyncio.create_task(database.fetch(SLOW[backend])) for _ in range(READERS_MAX * 2)]
         await asyncio.sleep(0.05)
         for reader in gone:
             reader.cancel()
@@ -89,8 +87,8 @@ async def test_a_reader_who_goes_away_at_once_leaves_no_reader_busy(
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
     async with asyncio.timeout(3):
-        readers = (database.fetch("SELECT 1") for _ in range(sqlite.READERS_MAX))
-        assert len(await asyncio.gather(*readers)) == sqlite.READERS_MAX
+        readers = (database.fetch("SELECT 1") for _ in range(READERS_MAX))
+        assert len(await asyncio.gather(*readers)) == READERS_MAX
 
 
 async def test_a_command_given_up_while_another_process_writes_is_not_recorded(

@@ -13,7 +13,7 @@ from api.server import Server
 from api.settings import Settings
 from eventstore.codec import to_microseconds
 from eventstore.migrate import Target
-from eventstore.sqlite import SqliteDialect
+from eventstore.sqlite_dialect import SqliteDialect
 from projections import emission_pages
 from projections.emission_filters import predicate
 from projections.emission_pages import FeedPage, Part, Wanted, _Search, density, page, place

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from eventstore.database import Database
-from eventstore.sqlite import SqliteDialect
+from eventstore.sqlite_dialect import SqliteDialect
 from orchestration.states import StateType
 from projections import failures, overview
 from projections.criteria import Ids, Tags

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from eventstore.database import Database
-from eventstore.sqlite import SqliteDialect
+from eventstore.sqlite_dialect import SqliteDialect
 from projections.criteria import ACTIVE
 from projections.deployments import COMING
 from projections.filter_compiler import where

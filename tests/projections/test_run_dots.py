@@ -7,7 +7,7 @@ import pytest
 
 from eventstore.database import Database, Transaction
 from eventstore.ids import new_id
-from eventstore.sqlite import SqliteDialect
+from eventstore.sqlite_dialect import SqliteDialect
 from orchestration.flow_runs import FlowRun
 from projections import flow_runs, queries, run_dots
 from projections.criteria import StateTypes

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore.database import Database
-from eventstore.sqlite import SqliteDialect
+from eventstore.sqlite_dialect import SqliteDialect
 from orchestration.run_clock import estimated_run_time, estimated_start_time_delta
 from projections.criteria import microseconds
 from projections.filter_compiler import where

@@ -12,7 +12,7 @@ import pytest
 
 from eventstore.codec import to_microseconds
 from eventstore.database import Database
-from eventstore.sqlite import SqliteDialect
+from eventstore.sqlite_dialect import SqliteDialect
 from orchestration.artifacts import ArtifactCreate
 from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate

@@ -16,7 +16,7 @@ from eventstore import checkpoints, log
 from eventstore.database import Database, Reader, Row, Transaction
 from eventstore.errors import OtherRelease
 from eventstore.migrate import Target
-from eventstore.sqlite import SqliteDialect
+from eventstore.sqlite_dialect import SqliteDialect
 from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState

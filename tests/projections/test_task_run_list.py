@@ -11,7 +11,7 @@ import pytest
 
 from eventstore.database import Database, Transaction
 from eventstore.ids import new_id
-from eventstore.sqlite import SqliteDialect
+from eventstore.sqlite_dialect import SqliteDialect
 from orchestration.flow_runs import FlowRun
 from orchestration.flows import Flow
 from orchestration.refusals import Invalid

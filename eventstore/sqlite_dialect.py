@@ -1,0 +1,41 @@
+"""How SQL is written for SQLite."""
+
+import re
+import sqlite3
+from functools import lru_cache
+from typing import Literal
+
+_TAKEN = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+
+
+class SqliteDialect:
+    """See `eventstore.database.Dialect`."""
+
+    name: Literal["sqlite", "postgres"] = "sqlite"
+
+    def contains_all(self, column: str, placeholder: str) -> str:
+        return (
+            f"NOT EXISTS (SELECT 1 FROM json_each({placeholder}) wanted WHERE wanted.value "
+            f"NOT IN (SELECT value FROM json_each({column})))"
+        )
+
+    def contains_any(self, column: str, placeholder: str) -> str:
+        return (
+            f"EXISTS (SELECT 1 FROM json_each({column}) held WHERE held.value "
+            f"IN (SELECT value FROM json_each({placeholder})))"
+        )
+
+    def in_list(self, expression: str, placeholder: str) -> str:
+        return f"{expression} IN (SELECT value FROM json_each({placeholder}))"
+
+    def ilike(self, expression: str, placeholder: str) -> str:
+        return f"{expression} LIKE {placeholder} ESCAPE '\\'"
+
+    def is_taken(self, error: Exception) -> bool:
+        return getattr(error, "sqlite_errorcode", None) in _TAKEN
+
+
+@lru_cache(maxsize=2048)
+def native(sql: str) -> str:
+    """`$1` is `?1` here; `$1` inside a string literal does not occur in our SQL."""
+    return re.sub(r"\$(\d+)", r"?\1", sql)
