@@ -1,8 +1,9 @@
 """The database and the Redis that the settings name: opened, or as a target for migrations."""
 
+from api.addresses import database_location, redis_url
 from api.database_url import SqliteLocation, tls_context
 from api.setting import Misconfigured
-from api.settings import Settings, database_location, redis_url
+from api.settings import Settings
 from eventstore.database import Database
 from eventstore.migrate import Target
 from eventstore.notifier import DatabaseNotifier, Notifier

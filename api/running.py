@@ -15,12 +15,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from api import logs, pid_file, tls
+from api.addresses import database_location
 from api.database_url import DatabaseLocation
 from api.databases import target_of
 from api.listening import CannotListen, listen
 from api.migrating import bring_up_to_date
 from api.pid_file import PidFile, Running
-from api.settings import Settings, database_location
+from api.settings import Settings
 from eventstore import migrate
 from eventstore.errors import EventStoreError
 

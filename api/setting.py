@@ -13,6 +13,7 @@ from msgspec import Struct
 
 MASK = "********"
 """What is shown in place of a secret."""
+PORT_MAX = 65_535
 
 
 class Misconfigured(Exception):

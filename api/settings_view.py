@@ -7,8 +7,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from api.configuration import active_profile, find
 from api.setting import Declared, Misconfigured, masked, parse
-from api.settings import SETTINGS, Settings, active_profile, find
+from api.settings import SETTINGS, Settings
 
 SECRET = "**********"
 """Prefect's own way to show a secret in JSON."""

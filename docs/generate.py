@@ -16,8 +16,9 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
+from api.configuration import HOME, PROFILE
 from api.setting import Declared
-from api.settings import HOME, PROFILE, SETTINGS
+from api.settings import SETTINGS
 from eventstore.codec import to_microseconds
 from eventstore.public import PublicEvent, public
 from eventstore.selection import Selection

@@ -14,9 +14,11 @@ import httpx
 import pytest
 import yaml
 
+from api.addresses import database_location, redis_url
+from api.configuration import load
 from api.database_url import PostgresLocation
 from api.routes import areas
-from api.settings import Settings, database_location, load, redis_url
+from api.settings import Settings
 from tests import commands, nginx_serving
 from tests.conftest import StartServer
 

@@ -13,8 +13,9 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
+from api.configuration import PROFILE
 from api.routes import areas
-from api.settings import BY_NAME, PROFILE, Settings
+from api.settings import BY_NAME, Settings
 from eventstore.migrate import Target
 from tests import commands, serving
 from tests.conftest import StartServer

@@ -123,8 +123,8 @@ def _print_version(wanted: bool) -> None:
 def _profiles(incomplete: str) -> list[str]:
     import os  # lazily: only completion needs these
 
+    from api.configuration import home_of
     from api.profiles import read_profiles
-    from api.settings import home_of
 
     try:
         names = read_profiles(home_of(os.environ)).tables

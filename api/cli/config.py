@@ -20,13 +20,9 @@ from api.cli.terminal import (
     wants_json,
     warn,
 )
-from api.profiles import FILE_NAME, rewrite, table_of
-from api.setting import Declared, Misconfigured, masked, parse
-from api.settings import (
-    BY_NAME,
+from api.configuration import (
     HOME,
     PROFILE,
-    SETTINGS,
     active_profile,
     find,
     home_of,
@@ -34,6 +30,9 @@ from api.settings import (
     strangers_named,
     unknown,
 )
+from api.profiles import FILE_NAME, rewrite, table_of
+from api.setting import Declared, Misconfigured, masked, parse
+from api.settings import BY_NAME, SETTINGS
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument

@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from api import pid_file
+from api.addresses import database_location
 from api.cli.progress import progress_bar
 from api.cli.terminal import (
     Json,
@@ -27,7 +28,7 @@ from api.migrating import (
     old_read_models,
     other_read_models,
 )
-from api.settings import Settings, database_location
+from api.settings import Settings
 from eventstore import log, migrate
 from eventstore.errors import EventStoreError
 from eventstore.migrate import Target

@@ -17,9 +17,10 @@ from api.cli.terminal import (
     wants_json,
     warn,
 )
+from api.configuration import PROFILE, home_of, load
 from api.profiles import Profiles, chosen, read_profiles, rewrite, table_of
 from api.setting import Misconfigured, masked
-from api.settings import BY_NAME, PROFILE, home_of, load
+from api.settings import BY_NAME
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument

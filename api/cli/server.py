@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from api import pid_file
 from api.cli import ending
 from api.cli.terminal import Json, Output, configuration, fail, print_json, wants_json
+from api.configuration import as_path
 from api.pid_file import Running
-from api.settings import Settings, as_path
+from api.settings import Settings
 
 app = typer.Typer(
     help="Start the server, stop it, ask how it is; look after its database.",

@@ -7,8 +7,8 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 import typer
 
+from api.configuration import Configuration, load
 from api.setting import Misconfigured
-from api.settings import Configuration, load
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Output = Annotated[

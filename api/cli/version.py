@@ -7,7 +7,7 @@ import sqlite3
 import typer
 
 from api.cli.terminal import Json, Output, chosen_profile, print_json, wants_json
-from api.settings import active_profile, home_of
+from api.configuration import active_profile, home_of
 from api.version import product_version
 
 

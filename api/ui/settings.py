@@ -8,10 +8,10 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from api.addresses import database_location, redis_url
 from api.background import SERVICES
 from api.routes.root import CONTRACT_SERVER_VERSION
 from api.setting import mask_url
-from api.settings import database_location, redis_url
 from api.settings_view import Chosen, in_force
 from api.ui.page import Nav, Page, Region, Visit
 from api.version import product_version

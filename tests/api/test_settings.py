@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from psycopg.conninfo import conninfo_to_dict
 
+from api.addresses import database_location, redis_url
+from api.configuration import Configuration, load
 from api.database_url import (
     PostgresLocation,
     SqliteLocation,
@@ -21,15 +23,7 @@ from api.database_url import (
     tls_context,
 )
 from api.setting import Misconfigured, mask_url, parse_duration, show_duration
-from api.settings import (
-    BY_NAME,
-    SETTINGS,
-    Configuration,
-    Settings,
-    database_location,
-    load,
-    redis_url,
-)
+from api.settings import BY_NAME, SETTINGS, Settings
 from api.settings_view import in_force, settings_document
 
 
@@ -464,7 +458,7 @@ def test_tls_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 def test_reading_settings_loads_nothing_slow() -> None:
     code = (
-        "import sys, api.settings; api.settings.load({}); "
+        "import sys, api.configuration; api.configuration.load({}); "
         "slow = {'tomlkit', 'litestar', 'granian', 'asyncpg', 'rich', 'typer', 'ssl', 'difflib'}; "
         "sys.exit(', '.join(slow & set(sys.modules)) or 0)"
     )

@@ -20,7 +20,8 @@ from typing import Any
 from msgspec import Struct
 
 from api.server import Server
-from api.settings import DATABASE_FILE_NAME, Settings
+from api.settings import Settings
+from api.settings_of_database import DATABASE_FILE_NAME
 from eventstore import migrate
 from eventstore.migrate import Target
 from orchestration.artifacts import ArtifactCreate

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.settings import DATABASE_FILE_NAME
+from api.settings_of_database import DATABASE_FILE_NAME
 from eventstore import migrate
 from eventstore.migrate import Target
 from tests.browser import demo

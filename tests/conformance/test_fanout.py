@@ -10,7 +10,8 @@ import msgspec
 import pytest
 import redis
 
-from api.settings import Settings, redis_url
+from api.addresses import redis_url
+from api.settings import Settings
 from eventstore import redis as redis_module
 from eventstore import sqlite as sqlite_module
 from eventstore.database import Database, Row, Table

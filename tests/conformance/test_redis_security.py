@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from api.settings import Settings, redis_url
+from api.addresses import redis_url
+from api.settings import Settings
 from eventstore import redis as redis_module
 from eventstore.migrate import Target
 from eventstore.redis import BadRedisUrl
