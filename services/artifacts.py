@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from eventstore.committer import Written
 from eventstore.database import Reader, Transaction
-from eventstore.events import ANY_VERSION, NewEvents
+from eventstore.events import NewEvents
 from eventstore.ids import new_id
 from eventstore.log import Decision
 from orchestration.artifacts import (
@@ -28,7 +28,7 @@ from orchestration.states import State
 from projections import artifacts
 from projections.artifacts import ARTIFACTS
 from projections.entities import stamped
-from services.shell import Decided, Done, Origin, Shell, fresh_ids
+from services.shell import Decided, Done, Origin, Shell, appended, fresh_ids
 
 CATEGORY = "artifact"
 
@@ -118,7 +118,7 @@ async def delete(shell: Shell, id_: str, origin: Origin) -> None:
         artifact = ARTIFACTS.parse(rows[0]) if rows else None
         events = decide(await _deletion(tx, id_, artifact), artifact)
         # An update that is earlier in the same batch is no reason not to delete it.
-        return Decision(appends=(_stream(id_, ANY_VERSION, events),))
+        return Decision(appends=(appended(CATEGORY, id_, events),))
 
     await shell.execute_serially(contention, decide_under_lock, origin)
 

@@ -34,8 +34,8 @@ from orchestration.block_secrets import lost, put_in, take_apart, with_present
 from orchestration.refusals import Conflict, NotFound, NotNow
 from projections import block_documents, block_schemas, block_types
 from projections.block_documents import SecretsLost
-from services.block_types import CONTENTION, recorded
-from services.shell import Origin, Shell
+from services.block_types import CONTENTION
+from services.shell import Origin, Shell, appended
 from services.vault import Values, Vault, sealed_alike
 
 CATEGORY = "block-document"
@@ -69,7 +69,7 @@ async def create(
             name_is_taken=bool(taken),
             capabilities=schema.capabilities,
         )
-        own = recorded(CATEGORY, id_, decide(command, None))
+        own = appended(CATEGORY, id_, decide(command, None))
         return Decision(appends=(own,), effects=effects)
 
     return id_, await shell.execute_serially(CONTENTION, decide_under_lock, origin)
@@ -121,7 +121,7 @@ async def update(
             content=Content(parts.shown, references, secret),
             capabilities=schema.capabilities,
         )
-        own = recorded(CATEGORY, id_, decide(command, block))
+        own = appended(CATEGORY, id_, decide(command, block))
         return Decision(appends=(own,), effects=effects)
 
     await shell.execute_serially(CONTENTION, decide_under_lock, origin)
@@ -137,7 +137,7 @@ async def delete(shell: Shell, vault: Vault, id_: str, origin: Origin) -> None:
         block = await block_documents.by_id(tx, id_)
         doomed[:] = [] if block is None else [block]
         schema = await block_schemas.by_id(tx, block.block_schema_id) if block else None
-        own = recorded(CATEGORY, id_, decide(_deleting(id_, schema), block))
+        own = appended(CATEGORY, id_, decide(_deleting(id_, schema), block))
         return Decision(appends=(own,), effects=destroying(vault, doomed))
 
     await shell.execute_serially(CONTENTION, decide_under_lock, origin)
@@ -185,7 +185,7 @@ def deleted(blocks: Iterable[BlockDocument], schemas: Iterable[BlockSchema]) -> 
     """What is recorded when documents go with their type or schema. `schemas`: theirs."""
     by_id = {schema.id: schema for schema in schemas}
     return [
-        recorded(CATEGORY, one.id, decide(_deleting(one.id, by_id.get(one.block_schema_id)), one))
+        appended(CATEGORY, one.id, decide(_deleting(one.id, by_id.get(one.block_schema_id)), one))
         for one in blocks
     ]
 

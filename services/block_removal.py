@@ -12,8 +12,8 @@ from projections import block_documents, block_schemas, block_types
 from services import block_schemas as schema_commands
 from services import block_types as type_commands
 from services.block_documents import deleted, destroying, tidied
-from services.block_types import CONTENTION, recorded
-from services.shell import Origin, Shell
+from services.block_types import CONTENTION
+from services.shell import Origin, Shell, appended
 from services.vault import Vault
 
 
@@ -28,7 +28,7 @@ async def delete_type(shell: Shell, vault: Vault, id_: str, origin: Origin) -> N
         appends = [
             *deleted(doomed, schemas),
             *(_schema_deleted(schema) for schema in schemas),
-            recorded(type_commands.CATEGORY, id_, events),
+            appended(type_commands.CATEGORY, id_, events),
         ]
         return Decision(appends=appends, effects=destroying(vault, doomed))
 
@@ -57,4 +57,4 @@ def _schema_deleted(
 ) -> NewEvents:
     id_ = schema.id if schema is not None else id_
     command = DeleteBlockSchema(id=id_, type_is_protected=type_is_protected)
-    return recorded(schema_commands.CATEGORY, id_, schema_decider.decide(command, schema))
+    return appended(schema_commands.CATEGORY, id_, schema_decider.decide(command, schema))

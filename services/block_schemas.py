@@ -26,8 +26,8 @@ from orchestration.block_schemas import (
 )
 from orchestration.refusals import Conflict, Invalid, NotFound
 from projections import block_schemas, block_types
-from services.block_types import CONTENTION, recorded
-from services.shell import Origin, Shell
+from services.block_types import CONTENTION
+from services.shell import Origin, Shell, appended
 
 CATEGORY = "block-schema"
 
@@ -108,7 +108,7 @@ class Registering:
         command = CreateBlockSchema(
             id=id_, body=body, checksum=sum_, references=references, definitions=definitions
         )
-        self.appends.append(recorded(CATEGORY, id_, decide(command, None)))
+        self.appends.append(appended(CATEGORY, id_, decide(command, None)))
         self._ids[sum_, body.version] = id_
         return id_
 

@@ -1,10 +1,7 @@
 """What can be done with block types. Slugs are unique, so commands are decided one by one."""
 
-from collections.abc import Sequence
-
 from eventstore.committer import Written
 from eventstore.database import Transaction
-from eventstore.events import ANY_VERSION, Event, NewEvents
 from eventstore.ids import new_id
 from eventstore.log import Decision
 from orchestration.block_types import (
@@ -15,7 +12,7 @@ from orchestration.block_types import (
     decide,
 )
 from projections import block_types
-from services.shell import Origin, Shell, fresh_ids
+from services.shell import Origin, Shell, appended
 
 CATEGORY = "block-type"
 CONTENTION = "blocks"
@@ -29,7 +26,7 @@ async def create(shell: Shell, body: BlockTypeCreate, origin: Origin) -> tuple[s
     async def decide_under_lock(tx: Transaction) -> Decision:
         taken = await block_types.by_slug(tx, body.slug) is not None
         command = CreateBlockType(id=id_, body=body, slug_is_taken=taken)
-        return Decision(appends=(recorded(CATEGORY, id_, decide(command, None)),))
+        return Decision(appends=(appended(CATEGORY, id_, decide(command, None)),))
 
     return id_, await shell.execute_serially(CONTENTION, decide_under_lock, origin)
 
@@ -39,11 +36,6 @@ async def update(shell: Shell, id_: str, body: BlockTypeUpdate, origin: Origin) 
 
     async def decide_under_lock(tx: Transaction) -> Decision:
         events = decide(UpdateBlockType(id=id_, body=body), await block_types.by_id(tx, id_))
-        return Decision(appends=(recorded(CATEGORY, id_, events),))
+        return Decision(appends=(appended(CATEGORY, id_, events),))
 
     await shell.execute_serially(CONTENTION, decide_under_lock, origin)
-
-
-def recorded(category: str, id_: str, events: Sequence[Event]) -> NewEvents:
-    """Events for one stream, decided under the lock."""
-    return NewEvents(f"{category}:{id_}", ANY_VERSION, events, fresh_ids(events))

@@ -24,7 +24,7 @@ from projections import worker_cleanups
 from projections.entities import entity_id
 from services.shell import Clock, Origin, Shell
 from services.timed import Timed
-from services.worker_cleanups import Terms, appended, contention
+from services.worker_cleanups import Terms, contention, of_cleanup
 
 KEPT = timedelta(days=1)
 """A clean-up that no worker takes for so long is given up: what it is for will be gone."""
@@ -66,7 +66,7 @@ class CleanupLeases(Timed):
 
         async def decide(tx: Transaction) -> Decision:
             events = self._overdue(await worker_cleanups.by_id(tx, id_), now)
-            return Decision(appends=(appended(id_, events),)) if events else Decision()
+            return Decision(appends=(of_cleanup(id_, events),)) if events else Decision()
 
         await self._shell.execute_serially(contention(cleanup.work_pool_id), decide, origin)
 

@@ -29,8 +29,8 @@ from orchestration.block_types import BlockTypeCreate, CreateBlockType
 from projections import block_schemas, block_types
 from services import block_schemas as schema_commands
 from services import block_types as type_commands
-from services.block_types import CONTENTION, recorded
-from services.shell import Origin, Shell
+from services.block_types import CONTENTION
+from services.shell import Origin, Shell, appended
 
 ORIGIN = Origin("known-blocks")
 
@@ -78,7 +78,7 @@ async def register_missing(shell: Shell, *, protected_only: bool = False) -> int
             if one.slug not in types:
                 types[one.slug] = id_ = new_id()
                 events = type_decider.decide(_type(one, id_), None)
-                appends.append(recorded(type_commands.CATEGORY, id_, events))
+                appends.append(appended(type_commands.CATEGORY, id_, events))
         appends += await _schemas(tx, missing, types)
         return Decision(appends=appends)
 
@@ -143,7 +143,7 @@ async def _schemas(
                     definitions=definitions_of(one.fields),
                 )
                 events = schema_decider.decide(command, None)
-                appends.append(recorded(schema_commands.CATEGORY, id_, events))
+                appends.append(appended(schema_commands.CATEGORY, id_, events))
         return ids[one.slug]
 
     for one in missing:

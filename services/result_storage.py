@@ -3,7 +3,6 @@
 from collections.abc import Collection
 
 from eventstore.database import Transaction
-from eventstore.events import ANY_VERSION, NewEvents
 from eventstore.log import Decision
 from orchestration.result_storage import (
     THE_DEFAULT,
@@ -15,7 +14,7 @@ from orchestration.result_storage import (
 )
 from projections import block_documents, block_schemas, result_storage
 from services.block_types import CONTENTION
-from services.shell import Origin, Shell, fresh_ids
+from services.shell import Origin, Shell, appended
 
 CATEGORY = "result-storage"
 
@@ -57,6 +56,5 @@ async def _capabilities(tx: Transaction, block_document_id: str) -> Collection[s
 
 
 def _decided(command: ResultStorageCommand, storage: ResultStorage | None) -> Decision:
-    events = decide(command, storage)
-    own = NewEvents(f"{CATEGORY}:{THE_DEFAULT}", ANY_VERSION, events, fresh_ids(events))
+    own = appended(CATEGORY, THE_DEFAULT, decide(command, storage))
     return Decision(appends=(own,))

@@ -1,7 +1,6 @@
 """What can be done with saved searches. Names are unique, so commands are decided one by one."""
 
 from eventstore.database import Transaction
-from eventstore.events import ANY_VERSION, NewEvents
 from eventstore.ids import new_id
 from eventstore.log import Decision
 from orchestration.refusals import NotFound
@@ -14,7 +13,7 @@ from orchestration.saved_searches import (
     decide,
 )
 from projections import saved_searches
-from services.shell import Origin, Shell, fresh_ids
+from services.shell import Origin, Shell, appended
 
 CATEGORY = "saved-search"
 _CONTENTION = "saved-search-names"
@@ -50,6 +49,5 @@ async def delete(shell: Shell, id_: str, origin: Origin) -> None:
 
 
 def _decided(command: SavedSearchCommand, search: SavedSearch | None) -> Decision:
-    events = decide(command, search)
-    own = NewEvents(f"{CATEGORY}:{command.id}", ANY_VERSION, events, fresh_ids(events))
+    own = appended(CATEGORY, command.id, decide(command, search))
     return Decision(appends=(own,))

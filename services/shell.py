@@ -14,7 +14,7 @@ from msgspec import Struct
 from eventstore import log
 from eventstore.committer import Written
 from eventstore.database import Row, Transaction, Value
-from eventstore.events import Event, NewEvents
+from eventstore.events import ANY_VERSION, Event, NewEvents
 from eventstore.execute import execute
 from eventstore.ids import id_from, new_id
 from eventstore.log import Command, Decision, Effect, Fence, Lines, SerialDecide
@@ -330,6 +330,11 @@ def _unless_taken(once: Once, decision: Decision) -> SerialDecide:
         return Decision() if await tx.fetch(once.taken, *once.params) else decision
 
     return decide
+
+
+def appended(category: str, id_: str, events: Sequence[Event]) -> NewEvents:
+    """Events for the stream of an entity that was read under the lock."""
+    return NewEvents(f"{category}:{id_}", ANY_VERSION, events, fresh_ids(events))
 
 
 def unchanged(stream: str, version: int) -> NewEvents:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from eventstore.codec import to_microseconds
 from eventstore.database import Dialect, Reader, Transaction
-from eventstore.events import ANY_VERSION, Event, NewEvents
+from eventstore.events import Event, NewEvents
 from eventstore.ids import new_id
 from eventstore.log import Decision, Effect
 from orchestration import concurrency_leases as leases
@@ -35,7 +35,7 @@ from orchestration.concurrency_limits import (
 )
 from projections import concurrency_limits as read
 from projections.concurrency_limits import LEASES, RENEWALS
-from services.shell import Clock, Decided, Origin, Shell, fresh_ids
+from services.shell import Clock, Decided, Origin, Shell, appended, fresh_ids
 
 LIMIT, LEASE = "concurrency-limit", "concurrency-lease"
 NAMES_MAX = 500
@@ -74,7 +74,7 @@ def contention(limit_ids: Iterable[str]) -> tuple[str, ...]:
 
 def of_limit(id_: str, events: Sequence[Event]) -> NewEvents:
     """Events for the stream of a limit that was read under the lock."""
-    return NewEvents(f"{LIMIT}:{id_}", ANY_VERSION, events, fresh_ids(events))
+    return appended(LIMIT, id_, events)
 
 
 async def take(

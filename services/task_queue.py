@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from eventstore.codec import to_microseconds
 from eventstore.database import Transaction
-from eventstore.events import ANY_VERSION, NewEvents
+from eventstore.events import NewEvents
 from eventstore.log import Decision
 from orchestration.states import SCHEDULED, State
 from orchestration.task_queue import (
@@ -19,7 +19,7 @@ from orchestration.task_queue import (
 from projections import task_queue, task_workers
 from projections.task_queue import TASK_QUEUE
 from projections.task_workers import TaskWorker
-from services.shell import Clock, Origin, Shell, fresh_ids
+from services.shell import Clock, Origin, Shell, appended
 
 CATEGORY = "task-queue"
 CONTENTION = "task-queue"
@@ -45,7 +45,7 @@ def queued(id_: str, task_key: str, flow_run_id: str | None, state: State) -> li
 
 
 def _event(id_: str, event: TaskQueueEvent) -> NewEvents:
-    return NewEvents(f"{CATEGORY}:{id_}", ANY_VERSION, (event,), fresh_ids((event,)))
+    return appended(CATEGORY, id_, (event,))
 
 
 async def claim(

@@ -2,7 +2,6 @@
 
 from eventstore.committer import Written
 from eventstore.database import Transaction
-from eventstore.events import ANY_VERSION, NewEvents
 from eventstore.ids import new_id
 from eventstore.log import Decision
 from orchestration.variables import (
@@ -16,7 +15,7 @@ from orchestration.variables import (
     decide,
 )
 from projections import variables
-from services.shell import Origin, Shell, fresh_ids
+from services.shell import Origin, Shell, appended
 
 CATEGORY = "variable"
 _CONTENTION = "variable-names"
@@ -55,6 +54,5 @@ async def delete(shell: Shell, id_: str, origin: Origin) -> None:
 
 
 def _decided(command: VariableCommand, variable: Variable | None) -> Decision:
-    events = decide(command, variable)
-    own = NewEvents(f"{CATEGORY}:{command.id}", ANY_VERSION, events, fresh_ids(events))
+    own = appended(CATEGORY, command.id, decide(command, variable))
     return Decision(appends=(own,))

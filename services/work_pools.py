@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from eventstore import log
 from eventstore.committer import Written
 from eventstore.database import Reader, Transaction
-from eventstore.events import ANY_VERSION, Event, NewEvents
+from eventstore.events import NewEvents
 from eventstore.ids import new_id
 from eventstore.log import Decision
 from orchestration import work_pools as pools
@@ -47,7 +47,7 @@ from orchestration.work_queues import (
 from orchestration.workers import DeleteWorker
 from projections import work_pools, work_queues, workers
 from services.pulses import Pulses
-from services.shell import Origin, Shell, fresh_ids
+from services.shell import Origin, Shell, appended
 from services.vacating import vacate
 
 POOL, QUEUE, WORKER = "work-pool", "work-queue", "worker"
@@ -60,11 +60,6 @@ PRECEDING_AMONG = 10
 def contention(pool_id: str) -> str:
     """Commands on a pool and what belongs to it never share a batch."""
     return f"{POOL}:{pool_id}"
-
-
-def appended(category: str, id_: str, events: Sequence[Event]) -> NewEvents:
-    """Events for a stream whose entity was read under the lock."""
-    return NewEvents(f"{category}:{id_}", ANY_VERSION, events, fresh_ids(events))
 
 
 async def named(reader: Reader, name: str) -> WorkPool:

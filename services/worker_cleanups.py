@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from eventstore.codec import to_microseconds
 from eventstore.database import Reader, Transaction
-from eventstore.events import ANY_VERSION, NewEvents
+from eventstore.events import NewEvents
 from eventstore.log import Decision
 from orchestration import worker_cleanups
 from orchestration.flow_runs import FlowRun
@@ -29,7 +29,7 @@ from orchestration.worker_cleanups import (
 )
 from projections import work_pools, work_queues
 from projections import worker_cleanups as rows
-from services.shell import Clock, Origin, Shell, fresh_ids, natural_id
+from services.shell import Clock, Origin, Shell, appended, natural_id
 
 CATEGORY = "worker-cleanup"
 TOKEN_BYTES = 32
@@ -71,9 +71,9 @@ def contention(pool_id: str) -> str:
     return f"{CATEGORY}s:{pool_id}"
 
 
-def appended(id_: str, events: Sequence[CleanupEvent]) -> NewEvents:
+def of_cleanup(id_: str, events: Sequence[CleanupEvent]) -> NewEvents:
     """Events of a clean-up that was read under the lock."""
-    return NewEvents(f"{CATEGORY}:{id_}", ANY_VERSION, events, fresh_ids(events))
+    return appended(CATEGORY, id_, events)
 
 
 async def tear_down(reader: Reader, run: FlowRun, state_id: str) -> list[NewEvents]:
@@ -93,7 +93,7 @@ async def tear_down(reader: Reader, run: FlowRun, state_id: str) -> list[NewEven
         kind=TEAR_DOWN,
         target={"flow_run_id": run.id, "infrastructure_pid": run.infrastructure_pid},
     )
-    return [appended(id_, (requested,))]
+    return [of_cleanup(id_, (requested,))]
 
 
 async def deliver(
@@ -120,7 +120,7 @@ async def deliver(
         if cleanup is None:
             return Decision()
         if cleanup.deliveries >= terms.deliveries_max:
-            return Decision(appends=(appended(cleanup.id, (CleanupGivenUp(reason=TOO_OFTEN),)),))
+            return Decision(appends=(of_cleanup(cleanup.id, (CleanupGivenUp(reason=TOO_OFTEN),)),))
         delivered = CleanupDelivered(
             work_pool_id=taker.pool_id,
             consumer_id=taker.consumer_id,
@@ -130,7 +130,7 @@ async def deliver(
         after = worker_cleanups.evolve(cleanup, delivered, delivered.until)
         assert after is not None
         found.append(after)
-        return Decision(appends=(appended(cleanup.id, (delivered,)),))
+        return Decision(appends=(of_cleanup(cleanup.id, (delivered,)),))
 
     while await next_free(database) is not None:  # Nearly never, and found out without the lock.
         written = await shell.execute_serially(contention(taker.pool_id), decide, origin)
@@ -178,7 +178,7 @@ async def settle(
                         answer = Answer("dead_lettered", TOO_OFTEN)
         assert answer is not None
         answers.append(answer)
-        return Decision(appends=(appended(id_, events),)) if events else Decision()
+        return Decision(appends=(of_cleanup(id_, events),)) if events else Decision()
 
     await shell.execute_serially(contention(pool_id), decide, origin)
     return answers[0]

@@ -17,8 +17,8 @@ from orchestration.work_pools import SetWorkPoolReadiness, WorkPool
 from orchestration.workers import DeleteWorker, MissWorker, NoteWorker, Worker
 from projections import work_pools, workers
 from services.pulses import Pulses
-from services.shell import Origin, Shell
-from services.work_pools import POOL, WORKER, appended, contention, no_pool, preceding
+from services.shell import Origin, Shell, appended
+from services.work_pools import POOL, WORKER, contention, no_pool, preceding
 
 
 async def heartbeat(

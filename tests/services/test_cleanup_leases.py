@@ -23,7 +23,7 @@ from orchestration.worker_cleanups import (
 from projections import worker_cleanups as rows
 from services import cleanup_leases, work_pools, worker_cleanups
 from services.cleanup_leases import CleanupLeases
-from services.worker_cleanups import Taker, Terms, appended
+from services.worker_cleanups import Taker, Terms, of_cleanup
 from tests.services.in_pools import new_pool
 from tests.services.runs_here import ORIGIN
 from tests.services.serving_here import serving
@@ -50,7 +50,7 @@ async def request(server: Server, pool: WorkPool) -> str:
     requested = CleanupRequested(id=id_, work_pool_id=pool.id, kind=TEAR_DOWN, target={})
 
     async def decide(tx: Transaction) -> Decision:
-        return Decision(appends=(appended(id_, (requested,)),))
+        return Decision(appends=(of_cleanup(id_, (requested,)),))
 
     await server.shell.execute_serially("test", decide, ORIGIN)
     return id_

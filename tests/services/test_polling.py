@@ -27,7 +27,7 @@ from orchestration.work_queues import WorkQueue, WorkQueueCreate, WorkQueueUpdat
 from projections import polls, work_queues
 from projections.polls import Due
 from services import flow_runs, flows, polling, work_pools
-from services.shell import Origin
+from services.shell import Origin, appended
 from tests.services.in_pools import new_run_in
 from tests.services.runs_here import set_state
 from tests.services.serving_here import serving
@@ -96,7 +96,7 @@ async def runs_in(
                 flow_labels={},
             )
             events = domain.decide(command, None)
-            appends.append(work_pools.appended(flow_runs.CATEGORY, id_, events))
+            appends.append(appended(flow_runs.CATEGORY, id_, events))
         return Decision(appends=tuple(appends))
 
     await server.shell.execute_serially(f"test:{new_id()}", decide, ORIGIN)
