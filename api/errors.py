@@ -7,7 +7,7 @@ and for an invalid body a list that names each place.
 import logging
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -32,6 +32,8 @@ from services.master_keys import SecretsLocked
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 ECHO_BYTES_MAX = 256 * 1024
 """A longer body is not sent back to whoever sent it; neither are parts of it that together may be
 longer."""
@@ -52,6 +54,13 @@ class HttpError(Exception):
 def not_found(message: str) -> HttpError:
     """404 in the shape of most entities: `{"detail": "Flow not found"}`."""
     return HttpError(404, {"detail": message})
+
+
+def there(found: T | None, message: str) -> T:
+    """What was looked for. Raises HttpError 404, in the shape of most entities, if it is none."""
+    if found is None:
+        raise not_found(message)
+    return found
 
 
 def missing(message: str) -> HttpError:

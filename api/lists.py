@@ -1,12 +1,12 @@
 """What all lists have in common: a filtered, sorted page of documents, and numbered pages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
 from api.errors import HttpError
-from api.http import Answer, Call
+from api.http import Answer, Call, ok
 from eventstore.database import Row
 from orchestration.refusals import Invalid
 from projections import deployments, paging, queries, runs_of_flows
@@ -20,7 +20,21 @@ RUNS = ("flow_runs", "task_runs")
 
 
 class Counting(Filters, frozen=True, kw_only=True):
-    """The body of a count."""
+    """The body of a `count`."""
+
+
+class Listing(Filters, frozen=True, kw_only=True):
+    """The body of a `filter`; an entity adds its `sort`. What is null has its default."""
+
+    limit: int | None = None
+    offset: Offset | None = None
+
+
+class Paginating(Filters, frozen=True, kw_only=True):
+    """The body of a `paginate`; an entity adds its `sort`. What is null has its default."""
+
+    limit: int | None = None
+    page: PageNumber | None = None
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -77,11 +91,21 @@ def shown_all(rows: Sequence[Row], now: datetime) -> list[str]:
 
 
 async def some(
-    call: Call, table: EntityTable, filters: Filters, sort: Sort, limit: int | None, offset: Offset
+    call: Call,
+    table: EntityTable,
+    filters: Filters,
+    sort: Sort,
+    limit: int | None,
+    offset: Offset | None,
 ) -> Answer:
     """The answer of a `filter`."""
-    found = await documents(call, table, filters, sort, limited(call, limit), offset)
-    return Answer(200, f"[{','.join(found)}]".encode())
+    found = await documents(call, table, filters, sort, limited(call, limit), offset or 0)
+    return array(found)
+
+
+def array(documents: Iterable[str]) -> Answer:
+    """Documents as a JSON array."""
+    return Answer(200, f"[{','.join(documents)}]".encode())
 
 
 async def numbered_page(
@@ -90,10 +114,10 @@ async def numbered_page(
     filters: Filters,
     sort: Sort,
     limit: int | None,
-    page: PageNumber,
+    page: PageNumber | None,
 ) -> Answer:
     """The answer of a `paginate`: a page of documents and where it is among all pages."""
-    rows = limited(call, limit)
+    rows, page = limited(call, limit), page or 1
     count = await queries.count(call.server.database, table, filters, call.server.database.dialect)
     found = await documents(call, table, filters, sort, rows, paging.offset_of(page, rows))
     pages = paging.pages(count, rows)
@@ -108,4 +132,4 @@ async def number(call: Call, table: EntityTable, filters: Filters) -> Answer:
     """The answer of a `count`."""
     database = call.server.database
     count = await queries.count(database, table, filters, database.dialect)
-    return Answer(200, str(count).encode())
+    return ok(count)

@@ -1,6 +1,5 @@
 """What flow runs and task runs have in common at the edge: histories, times in the query, sizes."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -84,11 +83,6 @@ def id_parameter(call: Call, name: str) -> str:
         return str(UUID(given))
     except ValueError as error:
         raise invalid(("query", name), "uuid_parsing", str(error), given) from None
-
-
-def array(documents: Sequence[str]) -> Answer:
-    """Documents as a JSON array."""
-    return Answer(200, f"[{','.join(documents)}]".encode())
 
 
 def check_size(call: Call, parameters: dict[str, Any]) -> None:

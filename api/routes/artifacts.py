@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
-from api.errors import not_found
+from api.errors import not_found, there
 from api.http import NO_CONTENT, Answer, Area, Call
 from api.lists import number, some
 from orchestration.artifacts import (
@@ -134,9 +134,7 @@ async def delete_artifact(call: Call) -> Answer:
 async def read_latest_artifact(call: Call) -> Answer:
     """Read the latest artifact of a key, under the id of their collection."""
     found = await artifacts.latest_by_key(call.server.database, call.path["key"])
-    if found is None:
-        raise not_found("Artifact not found.")
-    return Answer(200, document(_as_artifact(found)))
+    return Answer(200, document(_as_artifact(there(found, "Artifact not found."))))
 
 
 def _as_artifact(collection: ArtifactCollection) -> Artifact:
@@ -146,8 +144,8 @@ def _as_artifact(collection: ArtifactCollection) -> Artifact:
 @area.post("/filter", body=ArtifactQuery, body_optional=True, answers={200: list[Artifact]})
 async def read_artifacts(call: Call, body: ArtifactQuery) -> Answer:
     """Artifacts that match."""
-    sort, offset = body.sort or "ID_DESC", body.offset or 0
-    return await some(call, "artifacts", body.filters(), sort, body.limit, offset)
+    sort = body.sort or "ID_DESC"
+    return await some(call, "artifacts", body.filters(), sort, body.limit, body.offset)
 
 
 @area.post("/count", body=ArtifactCounting, body_optional=True, answers={200: int})
@@ -164,8 +162,8 @@ async def count_artifacts(call: Call, body: ArtifactCounting) -> Answer:
 )
 async def read_latest_artifacts(call: Call, body: LatestQuery) -> Answer:
     """The latest artifacts of their keys that match."""
-    sort, offset = body.sort or "ID_DESC", body.offset or 0
-    return await some(call, "artifact_collections", body.filters(), sort, body.limit, offset)
+    sort = body.sort or "ID_DESC"
+    return await some(call, "artifact_collections", body.filters(), sort, body.limit, body.offset)
 
 
 @area.post("/latest/count", body=LatestCounting, body_optional=True, answers={200: int})

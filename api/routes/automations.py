@@ -5,8 +5,8 @@ from typing import Any
 from msgspec import UNSET, Struct
 
 from api.errors import HttpError, missing
-from api.http import NO_CONTENT, Answer, Area, Call
-from api.lists import limited
+from api.http import NO_CONTENT, Answer, Area, Call, ok
+from api.lists import array, limited
 from eventstore.ids import new_id
 from orchestration.automation_bodies import (
     TRIGGERS_MAX,
@@ -103,7 +103,7 @@ async def read_automations(call: Call, body: AutomationQuery) -> Answer:
     """Automations that match."""
     database = call.server.database
     limit = limited(call, body.limit)
-    return _listed(
+    return array(
         await automations.some(
             database,
             database.dialect,
@@ -118,7 +118,7 @@ async def read_automations(call: Call, body: AutomationQuery) -> Answer:
 @area.post("/count", answers={200: int})
 async def count_automations(call: Call) -> Answer:
     """How many automations there are."""
-    return Answer(200, str(await automations.number(call.server.database)).encode())
+    return ok(await automations.number(call.server.database))
 
 
 @area.get("/{id:uuid}", answers={200: Automation})
@@ -138,11 +138,7 @@ async def _document(call: Call, id_: str) -> str:
 async def read_related_automations(call: Call) -> Answer:
     """The automations that belong to a resource, or act on it."""
     database = call.server.database
-    return _listed(await automations.related_to(database, call.path["resource_id"]))
-
-
-def _listed(documents: list[str]) -> Answer:
-    return Answer(200, f"[{','.join(documents)}]".encode())
+    return array(await automations.related_to(database, call.path["resource_id"]))
 
 
 @area.delete("/owned-by/{resource_id:str}", answers={202: None})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from api.errors import not_found
+from api.errors import there
 from api.http import NO_CONTENT, Answer, Area, Call, Parameter, ok
 from api.lists import limited
 from api.truth import truth
@@ -69,9 +69,7 @@ async def one(
     call: Call, block: BlockDocument | None, include_secrets: bool, status: int = 200
 ) -> Answer:
     """The answer that is one document. Raises HttpError 404 if there is none."""
-    if block is None:
-        raise not_found("Block document not found")
-    (found,) = await shown(call, [block], include_secrets)
+    (found,) = await shown(call, [there(block, "Block document not found")], include_secrets)
     return ok(found, status)
 
 

@@ -1,8 +1,9 @@
 """The blocks of one type: /block_types/slug/{slug}/block_documents."""
 
+from api.errors import there
 from api.http import Answer, Area, Call, ok
 from api.routes.block_documents import INCLUDE_SECRETS, one, shown
-from api.routes.block_types import there
+from api.routes.block_types import ABSENT
 from api.truth import truth
 from projections import block_documents, block_types
 from projections.block_documents import ShownDocument
@@ -18,7 +19,7 @@ area = Area("/block_types", "Block documents")
 async def read_block_documents_of_type(call: Call) -> Answer:
     """Every block of a type that has a name of its own, by name."""
     database = call.server.database
-    of_type = there(await block_types.by_slug(database, call.path["slug"]))
+    of_type = there(await block_types.by_slug(database, call.path["slug"]), ABSENT)
     found = await block_documents.named_of_type(database, of_type.id)
     return ok(await shown(call, found, truth(call, "include_secrets")))
 

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from api.errors import not_found
+from api.errors import not_found, there
 from api.http import NO_CONTENT, Answer, Area, Call, Parameter, ok
 from api.lists import limited
 from orchestration.block_schemas import BlockSchema, BlockSchemaCreate
@@ -12,6 +12,8 @@ from projections.block_schemas import ShownSchema
 from projections.paging import Offset
 from services import block_removal
 from services import block_schemas as commands
+
+_ABSENT = "Block schema not found"
 
 area = Area("/block_schemas", "Block schemas")
 
@@ -25,9 +27,8 @@ class BlockSchemaQuery(Struct, frozen=True, kw_only=True):
 
 
 async def _shown(call: Call, schema: BlockSchema | None) -> ShownSchema:
-    if schema is None:
-        raise not_found("Block schema not found")
-    (shown,) = await block_schemas.shown(call.server.database, [schema])
+    known = there(schema, _ABSENT)
+    (shown,) = await block_schemas.shown(call.server.database, [known])
     return shown
 
 
@@ -55,7 +56,7 @@ async def read_block_schema_by_checksum(call: Call) -> Answer:
     """Read the schema of a checksum, the newest unless a version is named."""
     version = call.query.get("version")
     if version is not None and "\x00" in version:
-        raise not_found("Block schema not found")  # Postgres could not even look for it.
+        raise not_found(_ABSENT)  # Postgres could not even look for it.
     found = await block_schemas.by_checksum(call.server.database, call.path["checksum"], version)
     return ok(await _shown(call, found))
 

@@ -2,9 +2,9 @@
 
 from msgspec import Struct
 
-from api.errors import not_found
+from api.errors import there
 from api.http import NO_CONTENT, Answer, Area, Call, ok
-from api.lists import limited
+from api.lists import array, limited
 from orchestration.block_types import BlockType, BlockTypeCreate, BlockTypeUpdate
 from orchestration.documents import document
 from projections import block_types
@@ -13,6 +13,8 @@ from projections.block_types import Sought
 from projections.paging import Offset
 from services import block_removal, known_blocks
 from services import block_types as commands
+
+ABSENT = "Block type not found"
 
 area = Area("/block_types", "Block types")
 
@@ -26,32 +28,26 @@ class BlockTypeQuery(Struct, frozen=True, kw_only=True):
     offset: Offset | None = None
 
 
-def there(block_type: BlockType | None) -> BlockType:
-    """The type. Raises HttpError 404 if there is none."""
-    if block_type is None:
-        raise not_found("Block type not found")
-    return block_type
-
-
 @area.post("/", body=BlockTypeCreate, answers={201: BlockType})
 async def create_block_type(call: Call, body: BlockTypeCreate) -> Answer:
     """Make a kind of block known."""
     id_, written = await commands.create(call.server.shell, body, call.origin)
-    made = there(await block_types.by_id(call.server.database, id_))
+    made = there(await block_types.by_id(call.server.database, id_), ABSENT)
     return Answer(201, document(made), position=written.position)
 
 
 @area.get("/{id:uuid}", answers={200: BlockType})
 async def read_block_type(call: Call) -> Answer:
     """Read a block type."""
-    return Answer(200, document(there(await block_types.by_id(call.server.database, call.id))))
+    found = await block_types.by_id(call.server.database, call.id)
+    return Answer(200, document(there(found, ABSENT)))
 
 
 @area.get("/slug/{slug:str}", answers={200: BlockType})
 async def read_block_type_by_slug(call: Call) -> Answer:
     """Read the block type of a slug."""
     found = await block_types.by_slug(call.server.database, call.path["slug"])
-    return Answer(200, document(there(found)))
+    return Answer(200, document(there(found, ABSENT)))
 
 
 @area.post("/filter", body=BlockTypeQuery, body_optional=True, answers={200: list[BlockType]})
@@ -61,7 +57,7 @@ async def read_block_types(call: Call, body: BlockTypeQuery) -> Answer:
     limit = limited(call, body.limit)
     sought = Sought(body.block_types, body.block_schemas)
     found = await block_types.some(database, database.dialect, sought, limit, body.offset or 0)
-    return Answer(200, f"[{','.join(found)}]".encode())
+    return array(found)
 
 
 @area.patch("/{id:uuid}", body=BlockTypeUpdate, answers={204: None})

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from api.errors import HttpError, not_found
+from api.errors import HttpError, there
 from api.http import NO_CONTENT, Answer, Area, Call, ok
 from api.lists import limited
 from eventstore.ids import new_id
@@ -185,9 +185,7 @@ async def _found(call: Call) -> Seen:
         found = await rows.by_id(database, str(UUID(given)))
     except ValueError:
         found = await rows.by_name(database, given)
-    if found is None:
-        raise not_found("Concurrency Limit not found")
-    return found
+    return there(found, "Concurrency Limit not found")
 
 
 # --- limits

@@ -9,9 +9,20 @@ from msgspec import UNSET, Meta, Struct
 
 from api import background
 from api.bulk import BulkLimit, Deleted, delete_each, meant
-from api.errors import HttpError, http_error, invalid, not_found
+from api.errors import HttpError, http_error, invalid, not_found, there
 from api.http import NO_CONTENT, Answer, Area, Call, ok
-from api.lists import Counting, Page, documents, limited, number, numbered_page, some
+from api.lists import (
+    Counting,
+    Listing,
+    Page,
+    Paginating,
+    array,
+    documents,
+    limited,
+    number,
+    numbered_page,
+    some,
+)
 from api.runs import check_size
 from orchestration.deployment_bodies import (
     DeploymentCreate,
@@ -27,7 +38,6 @@ from orchestration.refusals import Invalid, NotFound, Refusal
 from orchestration.work_queues import WorkQueue
 from projections import deployments
 from projections.filters import DeploymentFilter, Filters
-from projections.paging import Offset, PageNumber
 from projections.sorting import DeploymentSort
 from services import deployment_runs, polling, scheduled_runs
 from services import deployments as commands
@@ -42,20 +52,16 @@ DEFAULT_SORT: DeploymentSort = "NAME_ASC"
 area = Area("/deployments", "Deployments")
 
 
-class DeploymentQuery(Filters, frozen=True, kw_only=True):
-    """The body of `POST /deployments/filter`. What is null has its default."""
+class DeploymentQuery(Listing, frozen=True, kw_only=True):
+    """The body of `POST /deployments/filter`."""
 
     sort: DeploymentSort | None = None
-    limit: int | None = None
-    offset: Offset | None = None
 
 
-class DeploymentPages(Filters, frozen=True, kw_only=True):
+class DeploymentPages(Paginating, frozen=True, kw_only=True):
     """The body of `POST /deployments/paginate`."""
 
     sort: DeploymentSort | None = None
-    limit: int | None = None
-    page: PageNumber | None = None
 
 
 class DeploymentBulkDelete(Struct, frozen=True, kw_only=True):
@@ -105,9 +111,7 @@ class BulkCreated(Struct, frozen=True):
 
 async def _existing(call: Call) -> Deployment:
     found = await deployments.entity(call.server.database, call.id)
-    if found is None:
-        raise not_found("Deployment not found")
-    return found
+    return there(found, "Deployment not found")
 
 
 def _refused(refusal: Invalid) -> HttpError:
@@ -128,9 +132,7 @@ async def create_deployment(call: Call, body: DeploymentCreate) -> Answer:
 async def read_deployment(call: Call) -> Answer:
     """Read a deployment."""
     found = await deployments.by_id(call.server.database, call.id)
-    if found is None:
-        raise not_found("Deployment not found")
-    return Answer(200, found.encode())
+    return Answer(200, there(found, "Deployment not found").encode())
 
 
 @area.get("/name/{flow_name:str}/{deployment_name:str}", answers={200: Deployment})
@@ -138,9 +140,7 @@ async def read_deployment_by_name(call: Call) -> Answer:
     """Read the deployment with this name, of the flow with that name."""
     names = call.path["flow_name"], call.path["deployment_name"]
     found = await deployments.by_names(call.server.database, *names)
-    if found is None:
-        raise not_found("Deployment not found")
-    return Answer(200, found.encode())
+    return Answer(200, there(found, "Deployment not found").encode())
 
 
 @area.patch("/{id:uuid}", body=DeploymentUpdate, answers={204: None})
@@ -173,15 +173,15 @@ async def delete_deployment(call: Call) -> Answer:
 @area.post("/filter", body=DeploymentQuery, body_optional=True, answers={200: list[Deployment]})
 async def read_deployments(call: Call, body: DeploymentQuery) -> Answer:
     """Deployments that match."""
-    sort, offset = body.sort or DEFAULT_SORT, body.offset or 0
-    return await some(call, "deployments", body, sort, body.limit, offset)
+    sort = body.sort or DEFAULT_SORT
+    return await some(call, "deployments", body, sort, body.limit, body.offset)
 
 
 @area.post("/paginate", body=DeploymentPages, body_optional=True, answers={200: Page})
 async def paginate_deployments(call: Call, body: DeploymentPages) -> Answer:
     """Deployments that match, a numbered page of them."""
-    sort, page = body.sort or DEFAULT_SORT, body.page or 1
-    return await numbered_page(call, "deployments", body, sort, body.limit, page)
+    sort = body.sort or DEFAULT_SORT
+    return await numbered_page(call, "deployments", body, sort, body.limit, body.page)
 
 
 @area.post("/count", body=Counting, body_optional=True, answers={200: int})
@@ -212,7 +212,7 @@ async def read_scheduled_flow_runs(call: Call, body: Polling) -> Answer:
     found = await documents(call, "flow_runs", filters, "NEXT_SCHEDULED_START_TIME_ASC", limit, 0)
     server = call.server
     await polling.note_served(server.shell, server.pulses, ids, server.now(), call.origin)
-    return Answer(200, f"[{','.join(found)}]".encode())
+    return array(found)
 
 
 @area.get("/{id:uuid}/work_queue_check", answers={200: list[WorkQueue]})
@@ -308,9 +308,7 @@ async def _created(call: Call, deployment: Deployment, body: DeploymentFlowRunCr
 async def read_schedules(call: Call) -> Answer:
     """The deployment's schedules."""
     found = await deployments.entity(call.server.database, call.id)
-    if found is None:
-        raise not_found("Deployment not found.")
-    return _shown(found.schedules)
+    return _shown(there(found, "Deployment not found.").schedules)
 
 
 def _shown(schedules: Sequence[DeploymentSchedule], status: int = 200) -> Answer:

@@ -1,6 +1,6 @@
 """Why a flow run is in the state it is in: /flow_runs/{id}/explain. Ours, not Prefect's."""
 
-from api.errors import not_found
+from api.errors import there
 from api.http import Answer, Area, Call, ok
 from projections.catalogue import CODEC
 from projections.run_explanation import Explanation, explanation
@@ -12,6 +12,4 @@ area = Area("/flow_runs", "Flow Runs")
 async def explain_flow_run(call: Call) -> Answer:
     """Say in plain sentences why a flow run is in the state it is in, from its events."""
     found = await explanation(call.server.database, CODEC, call.id, call.server.now())
-    if found is None:
-        raise not_found("Flow run not found")
-    return ok(found)
+    return ok(there(found, "Flow run not found"))

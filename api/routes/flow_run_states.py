@@ -2,9 +2,10 @@
 
 from uuid import UUID
 
-from api.errors import not_found
+from api.errors import there
 from api.http import Answer, Area, Call, Parameter
-from api.runs import array, id_parameter
+from api.lists import array
+from api.runs import id_parameter
 from orchestration.states import State
 from projections import states
 
@@ -15,9 +16,7 @@ area = Area("/flow_run_states", "Flow Run States")
 async def read_flow_run_state(call: Call) -> Answer:
     """Read one state of a flow run."""
     found = await states.by_id(call.server.database, states.FLOW_RUN_STATES.table, call.id)
-    if found is None:
-        raise not_found("Flow run state not found")
-    return Answer(200, found.encode())
+    return Answer(200, there(found, "Flow run state not found").encode())
 
 
 @area.get(

@@ -8,9 +8,9 @@ from urllib.parse import quote
 from msgspec import UNSET, Struct
 
 from api.bulk import BulkLimit, Deleted, meant
-from api.errors import HttpError, missing, not_found
+from api.errors import HttpError, missing, there
 from api.http import NO_CONTENT, Answer, Area, Call, Parameter, ok
-from api.lists import Counting, Page, number, numbered_page, some
+from api.lists import Counting, Listing, Page, Paginating, number, numbered_page, some
 from api.runs import HistoryQuery, check_size, history, slot_terms, time_parameter
 from orchestration.documents import document
 from orchestration.flow_run_bodies import FlowRunCreate, FlowRunUpdate
@@ -28,7 +28,6 @@ from orchestration.transition import (
 )
 from projections import flow_runs, log_lines, run_graph, run_history
 from projections.filters import Filters, FlowRunFilter
-from projections.paging import Offset, PageNumber
 from projections.run_graph import Dependency, Graph
 from projections.run_history import HistoryInterval
 from projections.sorting import FlowRunSort
@@ -39,20 +38,16 @@ DEFAULT_SORT: FlowRunSort = "ID_DESC"
 area = Area("/flow_runs", "Flow Runs")
 
 
-class FlowRunQuery(Filters, frozen=True, kw_only=True):
-    """The body of `POST /flow_runs/filter`. What is null has its default."""
+class FlowRunQuery(Listing, frozen=True, kw_only=True):
+    """The body of `POST /flow_runs/filter`."""
 
     sort: FlowRunSort | None = None
-    limit: int | None = None
-    offset: Offset | None = None
 
 
-class FlowRunPages(Filters, frozen=True, kw_only=True):
+class FlowRunPages(Paginating, frozen=True, kw_only=True):
     """The body of `POST /flow_runs/paginate`."""
 
     sort: FlowRunSort | None = None
-    limit: int | None = None
-    page: PageNumber | None = None
 
 
 class FlowRunBulkDelete(Struct, frozen=True, kw_only=True):
@@ -100,9 +95,7 @@ async def create_flow_run(call: Call, body: FlowRunCreate) -> Answer:
 async def read_flow_run(call: Call) -> Answer:
     """Read a flow run."""
     found = await flow_runs.by_id(call.server.database, call.id, call.server.now())
-    if found is None:
-        raise not_found("Flow run not found")
-    return Answer(200, found)
+    return Answer(200, there(found, "Flow run not found"))
 
 
 @area.patch("/{id:uuid}", body=FlowRunUpdate, answers={204: None})
@@ -148,17 +141,15 @@ async def set_flow_run_state(call: Call, body: ProposedTransition) -> Answer:
 @area.post("/filter", body=FlowRunQuery, body_optional=True, answers={200: list[FlowRun]})
 async def read_flow_runs(call: Call, body: FlowRunQuery) -> Answer:
     """Flow runs that match."""
-    return await some(
-        call, "flow_runs", body, body.sort or DEFAULT_SORT, body.limit, body.offset or 0
-    )
+    sort = body.sort or DEFAULT_SORT
+    return await some(call, "flow_runs", body, sort, body.limit, body.offset)
 
 
 @area.post("/paginate", body=FlowRunPages, body_optional=True, answers={200: Page})
 async def paginate_flow_runs(call: Call, body: FlowRunPages) -> Answer:
     """Flow runs that match, a numbered page of them."""
-    return await numbered_page(
-        call, "flow_runs", body, body.sort or DEFAULT_SORT, body.limit, body.page or 1
-    )
+    sort = body.sort or DEFAULT_SORT
+    return await numbered_page(call, "flow_runs", body, sort, body.limit, body.page)
 
 
 @area.post("/count", body=Counting, body_optional=True, answers={200: int})
@@ -228,9 +219,7 @@ async def update_flow_run_labels(call: Call, body: Labels) -> Answer:
 async def download_flow_run_logs(call: Call) -> Answer:
     """All log lines of a flow run and its task runs, as CSV."""
     database = call.server.database
-    name = await flow_runs.name_of(database, call.id)
-    if name is None:
-        raise not_found("Flow run not found")
+    name = there(await flow_runs.name_of(database, call.id), "Flow run not found")
     file = f"filename=\"flow-run-logs.csv\"; filename*=UTF-8''{quote(f'{name}-logs.csv', safe='')}"
     headers = (
         (b"content-type", b"text/csv; charset=utf-8"),

@@ -3,13 +3,12 @@
 from msgspec import Struct
 
 from api.bulk import BulkLimit, Deleted, delete_each, meant
-from api.errors import not_found
+from api.errors import there
 from api.http import NO_CONTENT, Answer, Area, Call
-from api.lists import Counting, Page, number, numbered_page, some
+from api.lists import Counting, Listing, Page, Paginating, number, numbered_page, some
 from orchestration.flows import Flow, FlowCreate, FlowUpdate
 from projections import flows
 from projections.filters import Filters, FlowFilter
-from projections.paging import Offset, PageNumber
 from projections.sorting import FlowSort
 from services import flows as commands
 
@@ -18,20 +17,16 @@ DEFAULT_SORT: FlowSort = "NAME_ASC"
 area = Area("/flows", "Flows")
 
 
-class FlowQuery(Filters, frozen=True, kw_only=True):
-    """The body of `POST /flows/filter`. What is null has its default."""
+class FlowQuery(Listing, frozen=True, kw_only=True):
+    """The body of `POST /flows/filter`."""
 
     sort: FlowSort | None = None
-    limit: int | None = None
-    offset: Offset | None = None
 
 
-class FlowPages(Filters, frozen=True, kw_only=True):
+class FlowPages(Paginating, frozen=True, kw_only=True):
     """The body of `POST /flows/paginate`."""
 
     sort: FlowSort | None = None
-    limit: int | None = None
-    page: PageNumber | None = None
 
 
 class FlowBulkDelete(Struct, frozen=True, kw_only=True):
@@ -54,18 +49,14 @@ async def create_flow(call: Call, body: FlowCreate) -> Answer:
 async def read_flow(call: Call) -> Answer:
     """Read a flow."""
     found = await flows.by_id(call.server.database, call.id)
-    if found is None:
-        raise not_found("Flow not found")
-    return Answer(200, found.encode())
+    return Answer(200, there(found, "Flow not found").encode())
 
 
 @area.get("/name/{name:str}", answers={200: Flow})
 async def read_flow_by_name(call: Call) -> Answer:
     """Read the flow with this name."""
     found = await flows.by_name(call.server.database, call.path["name"])
-    if found is None:
-        raise not_found("Flow not found")
-    return Answer(200, found[1].encode())
+    return Answer(200, there(found, "Flow not found")[1].encode())
 
 
 @area.patch("/{id:uuid}", body=FlowUpdate, answers={204: None})
@@ -85,15 +76,15 @@ async def delete_flow(call: Call) -> Answer:
 @area.post("/filter", body=FlowQuery, body_optional=True, answers={200: list[Flow]})
 async def read_flows(call: Call, body: FlowQuery) -> Answer:
     """Flows that match."""
-    sort, offset = body.sort or DEFAULT_SORT, body.offset or 0
-    return await some(call, "flows", body, sort, body.limit, offset)
+    sort = body.sort or DEFAULT_SORT
+    return await some(call, "flows", body, sort, body.limit, body.offset)
 
 
 @area.post("/paginate", body=FlowPages, body_optional=True, answers={200: Page})
 async def paginate_flows(call: Call, body: FlowPages) -> Answer:
     """Flows that match, a numbered page of them."""
-    sort, page = body.sort or DEFAULT_SORT, body.page or 1
-    return await numbered_page(call, "flows", body, sort, body.limit, page)
+    sort = body.sort or DEFAULT_SORT
+    return await numbered_page(call, "flows", body, sort, body.limit, body.page)
 
 
 @area.post("/count", body=Counting, body_optional=True, answers={200: int})

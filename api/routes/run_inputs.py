@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from api.errors import missing
 from api.http import NO_CONTENT, Answer, Area, Call
+from api.lists import array
 from orchestration.documents import document
 from orchestration.refusals import NotFound
 from orchestration.run_inputs import RunInput, RunInputCreate
@@ -51,7 +52,7 @@ async def filter_flow_run_input(call: Call, body: RunInputQuery) -> Answer:
     limit = min(body.limit, INPUTS_MAX) if body.limit >= 0 else INPUTS_MAX
     seen = body.exclude_keys[:EXCLUDED_KEYS_MAX]
     found = await rows.with_prefix(call.server.database, call.id, body.prefix, seen, limit)
-    return Answer(200, f"[{','.join(found)}]".encode())
+    return array(found)
 
 
 @area.get("/{id:uuid}/input/{key:str}", answers={200: str})

@@ -2,9 +2,9 @@
 
 from msgspec import Struct
 
-from api.errors import not_found
+from api.errors import there
 from api.http import NO_CONTENT, Answer, Area, Call
-from api.lists import limited
+from api.lists import array, limited
 from orchestration.documents import document
 from orchestration.saved_searches import SavedSearch, SavedSearchCreate
 from projections import saved_searches
@@ -32,16 +32,14 @@ async def create_saved_search(call: Call, body: SavedSearchCreate) -> Answer:
 async def read_saved_search(call: Call) -> Answer:
     """Read a saved search."""
     found = await saved_searches.by_id(call.server.database, call.id)
-    if found is None:
-        raise not_found("Saved search not found")
-    return Answer(200, document(found))
+    return Answer(200, document(there(found, "Saved search not found")))
 
 
 @area.post("/filter", body=SavedSearchQuery, body_optional=True, answers={200: list[SavedSearch]})
 async def read_saved_searches(call: Call, body: SavedSearchQuery) -> Answer:
     """Saved searches, by name."""
     found = await saved_searches.some(call.server.database, limited(call, body.limit), body.offset)
-    return Answer(200, f"[{','.join(found)}]".encode())
+    return array(found)
 
 
 @area.delete("/{id:uuid}", answers={204: None})

@@ -2,9 +2,10 @@
 
 from uuid import UUID
 
-from api.errors import not_found
+from api.errors import there
 from api.http import Answer, Area, Call, Parameter
-from api.runs import array, id_parameter
+from api.lists import array
+from api.runs import id_parameter
 from orchestration.states import State
 from projections import states
 
@@ -15,10 +16,8 @@ area = Area("/task_run_states", "Task Run States")
 async def read_task_run_state(call: Call) -> Answer:
     """Read one state of a task run."""
     found = await states.by_id(call.server.database, states.TASK_RUN_STATES.table, call.id)
-    if found is None:
-        # Word for word what Prefect says here, although this is the state of a task run.
-        raise not_found("Flow run state not found")
-    return Answer(200, found.encode())
+    # Word for word what Prefect says here, although this is the state of a task run.
+    return Answer(200, there(found, "Flow run state not found").encode())
 
 
 @area.get(

@@ -1,8 +1,8 @@
 """Task runs over REST: /task_runs. Clients report most of them as emissions instead."""
 
-from api.errors import HttpError, missing, not_found
+from api.errors import HttpError, missing, not_found, there
 from api.http import NO_CONTENT, Answer, Area, Call
-from api.lists import Counting, Page, number, numbered_page, some
+from api.lists import Counting, Listing, Page, Paginating, number, numbered_page, some
 from api.runs import HistoryQuery, history
 from orchestration.documents import document
 from orchestration.refusals import NotFound
@@ -11,8 +11,6 @@ from orchestration.task_run_bodies import TaskRunCreate, TaskRunUpdate
 from orchestration.task_runs import TaskRun
 from orchestration.transition import OrchestrationResult
 from projections import task_runs
-from projections.filters import Filters
-from projections.paging import Offset, PageNumber
 from projections.run_history import HistoryInterval
 from projections.sorting import TaskRunSort
 from services import task_runs as commands
@@ -22,20 +20,16 @@ DEFAULT_SORT: TaskRunSort = "ID_DESC"
 area = Area("/task_runs", "Task Runs")
 
 
-class TaskRunQuery(Filters, frozen=True, kw_only=True):
-    """The body of `POST /task_runs/filter`. What is null has its default."""
+class TaskRunQuery(Listing, frozen=True, kw_only=True):
+    """The body of `POST /task_runs/filter`."""
 
     sort: TaskRunSort | None = None
-    limit: int | None = None
-    offset: Offset | None = None
 
 
-class TaskRunPages(Filters, frozen=True, kw_only=True):
+class TaskRunPages(Paginating, frozen=True, kw_only=True):
     """The body of `POST /task_runs/paginate`."""
 
     sort: TaskRunSort | None = None
-    limit: int | None = None
-    page: PageNumber | None = None
 
 
 @area.post("/", body=TaskRunCreate, answers={201: TaskRun, 200: TaskRun})
@@ -55,9 +49,7 @@ async def create_task_run(call: Call, body: TaskRunCreate) -> Answer:
 async def read_task_run(call: Call) -> Answer:
     """Read a task run."""
     found = await task_runs.by_id(call.server.database, call.id, call.server.now())
-    if found is None:
-        raise not_found("Task not found")
-    return Answer(200, found)
+    return Answer(200, there(found, "Task not found"))
 
 
 @area.patch("/{id:uuid}", body=TaskRunUpdate, answers={204: None})
@@ -109,15 +101,15 @@ async def set_task_run_state(call: Call, body: ProposedTransition) -> Answer:
 @area.post("/filter", body=TaskRunQuery, body_optional=True, answers={200: list[TaskRun]})
 async def read_task_runs(call: Call, body: TaskRunQuery) -> Answer:
     """Task runs that match."""
-    sort, offset = body.sort or DEFAULT_SORT, body.offset or 0
-    return await some(call, "task_runs", body, sort, body.limit, offset)
+    sort = body.sort or DEFAULT_SORT
+    return await some(call, "task_runs", body, sort, body.limit, body.offset)
 
 
 @area.post("/paginate", body=TaskRunPages, body_optional=True, answers={200: Page})
 async def paginate_task_runs(call: Call, body: TaskRunPages) -> Answer:
     """Task runs that match, a numbered page of them."""
-    sort, page = body.sort or DEFAULT_SORT, body.page or 1
-    return await numbered_page(call, "task_runs", body, sort, body.limit, page)
+    sort = body.sort or DEFAULT_SORT
+    return await numbered_page(call, "task_runs", body, sort, body.limit, body.page)
 
 
 @area.post("/count", body=Counting, body_optional=True, answers={200: int})

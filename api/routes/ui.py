@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from api.errors import HttpError, not_found
+from api.errors import HttpError, there
 from api.http import Answer, Area, Call, ok
 from api.lists import Counting
 from orchestration.identifiers import Id, canonical
@@ -152,6 +152,4 @@ async def count_task_runs_by_state(call: Call, body: Counting) -> Answer:
 async def read_named_task_run(call: Call) -> Answer:
     """Read a task run, with the name of its flow run."""
     found = await task_runs.with_flow_run_name(call.server.database, call.id, call.server.now())
-    if found is None:
-        raise not_found("Task not found")
-    return Answer(200, found)
+    return Answer(200, there(found, "Task not found"))

@@ -2,9 +2,9 @@
 
 from msgspec import Struct
 
-from api.errors import not_found
-from api.http import NO_CONTENT, Answer, Area, Call
-from api.lists import limited
+from api.errors import not_found, there
+from api.http import NO_CONTENT, Answer, Area, Call, ok
+from api.lists import array, limited
 from orchestration.documents import document
 from orchestration.refusals import NotFound
 from orchestration.variables import Variable, VariableCreate, VariableUpdate
@@ -12,6 +12,8 @@ from projections import variables
 from projections.paging import Offset
 from projections.variables import VariableFilter, VariableSort
 from services import variables as commands
+
+_ABSENT = "Variable not found."
 
 area = Area("/variables", "Variables")
 
@@ -33,27 +35,23 @@ class VariableCount(Struct, frozen=True, kw_only=True):
 
 async def _named(call: Call) -> Variable:
     """The variable that the path names. Raises HttpError 404."""
-    return _there(await variables.by_name(call.server.database, call.path["name"]))
-
-
-def _there(variable: Variable | None) -> Variable:
-    if variable is None:
-        raise not_found("Variable not found.")
-    return variable
+    found = await variables.by_name(call.server.database, call.path["name"])
+    return there(found, _ABSENT)
 
 
 @area.post("/", body=VariableCreate, answers={201: Variable})
 async def create_variable(call: Call, body: VariableCreate) -> Answer:
     """Give a value a name."""
     id_, written = await commands.create(call.server.shell, body, call.origin)
-    made = _there(await variables.by_id(call.server.database, id_))
+    made = there(await variables.by_id(call.server.database, id_), _ABSENT)
     return Answer(201, document(made), position=written.position)
 
 
 @area.get("/{id:uuid}", answers={200: Variable})
 async def read_variable(call: Call) -> Answer:
     """Read a variable."""
-    return Answer(200, document(_there(await variables.by_id(call.server.database, call.id))))
+    found = await variables.by_id(call.server.database, call.id)
+    return Answer(200, document(there(found, _ABSENT)))
 
 
 @area.get("/name/{name:str}", answers={200: Variable})
@@ -70,7 +68,7 @@ async def read_variables(call: Call, body: VariableQuery) -> Answer:
     found = await variables.some(
         database, database.dialect, body.variables, body.sort, limit, body.offset
     )
-    return Answer(200, f"[{','.join(found)}]".encode())
+    return array(found)
 
 
 @area.post("/count", body=VariableCount, body_optional=True, answers={200: int})
@@ -78,7 +76,7 @@ async def count_variables(call: Call, body: VariableCount) -> Answer:
     """How many variables match."""
     database = call.server.database
     count = await variables.number(database, database.dialect, body.variables)
-    return Answer(200, str(count).encode())
+    return ok(count)
 
 
 @area.patch("/{id:uuid}", body=VariableUpdate, answers={204: None})
@@ -97,7 +95,7 @@ async def _update(call: Call, id_: str, body: VariableUpdate) -> Answer:
     try:
         await commands.update(call.server.shell, id_, body, call.origin)
     except NotFound:
-        raise not_found("Variable not found.") from None
+        raise not_found(_ABSENT) from None
     return NO_CONTENT
 
 
@@ -117,5 +115,5 @@ async def _delete(call: Call, id_: str) -> Answer:
     try:
         await commands.delete(call.server.shell, id_, call.origin)
     except NotFound:
-        raise not_found("Variable not found.") from None
+        raise not_found(_ABSENT) from None
     return NO_CONTENT

@@ -7,9 +7,9 @@ import msgspec
 from msgspec import UNSET, Meta, Struct
 
 from api.clients import client_version
-from api.errors import HttpError, not_found
+from api.errors import HttpError, not_found, there
 from api.http import NO_CONTENT, Answer, Area, Call
-from api.lists import limited, number
+from api.lists import array, limited, number
 from api.routes.work_queues import shown_queue, shown_queues
 from api.slots import (
     QueueSlots,
@@ -211,9 +211,7 @@ async def delete_work_pool(call: Call) -> Answer:
 async def read_work_pool_concurrency_status(call: Call, body: PoolStatusQuery) -> Answer:
     """Who holds the slots of a pool, by queue."""
     name, database = call.path["name"], call.server.database
-    pool = await work_pools.by_name(database, name)
-    if pool is None:
-        raise not_found(f"Work pool {name!r} not found.")
+    pool = there(await work_pools.by_name(database, name), f"Work pool {name!r} not found.")
     limit = limited(call, body.limit)
     offset = paging.offset_of(body.page, limit)
     queues = await work_queues.of_pool(
@@ -274,7 +272,7 @@ async def get_scheduled_flow_runs(call: Call, body: WorkerPoll) -> Answer:
         f'"flow_run":{shown(one.row[:SHOWN_COLUMNS], now)}}}'
         for one in due
     )
-    return Answer(200, f"[{','.join(runs)}]".encode())
+    return array(runs)
 
 
 # --- queues

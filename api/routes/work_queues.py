@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api.errors import HttpError, not_found
+from api.errors import HttpError, there
 from api.http import NO_CONTENT, Answer, Area, Call
-from api.lists import limited
+from api.lists import array, limited
 from api.slots import QueueSlots, WorkQueueConcurrencyStatus, slot_summaries
 from orchestration.documents import document
 from orchestration.flow_runs import FlowRun
@@ -95,9 +95,7 @@ async def _queue(call: Call, message: str = "work queue not found") -> WorkQueue
     """The queue that the path names. Raises HttpError 404."""
     await call.server.pulses.flush()
     found = await work_queues.by_id(call.server.database, call.id)
-    if found is None:
-        raise not_found(message)
-    return found
+    return there(found, message)
 
 
 @area.post("/", body=WorkQueueCreate, answers={201: WorkQueue})
@@ -127,9 +125,8 @@ async def read_work_queue_by_name(call: Call) -> Answer:
     found = (
         None if pool is None else await work_queues.by_name(database, pool.id, call.path["name"])
     )
-    if found is None:
-        raise not_found("work queue not found")
-    return Answer(200, await shown_queue(call, found, QueueSlots.AGENT))
+    queue = there(found, "work queue not found")
+    return Answer(200, await shown_queue(call, queue, QueueSlots.AGENT))
 
 
 @area.get("/{id:uuid}", answers={200: WorkQueue})
@@ -233,4 +230,4 @@ async def read_work_queue_runs(call: Call, body: QueuePoll) -> Answer:
     if call.headers.get(b"x-prefect-ui", b"").lower() not in (b"true", b"1"):
         await polling.note(server.shell, server.pulses, [queue], now, call.origin)
     runs = (shown(one.row[:SHOWN_COLUMNS], now) for one in due)
-    return Answer(200, f"[{','.join(runs)}]".encode())
+    return array(runs)
