@@ -12,6 +12,24 @@ from orchestration.automation_actions import Action, RunDeployment
 from orchestration.refusals import AlreadyExists, Invalid, NotFound
 from orchestration.triggers import REACTIVE, EventTrigger, Trigger, every_one_of
 
+
+class Definition(Struct, frozen=True, kw_only=True):
+    """What says when an automation does what.
+
+    `AutomationCreated` and `Automation` have the same fields and write them out: fields are stored
+    in their order, and there the id comes first.
+    """
+
+    name: str
+    description: str = ""
+    enabled: bool = True
+    tags: tuple[str, ...] = ()
+    trigger: Trigger
+    actions: tuple[Action, ...]
+    actions_on_trigger: tuple[Action, ...] = ()
+    actions_on_resolve: tuple[Action, ...] = ()
+
+
 # --- events ---------------------------------------------------------------------------------------
 
 
@@ -31,17 +49,9 @@ class AutomationCreated(Event, frozen=True, kw_only=True, tag="automation.create
     """Of what it is a part; it goes when that is deployed anew."""
 
 
-class AutomationUpdated(Event, frozen=True, kw_only=True, tag="automation.updated"):
+class AutomationUpdated(Definition, Event, frozen=True, kw_only=True, tag="automation.updated"):
     """The automation as it is after the change. What its triggers had seen is forgotten."""
 
-    name: str
-    description: str = ""
-    enabled: bool = True
-    tags: tuple[str, ...] = ()
-    trigger: Trigger
-    actions: tuple[Action, ...]
-    actions_on_trigger: tuple[Action, ...] = ()
-    actions_on_resolve: tuple[Action, ...] = ()
     created: datetime | None = None
     """When the automation was."""
 
@@ -57,17 +67,8 @@ AutomationEvent: TypeAlias = AutomationCreated | AutomationUpdated | AutomationD
 # --- commands -------------------------------------------------------------------------------------
 
 
-class AutomationBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AutomationBody(Definition, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a client says of an automation: the body of `PUT /automations/{id}`."""
-
-    name: str
-    description: str = ""
-    enabled: bool = True
-    tags: tuple[str, ...] = ()
-    trigger: Trigger
-    actions: tuple[Action, ...]
-    actions_on_trigger: tuple[Action, ...] = ()
-    actions_on_resolve: tuple[Action, ...] = ()
 
 
 class AutomationCreate(AutomationBody, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -170,12 +171,8 @@ def decide(command: AutomationCommand, automation: Automation | None) -> list[Au
             assert_never(command)
 
 
-_Defining: TypeAlias = "AutomationBody | Automation | AutomationCreated | AutomationUpdated"
-
-
-def _fields(defining: _Defining) -> dict[str, Any]:
-    """What says when an automation does what."""
-    return {name: getattr(defining, name) for name in AutomationBody.__struct_fields__}
+def _fields(defining: Definition | AutomationCreated | Automation) -> dict[str, Any]:
+    return {name: getattr(defining, name) for name in Definition.__struct_fields__}
 
 
 _EVERY_RUN = frozenset(
