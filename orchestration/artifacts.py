@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
 from msgspec import UNSET, Struct, UnsetType
-from msgspec.structs import force_setattr, replace
+from msgspec.structs import force_setattr
 
 from eventstore.decider import Decider
 from eventstore.events import Event
+from orchestration import patches
 from orchestration.documents import Extras, extras_field
 from orchestration.identifiers import ArtifactKey, Id, Text, tidy
 from orchestration.refusals import AlreadyExists, NotFound
@@ -271,21 +272,11 @@ def evolve(artifact: Artifact | None, event: ArtifactEvent) -> Artifact | None:
                 extras=event.extras,
             )
         case ArtifactUpdated():
-            return artifact and _updated(artifact, event)
+            return artifact and patches.changed(artifact, event, _CHANGEABLE)
         case ArtifactDeleted():
             return None
         case _:
             assert_never(event)
-
-
-def _updated(artifact: Artifact, event: ArtifactUpdated) -> Artifact:
-    changes: dict[str, Any] = {
-        field: value for field in _CHANGEABLE if (value := getattr(event, field)) is not UNSET
-    }
-    if event.extras is not UNSET:
-        known = artifact.extras if artifact.extras is not UNSET else {}
-        changes["extras"] = {**known, **event.extras}
-    return replace(artifact, **changes)
 
 
 def collection_of(artifact: Artifact, id: str, created: datetime | None) -> ArtifactCollection:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from eventstore.decider import Decider
 from eventstore.events import Event
+from orchestration import patches
 from orchestration.documents import Extras, extras_field
 from orchestration.identifiers import Name
 from orchestration.refusals import AlreadyExists, NotFound, Refusal
@@ -379,22 +380,11 @@ def occupied(limit: ConcurrencyLimit, slots: int, seconds: float) -> Concurrency
 def _updated(limit: ConcurrencyLimit, event: ConcurrencyLimitUpdated) -> ConcurrencyLimit:
     # What has decayed until now decayed at the old rate.
     so_far = taken_slots(limit, event.at) if event.taken is UNSET else float(event.taken)
-    changes: dict[str, Any] = {}
-    if event.denied_slots is not UNSET:
-        changes["denied_slots"] = event.denied_slots
-    if event.extras is not UNSET:
-        known = limit.extras if limit.extras is not UNSET else {}
-        changes["extras"] = {**known, **event.extras}
-    return replace(
-        limit,
-        name=event.name,
-        limit=event.limit,
-        active=event.active,
-        slot_decay_per_second=event.slot_decay_per_second,
-        taken=so_far,
-        taken_at=event.at,
-        **changes,
-    )
+    after = patches.changed(limit, event, _CHANGEABLE)
+    return replace(after, taken=so_far, taken_at=event.at)
+
+
+_CHANGEABLE = ("name", "limit", "active", "slot_decay_per_second", "denied_slots")
 
 
 decider: Decider[ConcurrencyLimitCommand, ConcurrencyLimit, ConcurrencyLimitEvent] = Decider(

@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from eventstore.events import Event
+from orchestration import patches
 from orchestration.deployment_bodies import ConcurrencyOptions
 from orchestration.deployment_limits import ConcurrencyLimit
 from orchestration.deployment_schedules import Schedules
@@ -166,7 +167,7 @@ def evolve(deployment: Deployment | None, event: DeploymentEvent) -> Deployment 
         case DeploymentCreated():
             return Deployment(**{name: getattr(event, name) for name in _KEPT})
         case DeploymentUpdated():
-            return deployment and _updated(deployment, event)
+            return deployment and patches.changed(deployment, event, _CHANGEABLE)
         case DeploymentStatusSet(status=status, last_polled=polled):
             if deployment is None:
                 return None
@@ -178,16 +179,9 @@ def evolve(deployment: Deployment | None, event: DeploymentEvent) -> Deployment 
             assert_never(event)
 
 
-_KEPT = set(DeploymentCreated.__struct_fields__) - {"around"}
-
-
-def _updated(deployment: Deployment, event: DeploymentUpdated) -> Deployment:
-    changes: dict[str, Any] = {
-        name: value
-        for name in _KEPT & set(DeploymentUpdated.__struct_fields__) - {"name", "extras"}
-        if (value := getattr(event, name)) is not UNSET
-    }
-    if event.extras is not UNSET:
-        known = deployment.extras if deployment.extras is not UNSET else {}
-        changes["extras"] = {**known, **event.extras}
-    return replace(deployment, **changes)
+_KEPT = tuple(name for name in DeploymentCreated.__struct_fields__ if name != "around")
+_CHANGEABLE = tuple(
+    name
+    for name in DeploymentUpdated.__struct_fields__
+    if name not in ("name", "before", "around", "extras")
+)

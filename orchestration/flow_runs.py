@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
 from msgspec import UNSET, Struct, UnsetType
-from msgspec.structs import astuple, replace
+from msgspec.structs import asdict, replace
 
 from eventstore.events import Event
+from orchestration import patches
 from orchestration.documents import Extras, extras_field
 from orchestration.flow_run_bodies import CreatedBy
 from orchestration.identifiers import Labels
@@ -179,7 +180,7 @@ def evolve(flow_run: FlowRun | None, event: FlowRunEvent) -> FlowRun | None:
         case FlowRunCreated():
             return made_by(event)
         case FlowRunUpdated():
-            return flow_run and _updated(flow_run, event)
+            return flow_run and patches.changed(flow_run, event, _CHANGEABLE)
         case FlowRunLabelsUpdated(labels=labels):
             return flow_run and replace(flow_run, labels={**flow_run.labels, **labels})
         case FlowRunDeleted():
@@ -190,20 +191,10 @@ def evolve(flow_run: FlowRun | None, event: FlowRunEvent) -> FlowRun | None:
 
 def made_by(event: FlowRunCreated) -> FlowRun:
     """The run as its first event makes it."""
-    return FlowRun(**dict(zip(FlowRunCreated.__struct_fields__, astuple(event), strict=True)))
+    return FlowRun(**asdict(event))
 
 
 _CHANGEABLE = tuple(name for name in FlowRunUpdated.__struct_fields__ if name != "extras")
-
-
-def _updated(flow_run: FlowRun, event: FlowRunUpdated) -> FlowRun:
-    changes: dict[str, Any] = {
-        field: value for field in _CHANGEABLE if (value := getattr(event, field)) is not UNSET
-    }
-    if event.extras is not UNSET:
-        kept = flow_run.extras if flow_run.extras is not UNSET else {}
-        changes["extras"] = {**kept, **event.extras}
-    return replace(flow_run, **changes)
 
 
 # --- what a recorded state tells ------------------------------------------------------------------

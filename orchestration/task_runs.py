@@ -12,7 +12,7 @@ from typing import TypeAlias, assert_never
 from uuid import UUID
 
 from msgspec import Raw, Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from eventstore.events import Event
 from orchestration.documents import Extras, extras_field
@@ -177,21 +177,7 @@ def with_report(task_run: TaskRun | None, report: Report) -> TaskRun:
 
 def made_by(event: TaskRunCreated) -> TaskRun:
     """The task run as its first event makes it."""
-    return TaskRun(
-        id=event.id,
-        name=event.name,
-        flow_run_id=event.flow_run_id,
-        task_key=event.task_key,
-        dynamic_key=event.dynamic_key,
-        cache_key=event.cache_key,
-        cache_expiration=event.cache_expiration,
-        task_version=event.task_version,
-        empirical_policy=event.empirical_policy,
-        tags=event.tags,
-        labels=event.labels,
-        task_inputs=event.task_inputs,
-        extras=event.extras,
-    )
+    return TaskRun(**asdict(event))
 
 
 # --- what a recorded state tells ------------------------------------------------------------------

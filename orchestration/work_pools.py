@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias, assert_never
 
 from msgspec import UNSET, Meta, Struct, UnsetType, json
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from eventstore.decider import Decider
 from eventstore.events import Event
@@ -357,19 +357,7 @@ def evolve(pool: WorkPool | None, event: WorkPoolEvent) -> WorkPool | None:
     """The pool after the event."""
     match event:
         case WorkPoolCreated():
-            return WorkPool(
-                id=event.id,
-                name=event.name,
-                description=event.description,
-                type=event.type,
-                base_job_template=event.base_job_template,
-                is_paused=event.is_paused,
-                concurrency_limit=event.concurrency_limit,
-                status=event.status,
-                default_queue_id=event.default_queue_id,
-                storage_configuration=event.storage_configuration,
-                extras=event.extras,
-            )
+            return WorkPool(**asdict(event))
         case WorkPoolUpdated():
             return pool and patches.changed(pool, event, (*_NULLABLE, *_REQUIRED))
         case WorkPoolStatusChanged(status=status):
