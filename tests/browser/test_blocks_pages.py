@@ -8,13 +8,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import (
-    LARGE,
-    SMALL,
     Scheme,
     Visit,
     assert_accessible,
-    assert_fits,
 )
+from tests.browser.looks import assert_each_can_be_used, in_every_look
 from tests.browser.making_blocks import Blocks
 
 SECRET, TOKEN = "correct-horse-battery", "tok-4711"
@@ -41,15 +39,7 @@ def _reference(id_: str) -> dict[str, Any]:
     return {"$ref": {"block_document_id": id_}}
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"),
-    [
-        (SMALL, "dark"),
-        pytest.param(LARGE, "light", marks=pytest.mark.heavy),
-        pytest.param(SMALL, "light", marks=pytest.mark.heavy),
-        pytest.param(LARGE, "dark", marks=pytest.mark.heavy),
-    ],
-)
+@in_every_look
 def test_every_page_is_accessible_and_fits(
     server_url: str, blocks: Blocks, visit: Visit, width: int, scheme: Scheme
 ) -> None:
@@ -61,11 +51,7 @@ def test_every_page_is_accessible_and_fits(
     paths = ["blocks", "blocks/catalog", "blocks/catalog/account", "blocks/catalog/keyring"]
     paths += ["blocks/catalog/bucket/create", f"blocks/block/{account}", f"blocks/block/{bucket}"]
     paths += [f"blocks/block/{account}/edit", f"blocks/block/{bucket}/edit", "blocks?q=none"]
-    for path in paths:
-        page.goto(server_url.removesuffix("api") + path)
-        expect(page.locator("#connection")).to_have_attribute("data-is", "live")
-        assert_fits(page)
-        assert_accessible(page)
+    assert_each_can_be_used(page, server_url, paths)
 
 
 def test_the_first_visit_says_what_to_type_next(server_url: str, visit: Visit) -> None:

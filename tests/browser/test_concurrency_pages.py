@@ -7,13 +7,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import (
-    LARGE,
-    SMALL,
     Scheme,
     Visit,
     assert_accessible,
-    assert_fits,
 )
+from tests.browser.looks import assert_each_can_be_used, in_every_look
 from tests.browser.making_limits import Limits
 
 LIMITS = "concurrency-limits"
@@ -48,15 +46,7 @@ def _populated(limits: Limits) -> tuple[str, str, str]:
     return database, tag, found["global_concurrency_limit"]["id"]
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"),
-    [
-        (SMALL, "dark"),
-        pytest.param(LARGE, "light", marks=pytest.mark.heavy),
-        pytest.param(SMALL, "light", marks=pytest.mark.heavy),
-        pytest.param(LARGE, "dark", marks=pytest.mark.heavy),
-    ],
-)
+@in_every_look
 def test_every_page_is_accessible_and_fits(
     server_url: str, limits: Limits, visit: Visit, width: int, scheme: Scheme
 ) -> None:
@@ -65,11 +55,7 @@ def test_every_page_is_accessible_and_fits(
     paths = [f"{LIMITS}?tab={tab}" for tab in ("global", "task-run", "deployments")]
     paths += [f"{LIMIT}{id_}" for id_ in ids]
     paths += [f"{LIMIT}{ids[0]}/edit", f"{LIMITS}/create", f"{LIMITS}/create?kind=tag"]
-    for path in paths:
-        page.goto(server_url.removesuffix("api") + path)
-        expect(page.locator("#connection")).to_have_attribute("data-is", "live")
-        assert_fits(page)
-        assert_accessible(page)
+    assert_each_can_be_used(page, server_url, paths)
 
 
 def test_the_first_visit_says_what_to_type_next(server_url: str, visit: Visit) -> None:

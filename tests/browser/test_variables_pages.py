@@ -8,13 +8,11 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import (
-    LARGE,
-    SMALL,
     Scheme,
     Visit,
     assert_accessible,
-    assert_fits,
 )
+from tests.browser.looks import assert_each_can_be_used, in_every_look
 from tests.browser.making_runs import Runs
 
 LONG = "a-variable-whose-name-somebody-built-from-a-date-a-region-and-a-customer-2026-11-26-eu"
@@ -31,25 +29,14 @@ def _populated(runs: Runs) -> str:
     return _make(runs, "limits", {"rows": 10_000, "owners": ["anna"]}, "prod", "team:data")
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"),
-    [
-        (SMALL, "dark"),
-        pytest.param(LARGE, "light", marks=pytest.mark.heavy),
-        pytest.param(SMALL, "light", marks=pytest.mark.heavy),
-        pytest.param(LARGE, "dark", marks=pytest.mark.heavy),
-    ],
-)
+@in_every_look
 def test_every_page_is_accessible_and_fits(
     server_url: str, runs: Runs, visit: Visit, width: int, scheme: Scheme
 ) -> None:
     id_ = _populated(runs)
     page = visit(server_url, "variables", width=width, scheme=scheme)
-    for path in ("variables", "variables/create", f"variables/variable/{id_}", "variables?q=none"):
-        page.goto(server_url.removesuffix("api") + path)
-        expect(page.locator("#connection")).to_have_attribute("data-is", "live")
-        assert_fits(page)
-        assert_accessible(page)
+    paths = ("variables", "variables/create", f"variables/variable/{id_}", "variables?q=none")
+    assert_each_can_be_used(page, server_url, paths)
 
 
 def test_the_first_visit_says_what_to_type_next(server_url: str, visit: Visit) -> None:
