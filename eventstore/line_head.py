@@ -5,9 +5,8 @@ Lines have gapless numbers in the order of their commits, so whoever knows the n
 what there is to read.
 """
 
-import asyncio
-
 from eventstore.errors import EventStoreError
+from eventstore.waiting import Waiting
 
 
 class LineHead:
@@ -15,33 +14,18 @@ class LineHead:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self._waiting: set[asyncio.Future[None]] = set()
-        self._failure: EventStoreError | None = None
+        self._waiting = Waiting()
 
     def advance(self, number: int) -> None:
         """Somebody, here or in another process, has written lines up to `number`."""
         if number > self.number:
             self.number = number
-            self._wake()
+            self._waiting.wake()
 
     def fail(self, error: EventStoreError) -> None:
         """Nobody looks for lines any more: whoever waits, or comes to wait, is told why."""
-        self._failure = error
-        self._wake()
-
-    def _wake(self) -> None:
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
+        self._waiting.fail(error)
 
     async def wait(self, number: int) -> None:
         """Return as soon as there is a line after `number`. Raises what `fail` was given."""
-        while self.number <= number:
-            if self._failure is not None:
-                raise type(self._failure)(str(self._failure)) from self._failure
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.add(future)
-            try:
-                await future
-            finally:
-                self._waiting.discard(future)
+        await self._waiting.until(lambda: self.number > number)

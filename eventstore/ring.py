@@ -3,7 +3,6 @@
 Whoever follows the log reads from here while it keeps up, and from the database when it does not.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
@@ -14,6 +13,7 @@ from msgspec import Struct
 from eventstore.database import Row
 from eventstore.errors import EventStoreError
 from eventstore.events import Recorded
+from eventstore.waiting import Waiting
 
 RING_EVENTS_MAX = 10_000
 RING_BYTES_MAX = 16 * 1024 * 1024
@@ -33,8 +33,7 @@ class Ring:
     def __init__(self, head: int) -> None:
         self._entries: deque[Entry] = deque()
         self._bytes = 0
-        self._waiting: set[asyncio.Future[None]] = set()
-        self._failure: EventStoreError | None = None
+        self._waiting = Waiting()
         self.head = head
         """Position of the newest event known in this process."""
 
@@ -59,18 +58,12 @@ class Ring:
             self.head = entry.recorded.position
         while len(self._entries) > RING_EVENTS_MAX or self._bytes > RING_BYTES_MAX:
             self._bytes -= len(self._entries.popleft().row[10])
-        self._wake()
+        self._waiting.wake()
         return True
 
     def fail(self, error: EventStoreError) -> None:
         """There will be no more entries: whoever waits, or comes to wait, is told why."""
-        self._failure = error
-        self._wake()
-
-    def _wake(self) -> None:
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
+        self._waiting.fail(error)
 
     def after(self, position: int, limit: int) -> list[Entry] | None:
         """Up to `limit` entries after `position`; None if they are older than the ring."""
@@ -83,12 +76,4 @@ class Ring:
 
     async def wait(self, position: int) -> None:
         """Return as soon as an event after `position` is known. Raises what `fail` was given."""
-        while self.head <= position:
-            if self._failure is not None:
-                raise type(self._failure)(str(self._failure)) from self._failure
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.add(future)
-            try:
-                await future
-            finally:
-                self._waiting.discard(future)
+        await self._waiting.until(lambda: self.head > position)
