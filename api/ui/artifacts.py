@@ -8,11 +8,11 @@ from msgspec import Struct
 from api.ui import artifact_actions
 from api.ui.artifact_shown import ROWS_SHOWN, Line, Shown, as_json, difference, markdown, shown
 from api.ui.page import Missing, Nav, Page, Region, Visit
+from api.ui.query import TEXT_CHARACTERS_MAX
 from eventstore.selection import Selection
 from projections import artifact_pages
 from projections.artifact_pages import Point, Whole
 
-TEXT_CHARACTERS_MAX = 200
 TYPES = ("markdown", "table", "link", "progress", "image")
 """What clients make artifacts of."""
 TYPES_MAX = 20
@@ -71,7 +71,7 @@ class One(Struct, frozen=True):
 
 
 def _text(visit: Visit) -> str:
-    return visit.query.one("q").strip()[:TEXT_CHARACTERS_MAX]
+    return visit.query.text("q")
 
 
 def _type(visit: Visit) -> str:

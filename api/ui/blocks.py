@@ -16,7 +16,6 @@ from projections.block_filters import BlockSchemaFilter
 from projections.block_pages import DocumentPage, TypeLine
 from projections.criteria import Ids
 
-TEXT_CHARACTERS_MAX = 200
 SCHEMAS_SHOWN = 20
 
 
@@ -67,7 +66,7 @@ class OfType(Struct, frozen=True):
 
 
 def _asked(visit: Visit, name: str) -> str:
-    return visit.query.one(name).strip()[:TEXT_CHARACTERS_MAX]
+    return visit.query.text(name)
 
 
 async def bar(visit: Visit) -> Bar:

@@ -11,7 +11,6 @@ from eventstore.selection import Selection
 from projections import concurrency_pages
 from projections.concurrency_pages import HOLDERS_SHOWN, Holding, Kind, LimitLine, LimitPage
 
-TEXT_CHARACTERS_MAX = 200
 KINDS: Mapping[str, Kind] = {"global": "global", "task-run": "tag", "deployments": "deployment"}
 """Kinds of limits by their tab, which are named as in Prefect's pages."""
 
@@ -50,7 +49,7 @@ class One(Struct, frozen=True):
 
 
 def _text(visit: Visit) -> str:
-    return visit.query.one("q").strip()[:TEXT_CHARACTERS_MAX]
+    return visit.query.text("q")
 
 
 async def listed(visit: Visit) -> Listed:

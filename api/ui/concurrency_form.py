@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Struct
 
 from api.ui.concurrency import line
-from api.ui.page import Action, Deed, Page, Query, Said, Visit
+from api.ui.page import Action, Deed, Page, Said, Visit
+from api.ui.query import Query
 from api.ui.work_pool_actions import limit_in
 from orchestration.concurrency_limits import (
     DEPLOYMENT,

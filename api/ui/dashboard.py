@@ -6,7 +6,8 @@ from typing import Any
 from msgspec import Struct
 
 from api.ui import window, work_pools
-from api.ui.page import Nav, Page, Query, Region, Visit
+from api.ui.page import Nav, Page, Region, Visit
+from api.ui.query import Query
 from api.ui.window import Window
 from eventstore.selection import Selection
 from projections import failures, overview, task_run_totals, work_pool_pages

@@ -27,7 +27,6 @@ from projections.run_pages import RunPage
 GONE = "This deployment does not exist"
 DUE = timedelta(hours=1)
 """A run that should have started for no longer than this is still among those to come."""
-TEXT_CHARACTERS_MAX = 200
 
 
 class Runs(Struct, frozen=True):
@@ -99,9 +98,8 @@ async def runs(visit: Visit) -> Runs:
     about = await deployment_pages.one(database, visit.id)
     if about is None:
         raise Missing(GONE)
-    wanted = visit.query.all("state")
-    states = [kind for kind in STATE_TYPES if kind in wanted]
-    text = visit.query.one("q").strip()[:TEXT_CHARACTERS_MAX]
+    states = visit.query.choices("state", STATE_TYPES)
+    text = visit.query.text("q")
     kinds = StateTypes(any_=states) if states else StateTypes(not_any_=[SCHEDULED])
     ran = Filters(
         flow_runs=FlowRunFilter(

@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from api.ui import deployment_actions
-from api.ui.page import Nav, Page, Query, Region, Visit
+from api.ui.page import Nav, Page, Region, Visit
+from api.ui.query import Query
 from api.ui.schedule_words import Words, all_words
 from eventstore.selection import Selection
 from orchestration.deployment_schedules import DeploymentSchedule
 from projections import deployment_pages
 from projections.deployment_pages import READINESS, DeploymentOrder, DeploymentPage, Wanted
 
-CHOICES_MAX = 20
-TEXT_CHARACTERS_MAX = 200
 ORDERS: dict[str, DeploymentOrder] = {
     "": "FLOW_ASC",
     "-flow": "FLOW_DESC",
@@ -58,15 +57,13 @@ class Listed(Struct, frozen=True):
 
 def asked(query: Query) -> Asked:
     """The filters of an address. Values that mean nothing are left out."""
-    tags = [tag.strip() for text in query.all("tag") for tag in text.split(",")]
-    kinds = query.all("status")
     wanted = Wanted(
-        text=query.one("q").strip()[:TEXT_CHARACTERS_MAX],
-        tags=tuple(tag[:TEXT_CHARACTERS_MAX] for tag in tags if tag)[:CHOICES_MAX],
-        readiness=tuple(kind for kind in READINESS if kind in kinds),
-        pool=query.one("pool").strip()[:TEXT_CHARACTERS_MAX],
+        text=query.text("q"),
+        tags=tuple(query.texts("tag")),
+        readiness=tuple(query.choices("status", READINESS)),
+        pool=query.text("pool"),
     )
-    return Asked(wanted, query.one("sort") if query.one("sort") in ORDERS else "")
+    return Asked(wanted, query.choice("sort", ORDERS))
 
 
 async def bar(visit: Visit) -> Bar:

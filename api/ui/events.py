@@ -115,13 +115,13 @@ def asked(visit: Visit) -> Asked:
     query = visit.query
     names = [name.strip() for text in query.all("event") for name in text.split(",")]
     part = query.one("as")
-    resource = query.one("resource").strip()[:TEXT_CHARACTERS_MAX]
+    resource = query.text("resource", TEXT_CHARACTERS_MAX)
     return Asked(
         window=window.asked(query, visit.now),
         names=[name[:TEXT_CHARACTERS_MAX] for name in names if name.strip("*")][:CHOICES_MAX],
         resource=resource,
         part=part if resource and part in ("subject", "related") else "any",  # type: ignore[arg-type]
-        text=query.one("q").strip()[:QUERY_LENGTH_MAX],
+        text=query.text("q", QUERY_LENGTH_MAX),
         follow=query.one("follow") != "no",
     )
 

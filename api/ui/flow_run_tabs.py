@@ -15,7 +15,6 @@ from projections import artifact_pages, flow_run_facts, flow_run_lists, flow_run
 from projections.facts import Fact
 from projections.flow_run_lists import TaskOrder, TaskPage
 
-TEXT_CHARACTERS_MAX = 200
 ORDERS: dict[str, TaskOrder] = {
     "": "START_DESC",
     "oldest": "START_ASC",
@@ -56,10 +55,9 @@ async def logs(visit: Visit) -> log_lines.Log:
 async def task_runs(visit: Visit) -> TaskRuns:
     """A page of the task runs."""
     database, query = visit.server.database, visit.query
-    wanted = query.all("state")
-    states = [kind for kind in STATE_TYPES if kind in wanted]
-    text = query.one("q").strip()[:TEXT_CHARACTERS_MAX]
-    sort = query.one("sort") if query.one("sort") in ORDERS else ""
+    states = query.choices("state", STATE_TYPES)
+    text = query.text("q")
+    sort = query.choice("sort", ORDERS)
     page = await flow_run_lists.task_runs(
         database,
         database.dialect,

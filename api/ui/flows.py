@@ -11,8 +11,6 @@ from eventstore.selection import Selection
 from projections import flow_pages
 from projections.flow_pages import FlowOrder, FlowPage
 
-CHOICES_MAX = 20
-TEXT_CHARACTERS_MAX = 200
 ORDERS: dict[str, FlowOrder] = {
     "": "NAME_ASC",
     "-name": "NAME_DESC",
@@ -53,12 +51,11 @@ class Listed(Struct, frozen=True):
 def asked(visit: Visit) -> Asked:
     """The filters of an address. Values that mean nothing are left out."""
     query = visit.query
-    tags = [tag.strip() for text in query.all("tag") for tag in text.split(",")]
-    wanted = query.one("range") if query.one("range") in RANGES else USUAL
+    wanted = query.choice("range", RANGES, USUAL)
     return Asked(
-        text=query.one("q").strip()[:TEXT_CHARACTERS_MAX],
-        tags=[tag[:TEXT_CHARACTERS_MAX] for tag in tags if tag][:CHOICES_MAX],
-        sort=query.one("sort") if query.one("sort") in ORDERS else "",
+        text=query.text("q"),
+        tags=query.texts("tag"),
+        sort=query.choice("sort", ORDERS),
         window=window.last(wanted, visit.now),
     )
 

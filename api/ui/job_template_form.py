@@ -11,7 +11,8 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from api.ui import schema_form
-from api.ui.page import Action, Deed, Query, Said
+from api.ui.page import Action, Deed, Said
+from api.ui.query import Query
 from api.ui.schema_fields import Form
 from api.ui.schema_reading import Read, Reader
 from api.ui.schema_shapes import Schema, as_json

@@ -7,7 +7,8 @@ from typing import Any
 from msgspec import Struct
 
 from api.ui import rendering
-from api.ui.page import Feed, Nav, Page, Query, Visit
+from api.ui.page import Feed, Nav, Page, Visit
+from api.ui.query import CHOICES_MAX, Query
 from eventstore.codec import to_microseconds
 from eventstore.database import Row
 from eventstore.selection import VALUE_CHARACTERS_MAX, Selection
@@ -17,8 +18,6 @@ from orchestration.refusals import Invalid
 from projections import log_pages
 from projections.log_pages import LogPage
 
-CHOICES_MAX = 20
-"""Values of one filter."""
 TOLD_MAX = 50
 """New events that are sent as rows at a time; of more only how many."""
 POSITION_DIGITS_MAX = 18
@@ -62,8 +61,7 @@ def asked(query: Query) -> Asked:
     """The filters of an address. Values that mean nothing are left out."""
 
     def values(name: str, most: int = CHOICES_MAX) -> tuple[str, ...]:
-        texts = [part.strip() for text in query.all(name) for part in text.split(",")]
-        return tuple(text[:VALUE_CHARACTERS_MAX] for text in texts if text)[:most]
+        return tuple(query.texts(name, most, VALUE_CHARACTERS_MAX))
 
     return Asked(
         selection=Selection(
@@ -73,8 +71,8 @@ def asked(query: Query) -> Asked:
             resource=values("resource", 1),
             correlation=values("correlation"),
         ),
-        actor=query.one("actor").strip()[:VALUE_CHARACTERS_MAX],
-        go=query.one("go").strip()[:VALUE_CHARACTERS_MAX],
+        actor=query.text("actor", VALUE_CHARACTERS_MAX),
+        go=query.text("go", VALUE_CHARACTERS_MAX),
         follow=query.one("follow") != "no",
     )
 

@@ -7,55 +7,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from msgspec import Struct
 
 from api.server import Server
+from api.ui.query import Query
 from eventstore.database import Row
 from eventstore.selection import Selection
 from projections.filters import LogFilter
 from services.shell import Origin
-
-
-class Query:
-    """Query parameters, or the fields of a form: values by name, in order."""
-
-    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
-        # An empty field of a form is one that nobody filled in.
-        self.pairs = tuple((name, value) for name, value in pairs if value != "")
-
-    @staticmethod
-    def parse(text: str) -> "Query":
-        """From `a=1&b=2`."""
-        # What is not UTF-8 becomes a sign that nothing is called by. NUL no database looks for.
-        return Query([(k, v.replace("\x00", "")) for k, v in parse_qsl(text)])
-
-    def one(self, name: str, default: str = "") -> str:
-        """The last value of that name."""
-        return next((v for k, v in reversed(self.pairs) if k == name), default)
-
-    def all(self, name: str) -> list[str]:
-        """Every value of that name."""
-        return [v for k, v in self.pairs if k == name]
-
-    def __contains__(self, name: str) -> bool:
-        return any(k == name for k, _ in self.pairs)
-
-    def changed(self, **changes: str | Sequence[str] | None) -> "Query":
-        """The same with other values; None leaves a name out."""
-        pairs = [(k, v) for k, v in self.pairs if k not in changes]
-        for name, value in changes.items():
-            values = [value] if isinstance(value, str) else value or ()
-            pairs += [(name, one) for one in values]
-        return Query(pairs)
-
-    def without(self, name: str, value: str) -> "Query":
-        """The same without one value of a name."""
-        return Query([pair for pair in self.pairs if pair != (name, value)])
-
-    def __str__(self) -> str:
-        return urlencode(self.pairs)
 
 
 class Visit(Struct, frozen=True, dict=True):

@@ -9,7 +9,8 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from api.ui import assets, block_looks, linked, shown
-from api.ui.page import Page, Query, Region, Visit
+from api.ui.page import Page, Region, Visit
+from api.ui.query import Query
 from api.version import product_version
 from orchestration.states import STATE_TYPES
 

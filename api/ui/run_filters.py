@@ -7,7 +7,8 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api.ui.page import Query, Visit
+from api.ui.page import Visit
+from api.ui.query import CHOICES_MAX, TEXT_CHARACTERS_MAX, Query
 from orchestration.identifiers import utc
 from orchestration.refusals import Invalid
 from orchestration.states import STATE_TYPES, StateType
@@ -30,9 +31,6 @@ RANGES = {
 """Windows that end now, by the parameter that asks for them."""
 STATE_NAMES = ("Late", "AwaitingRetry", "Retrying", "AwaitingConcurrencySlot", "TimedOut")
 """Names beside those of the types that people look for."""
-CHOICES_MAX = 20
-"""Values of one filter."""
-TEXT_CHARACTERS_MAX = 200
 DEPLOYMENTS_MAX = 200
 """Deployments that a part of a name stands for."""
 
@@ -83,21 +81,19 @@ class Asked(Struct, frozen=True):
 
 def asked(query: Query) -> Asked:
     """The filters of an address. Values that mean nothing are left out."""
-    wanted = query.all("state")[:CHOICES_MAX]
-    tags = [tag.strip() for text in query.all("tag") for tag in text.split(",")]
     return Asked(
-        states=[kind for kind in STATE_TYPES if kind in wanted],
+        states=query.choices("state", STATE_TYPES),
         names=[name[:TEXT_CHARACTERS_MAX] for name in query.all("name")[:CHOICES_MAX]],
-        flow=query.one("flow").strip()[:TEXT_CHARACTERS_MAX],
-        deployment=query.one("deployment").strip()[:TEXT_CHARACTERS_MAX],
-        pool=query.one("pool").strip()[:TEXT_CHARACTERS_MAX],
-        text=query.one("q").strip()[:TEXT_CHARACTERS_MAX],
-        tags=[tag[:TEXT_CHARACTERS_MAX] for tag in tags if tag][:CHOICES_MAX],
-        range=query.one("range") if query.one("range") in RANGES else "",
+        flow=query.text("flow"),
+        deployment=query.text("deployment"),
+        pool=query.text("pool"),
+        text=query.text("q"),
+        tags=query.texts("tag"),
+        range=query.choice("range", RANGES),
         since=_moment(query.one("since")),
         until=_moment(query.one("until")),
         no_subflows=query.one("subflows") == "no",
-        sort=query.one("sort") if query.one("sort") in ORDERS else "",
+        sort=query.choice("sort", ORDERS),
     )
 
 

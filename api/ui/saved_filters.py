@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from api.ui import run_filters
-from api.ui.page import Action, Ask, Deed, Query, Region, Said, Undo, Visit
+from api.ui.page import Action, Ask, Deed, Region, Said, Undo, Visit
+from api.ui.query import Query
 from api.ui.run_filters import RANGES, Asked, asked
 from api.ui.shown import iso
 from eventstore.selection import Selection

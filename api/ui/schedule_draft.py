@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import UNSET, Struct
 
-from api.ui.page import Query
+from api.ui.query import Query
 from orchestration.deployment_schedules import SCHEDULED_RUNS_MAX, DeploymentSchedule
 from orchestration.identifiers import INDEXED_CHARACTERS_MAX
 from orchestration.refusals import Invalid

@@ -29,7 +29,8 @@ from typing import Any
 
 from msgspec import UNSET
 
-from api.ui.page import Action, Deed, Query, Said
+from api.ui.page import Action, Deed, Said
+from api.ui.query import Query
 from api.ui.schema_fields import Form, Maker
 from api.ui.schema_reading import Read, Reader
 from api.ui.schema_shapes import Schema, Shape, as_json, shape

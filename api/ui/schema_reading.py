@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 from msgspec import UNSET, Struct
 
 from api.ui import json_text
-from api.ui.page import Query, Said
+from api.ui.page import Said
+from api.ui.query import Query
 from api.ui.schema_shapes import GROUPS, Schema, Shape, escaped, line, shape
 from orchestration.refusals import Invalid
 from orchestration.value_schemas import Place

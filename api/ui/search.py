@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from api.ui.page import Page, Visit
-from api.ui.run_filters import TEXT_CHARACTERS_MAX, asked, filters
+from api.ui.run_filters import asked, filters
 from projections import deployment_pages, named_pages, run_pages, task_run_list, work_pool_pages
 from projections.run_pages import SEARCH_MAX, ListedRun, Named
 from projections.task_run_list import ListedTaskRun, Wanted
@@ -34,7 +34,7 @@ class Hits(Struct, frozen=True):
 async def hits(visit: Visit) -> Hits:
     """What has a name that contains the text, and whatever has it for an id."""
     database = visit.server.database
-    text = visit.query.one("q").strip()[:TEXT_CHARACTERS_MAX]
+    text = visit.query.text("q")
     if not text:
         return Hits("", (), (), (), (), (), {}, (), None, {})
     matching = filters(asked(visit.query), visit.now)

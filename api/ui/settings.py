@@ -81,7 +81,7 @@ async def about(visit: Visit) -> About:
     """What is shown once."""
     server, query = visit.server, visit.query
     database, settings = server.database, server.settings
-    text = query.one("q").strip()[:TEXT_CHARACTERS_MAX]
+    text = query.text("q", TEXT_CHARACTERS_MAX)
     everything = query.one("all") == "yes" or bool(text)
     rows = in_force(settings, os.environ)
     changed = [row for row in rows if row.source != "default"]

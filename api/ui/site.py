@@ -25,7 +25,8 @@ from api.routes import areas
 from api.routing import Router
 from api.server import Server
 from api.ui import api_page, assets, cross_site
-from api.ui.page import Action, Deed, Missing, Page, Query, Source, Visit
+from api.ui.page import Action, Deed, Missing, Page, Source, Visit
+from api.ui.query import Query
 from api.version import product_version
 from eventstore.errors import DatabaseUnavailable, ReadOnly
 from orchestration.refusals import NotFound, Refusal

@@ -6,8 +6,9 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from api.ui.page import Query, Visit
-from api.ui.run_filters import RANGES, TEXT_CHARACTERS_MAX, Asked, flows_meant
+from api.ui.page import Visit
+from api.ui.query import Query
+from api.ui.run_filters import RANGES, Asked, flows_meant
 from projections import task_run_list
 from projections.task_run_list import COUNTED_MAX, Order, TaskRunPage, Wanted
 
@@ -34,7 +35,7 @@ class Listed(Struct, frozen=True):
 
 def run_of(query: Query) -> str:
     """The flow run that an address names."""
-    return query.one("run").strip()[:TEXT_CHARACTERS_MAX]
+    return query.text("run")
 
 
 async def wanted(visit: Visit, asked: Asked) -> Wanted:
@@ -67,7 +68,7 @@ def _since(asked: Asked, now: datetime) -> datetime | None:
 async def listed(visit: Visit, asked: Asked) -> Listed:
     """A page of the list."""
     database, query = visit.server.database, visit.query
-    sort = query.one("sort") if query.one("sort") in ORDERS else ""
+    sort = query.choice("sort", ORDERS)
     found = await wanted(visit, asked)
     page = await task_run_list.page(
         database,

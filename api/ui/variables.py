@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from api.ui import json_text
 from api.ui.page import Action, Ask, Deed, Missing, Nav, Page, Region, Said, Visit
+from api.ui.query import TEXT_CHARACTERS_MAX
 from api.ui.schema_shapes import as_json
 from eventstore.selection import Selection
 from orchestration.identifiers import canonical
@@ -25,7 +26,6 @@ from projections import variables as rows
 from projections.variable_pages import Order, VariablePage
 from services import variables
 
-TEXT_CHARACTERS_MAX = 200
 TAGS_MAX = 20
 """Tags that a list can be filtered by."""
 PREVIEW_CHARACTERS_MAX = 160
@@ -85,7 +85,7 @@ def _tags(text: str) -> list[str]:
 
 async def bar(visit: Visit) -> Bar:
     """What stands above the list."""
-    text = visit.query.one("q").strip()[:TEXT_CHARACTERS_MAX]
+    text = visit.query.text("q")
     tags = [tag for one in visit.query.all("tag") for tag in _tags(one)][:TAGS_MAX]
     return Bar(text, [tag[:TEXT_CHARACTERS_MAX] for tag in tags])
 

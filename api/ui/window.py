@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
-from api.ui.page import Query
+from api.ui.query import Query
 from eventstore.codec import from_microseconds
 from orchestration.identifiers import utc
 from orchestration.refusals import Invalid

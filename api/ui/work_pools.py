@@ -6,11 +6,10 @@ from msgspec import Struct
 
 from api.ui import work_pool_actions
 from api.ui.page import Nav, Page, Region, Visit
+from api.ui.query import TEXT_CHARACTERS_MAX
 from eventstore.selection import Selection
 from projections import work_pool_pages
 from projections.work_pool_pages import PoolPage
-
-TEXT_CHARACTERS_MAX = 200
 
 
 class Bar(Struct, frozen=True):
@@ -30,7 +29,7 @@ class Listed(Struct, frozen=True):
 
 
 def _asked(visit: Visit) -> tuple[str, str]:
-    text = visit.query.one("q").strip()[:TEXT_CHARACTERS_MAX]
+    text = visit.query.text("q")
     return text, visit.query.one("type")[:TEXT_CHARACTERS_MAX]
 
 

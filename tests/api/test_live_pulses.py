@@ -7,7 +7,8 @@ from contextlib import aclosing
 import pytest
 
 from api.ui import live, work_pool
-from api.ui.page import Query, Visit
+from api.ui.page import Visit
+from api.ui.query import Query
 from eventstore.migrate import Target
 from orchestration.work_pools import WorkPoolCreate
 from services import work_pools, workers

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from api.ui.page import Query
+from api.ui.query import Query
 from api.ui.run_filters import asked
 from api.ui.saved_filters import kept, query_of
 from orchestration.saved_searches import SearchFilter

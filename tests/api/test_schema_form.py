@@ -11,7 +11,8 @@ from msgspec import UNSET
 
 from api.server import Server
 from api.ui import rendering, schema_form
-from api.ui.page import Query, Visit
+from api.ui.page import Visit
+from api.ui.query import Query
 from api.ui.schema_form import read
 from tests.examples import examples
 

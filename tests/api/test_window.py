@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api.ui import window
-from api.ui.page import Query
+from api.ui.query import Query
 from projections.run_totals import MINUTE
 
 NOW = datetime(2026, 11, 26, 9, 41, 7, 12, tzinfo=UTC)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from api.server import Server
-from api.ui.page import Query
+from api.ui.query import Query
 from api.ui.run_filters import asked
 from api.ui.saved_filters import kept
 from orchestration.block_documents import BlockDocumentCreate
