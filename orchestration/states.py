@@ -243,6 +243,11 @@ def new_state(
     return State(id, type, name or NAMES[type][0], now, message, data, details)
 
 
+def first_state(wanted: ProposedState | None, id: str, now: datetime) -> State:
+    """The state that a run is made in: what was proposed, or Pending."""
+    return new_state(PENDING, id, now) if wanted is None else proposed(wanted, id, now)
+
+
 def with_details(details: StateDetails, **changes: Any) -> StateDetails:
     """`details` with some fields changed."""
     from_tuple = list(astuple(details))

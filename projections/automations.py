@@ -15,7 +15,7 @@ from projections.criteria import Tags, Text, Time, asked_of
 from projections.entities import entity_id, evolved, own_row
 from projections.projection import Model, Projection, Rows, rows_of
 from projections.sorting import orders
-from projections.where import TRUE, Draft, Operator, Where, storable
+from projections.where import Draft, Operator, Where, storable
 
 TABLE = Table(
     "automations",
@@ -108,7 +108,7 @@ _ORDERS = orders("automations", AutomationSort)
 
 def _where(filter: AutomationFilter | None, dialect: Dialect, first: int) -> Where:
     draft = Draft(dialect)
-    return draft.where(TRUE if filter is None else asked_of("automations", filter, draft), first)
+    return draft.where(asked_of("automations", filter, draft), first)
 
 
 async def by_id(reader: Reader, id: str) -> Automation | None:

@@ -43,7 +43,7 @@ BlockDocumentSort: TypeAlias = Literal["NAME_DESC", "NAME_ASC", "BLOCK_TYPE_AND_
 
 def types_where(filter: BlockTypeFilter | None, draft: Draft) -> str:
     """The condition on rows of `block_types`."""
-    return TRUE if filter is None else asked_of("block_types", filter, draft)
+    return asked_of("block_types", filter, draft)
 
 
 def schemas_where(filter: BlockSchemaFilter | None, draft: Draft) -> str:

@@ -103,8 +103,11 @@ def condition(criterion: Criterion, column: str, draft: Draft) -> str:
     return combine(getattr(criterion, "operator", "and_"), asked)
 
 
-def asked_of(table: str, filter: Struct, draft: Draft) -> str:
-    """All that a filter asks of a row of `table`, whose columns its fields are called by."""
+def asked_of(table: str, filter: Struct | None, draft: Draft) -> str:
+    """All that a filter, if there is one, asks of a row of `table`, whose columns its fields are
+    called by."""
+    if filter is None:
+        return TRUE
     return combine(
         getattr(filter, "operator", "and_"),
         [

@@ -14,7 +14,7 @@ from projections.criteria import Ids, Tags, Text, asked_of
 from projections.entities import entity_projection
 from projections.projection import Model
 from projections.sorting import orders
-from projections.where import TRUE, Draft, Operator, Where, storable
+from projections.where import Draft, Operator, Where, storable
 
 TABLE = Table(
     "variables",
@@ -67,7 +67,7 @@ _ORDERS = orders("variables", VariableSort)
 def chosen(filter: VariableFilter | None, dialect: Dialect, first: int) -> Where:
     """The condition of variables that match; its parameters begin with number `first`."""
     draft = Draft(dialect)
-    return draft.where(TRUE if filter is None else asked_of("variables", filter, draft), first)
+    return draft.where(asked_of("variables", filter, draft), first)
 
 
 async def by_name(reader: Reader, name: str) -> Variable | None:

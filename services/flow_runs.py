@@ -40,11 +40,11 @@ from orchestration.names import slug
 from orchestration.refusals import MissingReference, NotFound
 from orchestration.states import (
     LATE,
-    PENDING,
     SCHEDULED,
     ProposedState,
     State,
     StateDetails,
+    first_state,
     may_be_late,
     new_state,
     proposed,
@@ -126,7 +126,7 @@ async def create(
             (body.idempotency_key, body.flow_id),
         )
     now = clock()
-    name, state = run_name(), _first_state(body.state, now)
+    name, state = run_name(), first_state(body.state, new_id(), now)
 
     async def decide_first(run: FlowRun | None, fresh: bool) -> Decided[None]:
         around = await _around(shell, body.flow_id, body.parent_task_run_id, fresh)
@@ -183,12 +183,6 @@ async def _place(
     if queue is None:
         raise no_queue(pool_name, queue_name or DEFAULT)
     return Neighbour(queue.id, queue.name), Neighbour(pool.id, pool.name, type=pool.type)
-
-
-def _first_state(wanted: ProposedState | None, now: datetime) -> State:
-    if wanted is None:
-        return new_state(PENDING, new_id(), now)
-    return proposed(wanted, new_id(), now)
 
 
 async def set_state(

@@ -14,12 +14,11 @@ from eventstore.ids import new_id
 from orchestration.flow_runs import FlowRun
 from orchestration.refusals import MissingReference, NotFound
 from orchestration.states import (
-    PENDING,
     RUNNING,
     TERMINAL,
     ProposedState,
     State,
-    new_state,
+    first_state,
     proposed,
 )
 from orchestration.task_rules import policy_for
@@ -62,7 +61,7 @@ async def create(
         return held, False, None
     id_, name = body.id or new_id(), run_name()
     now = clock()
-    state = _first_state(body.state, now)
+    state = first_state(body.state, new_id(), now)
 
     async def decide_first(run: TaskRun | None, fresh: bool) -> Decided[None]:
         around, more = None, []
@@ -120,12 +119,6 @@ def _once(body: TaskRunCreate) -> Once:
     if body.flow_run_id is None:
         return Once(name, task_runs.BY_KEYS_OUTSIDE, (body.task_key, body.dynamic_key))
     return Once(name, task_runs.BY_KEYS, (body.flow_run_id, body.task_key, body.dynamic_key))
-
-
-def _first_state(wanted: ProposedState | None, now: datetime) -> State:
-    if wanted is None:
-        return new_state(PENDING, new_id(), now)
-    return proposed(wanted, new_id(), now)
 
 
 async def set_state(
