@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import json
 
 from orchestration import user_templates
-from orchestration.value_schemas import KIND, CannotFillIn, filled_in, variables_in
+from orchestration.value_schemas import KIND, CannotFillIn, filled_in, objects_in, variables_in
 
 Render = Callable[[str], str]
 """Makes text of a template. Raises CannotFillIn."""
@@ -75,17 +75,11 @@ def _faults(value: Any, place: str) -> Iterator[tuple[str, str]]:
 
 def templates_in(parameters: Mapping[str, Any]) -> list[str]:
     """Every template in the parameters."""
-    found: list[str] = []
-    waiting: list[Any] = [spelled_out(dict(parameters))]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, list):
-            waiting += one
-        elif isinstance(one, dict):
-            waiting += one.values()
-            if one.get(KIND) == "jinja" and isinstance(one.get("template"), str):
-                found.append(one["template"])
-    return found
+    return [
+        one["template"]
+        for one in objects_in(spelled_out(dict(parameters)))
+        if one.get(KIND) == "jinja" and isinstance(one.get("template"), str)
+    ]
 
 
 def rendered(

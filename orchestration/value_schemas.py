@@ -5,7 +5,7 @@ made: of JSON text, of a template, of a variable. `filled_in` makes them, `compl
 result. Templates come from whoever may call the API, so they can do little: see `_ALLOWED`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from itertools import islice
@@ -81,6 +81,18 @@ def filled_in(
 def variables_in(value: Any) -> frozenset[str]:
     """The names of the variables that a value refers to."""
     found: set[str] = set()
+    for one in objects_in(value):
+        if one.get(KIND) == "workspace_variable":
+            name = one.get("variable_name")
+            with suppress(CannotFillIn):  # Filling it in will say so.
+                name = _made(name, {})
+            if isinstance(name, str):
+                found.add(name)
+    return frozenset(found)
+
+
+def objects_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON value, however deep."""
     waiting = [value]
     while waiting:
         one = waiting.pop()
@@ -88,13 +100,7 @@ def variables_in(value: Any) -> frozenset[str]:
             waiting += one
         elif isinstance(one, dict):
             waiting += one.values()
-            if one.get(KIND) == "workspace_variable":
-                name = one.get("variable_name")
-                with suppress(CannotFillIn):  # Filling it in will say so.
-                    name = _made(name, {})
-                if isinstance(name, str):
-                    found.add(name)
-    return frozenset(found)
+            yield one
 
 
 def _made(

@@ -7,6 +7,7 @@ from typing import Annotated
 from uuid import UUID
 
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from api.errors import HttpError, there
 from api.http import NO_CONTENT, Answer, Area, Call, ok
@@ -196,18 +197,10 @@ async def create_concurrency_limit_v2(call: Call, body: ConcurrencyLimitCreate) 
     """Make a global concurrency limit."""
     now = call.server.now()
     made, position = await commands.create(call.server.shell, body, now, call.origin)
-    limit = made.limit
     shown = LimitCreated(
-        id=limit.id,
-        created=limit.created,
-        updated=limit.updated,
-        active=limit.active,
-        name=limit.name,
-        limit=limit.limit,
-        active_slots=made.active_slots(now),
-        slot_decay_per_second=limit.slot_decay_per_second,
-        denied_slots=limit.denied_slots,
-        avg_slot_occupancy_seconds=limit.avg_slot_occupancy_seconds,
+        **asdict(limit_shown(made, now)),
+        denied_slots=made.limit.denied_slots,
+        avg_slot_occupancy_seconds=made.limit.avg_slot_occupancy_seconds,
     )
     return Answer(201, document(shown), position=position)
 
