@@ -260,17 +260,7 @@ def evolve(artifact: Artifact | None, event: ArtifactEvent) -> Artifact | None:
     """The artifact after the event."""
     match event:
         case ArtifactCreated():
-            return Artifact(
-                id=event.id,
-                key=event.key,
-                type=event.type,
-                description=event.description,
-                data=event.data,
-                metadata_=event.metadata_,
-                flow_run_id=event.flow_run_id,
-                task_run_id=event.task_run_id,
-                extras=event.extras,
-            )
+            return patches.made(Artifact, event)
         case ArtifactUpdated():
             return artifact and patches.changed(artifact, event, _CHANGEABLE)
         case ArtifactDeleted():

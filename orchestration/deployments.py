@@ -165,7 +165,7 @@ def evolve(deployment: Deployment | None, event: DeploymentEvent) -> Deployment 
     """The deployment after the event."""
     match event:
         case DeploymentCreated():
-            return Deployment(**{name: getattr(event, name) for name in _KEPT})
+            return patches.made(Deployment, event)
         case DeploymentUpdated():
             return deployment and patches.changed(deployment, event, _CHANGEABLE)
         case DeploymentStatusSet(status=status, last_polled=polled):
@@ -179,7 +179,6 @@ def evolve(deployment: Deployment | None, event: DeploymentEvent) -> Deployment 
             assert_never(event)
 
 
-_KEPT = tuple(name for name in DeploymentCreated.__struct_fields__ if name != "around")
 _CHANGEABLE = tuple(
     name
     for name in DeploymentUpdated.__struct_fields__

@@ -1,4 +1,5 @@
-"""Changing some fields of an entity: what a PATCH really changes, and the entity after it.
+"""Entities from the fields of events: as the first one makes them, and after one that changes some;
+and what a PATCH really changes.
 
 Bodies and events of a change have the fields of their entity, unset where nothing changes.
 """
@@ -26,6 +27,12 @@ def changes(
         and not (value is None and name in required)
         and value != getattr(entity, name)
     }
+
+
+def made(kind: type[V], event: Struct) -> V:
+    """The entity as its first event makes it, with those of its fields that the event has."""
+    known = frozenset(kind.__struct_fields__)
+    return kind(**{name: getattr(event, name) for name in event.__struct_fields__ if name in known})
 
 
 def changed(entity: V, event: Struct, names: Sequence[str]) -> V:

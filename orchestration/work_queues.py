@@ -323,19 +323,7 @@ def evolve(queue: WorkQueue | None, event: WorkQueueEvent) -> WorkQueue | None:
     """The queue after the event."""
     match event:
         case WorkQueueCreated():
-            return WorkQueue(
-                id=event.id,
-                name=event.name,
-                description=event.description,
-                is_paused=event.is_paused,
-                concurrency_limit=event.concurrency_limit,
-                priority=event.priority,
-                work_pool_id=event.work_pool_id,
-                filter=event.filter,
-                work_pool_name=event.work_pool_name,
-                status=event.status,
-                extras=event.extras,
-            )
+            return patches.made(WorkQueue, event)
         case WorkQueueUpdated():
             return queue and patches.changed(queue, event, (*_NULLABLE, *_REQUIRED))
         case WorkQueueStatusChanged(status=status):
