@@ -1,6 +1,7 @@
 """What the log has to say, as emissions, about block types and block documents.
 
-Of secrets there is nothing, not even what is shown in their place.
+Of secrets there is nothing, not even what is shown in their place; nor of the types that a server
+knows from its start, as nobody makes them.
 """
 
 from typing import Any, TypeAlias
@@ -16,6 +17,7 @@ from orchestration.block_documents import (
 from orchestration.block_secrets import OBSCURED
 from orchestration.block_types import (
     CHANGEABLE,
+    KNOWN,
     BlockTypeCreated,
     BlockTypeDeleted,
     BlockTypeUpdated,
@@ -49,7 +51,7 @@ def of_block(recorded: Recorded[Any]) -> Told | None:
     event: BlockEvent = recorded.event
     id_ = recorded.stream.partition(":")[2]
     match event:
-        case BlockTypeCreated():
+        case BlockTypeCreated() if recorded.actor != KNOWN:
             named = TypeNamed(event.name, event.slug, event.is_protected)
             return _of_type("created", id_, named, event)
         case BlockTypeUpdated(about=TypeNamed() as named):

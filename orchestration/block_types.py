@@ -12,6 +12,8 @@ from eventstore.events import Event
 from orchestration.identifiers import INDEXED_CHARACTERS_MAX, Name, Text
 from orchestration.refusals import AlreadyExists, Conflict, NotFound, Protected
 
+KNOWN = "known-blocks"
+"""The actor of what a server registers by itself when it starts."""
 RESERVED_PREFIX = "prefect"
 """What the name of a type that a client makes may not begin with, whatever the case."""
 ESCAPED = ("description", "code_example")

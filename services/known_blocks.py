@@ -25,14 +25,14 @@ from orchestration.block_schemas import (
     SchemaReference,
     definitions_of,
 )
-from orchestration.block_types import BlockTypeCreate, CreateBlockType
+from orchestration.block_types import KNOWN, BlockTypeCreate, CreateBlockType
 from projections import block_schemas, block_types
 from services import block_schemas as schema_commands
 from services import block_types as type_commands
 from services.block_types import CONTENTION
 from services.shell import Origin, Shell, appended
 
-ORIGIN = Origin("known-blocks")
+ORIGIN = Origin(KNOWN)
 
 
 class KnownBlock(Struct, frozen=True, forbid_unknown_fields=True):

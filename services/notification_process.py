@@ -59,7 +59,8 @@ class _Kept(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if len(self.lines) < LINES_MAX:
-            self.lines.append(record.getMessage()[:LINE_CHARACTERS_MAX])
+            line = f"[{record.levelname}]: {record.getMessage()}"
+            self.lines.append(line[:LINE_CHARACTERS_MAX])
 
 
 def main() -> None:

@@ -74,9 +74,9 @@ async def _send_by_apprise(asked: Asked) -> None:
     msgspec.convert(asked.data, BLOCKS[asked.slug], strict=False)  # Before anything is started.
     answer = await _answered(asked)
     if not answer.sent:
-        log = "\n".join(answer.log)
-        reason = answer.reason or next(reversed(answer.log), "Apprise does not say why")
-        raise NotSent(reason, **({"notification_log": log} if log else {}))
+        last = answer.log[-1] if answer.log else "[]: Apprise does not say why"
+        log = {"notification_log": "\n".join(answer.log)} if answer.log else {}
+        raise NotSent(answer.reason or last.partition("]: ")[2], **log)
 
 
 async def _answered(asked: Asked) -> Answer:

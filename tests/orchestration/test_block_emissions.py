@@ -14,6 +14,7 @@ from orchestration.block_documents import (
 from orchestration.block_emissions import BLOCK_EMITTING, DATA_CHARACTERS_MAX
 from orchestration.block_secrets import OBSCURED
 from orchestration.block_types import (
+    KNOWN,
     BlockTypeCreated,
     BlockTypeDeleted,
     BlockTypeUpdated,
@@ -26,14 +27,14 @@ TYPE, SCHEMA, DOCUMENT, OTHER = id_(1), id_(2), id_(3), id_(4)
 ABOUT = DocumentNamed("front", TYPE, "Door", SCHEMA, ("notify",))
 
 
-def told(event: Event, stream: str) -> dict[str, Any] | None:
+def told(event: Event, stream: str, actor: str = "tester") -> dict[str, Any] | None:
     recorded = Recorded(
         position=1,
         stream=stream,
         version=1,
         event_id=id_(9),
         recorded_at=NOON,
-        actor="tester",
+        actor=actor,
         correlation=None,
         causation=None,
         event=event,
@@ -61,6 +62,11 @@ def test_a_type_is_told_of_with_how_it_is_shown() -> None:
             "prefect.resource.name": "Door",
         }
         assert found["payload"] == {**named, **shown, "is_protected": what == "updated"}
+
+
+def test_types_that_come_with_the_server_are_no_news() -> None:
+    own = BlockTypeCreated(id=TYPE, name="Secret", slug="secret", is_protected=True)
+    assert told(own, f"block-type:{TYPE}", KNOWN) is None
 
 
 def test_a_document_is_told_of_without_what_is_secret() -> None:

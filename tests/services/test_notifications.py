@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
+from services import notifications
 from services.custom_webhooks import CannotCall, CustomWebhook, prepared
 from services.known_blocks import known_blocks
 from services.notification_blocks import BLOCKS, CannotSend, Message
@@ -203,6 +205,25 @@ async def test_a_block_with_something_missing_is_told_without_its_values() -> No
     assert "t0psecret" not in str(failed.value)
 
 
+async def test_what_takes_too_long_is_ended(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifications, "SECONDS_MAX", 1.0)
+    listener.answering.clear()
+    here = {"hostname": "127.0.0.1", "port": listener.port, "token": "t0ken"}
+    with pytest.raises(NotSent, match="took more than 1 s"):
+        await send("mattermost-webhook", here, ["t0ken"], MESSAGE)
+    began = [one for one in psutil.Process().children() if "notification_process" in _line(one)]
+    assert began == []
+
+
+def _line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 # --- through the door -----------------------------------------------------------------------------
 
 
@@ -234,6 +255,7 @@ class Blocks:
         return self.made("/block_documents/", data={}, name="p", **ids)
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])  # What is sent does not depend on it.
 def test_automations_notify(start_server: StartServer, listener: Listener) -> None:
     server = start_server(settings={"PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "true"})
     with httpx.Client(base_url=server.url, timeout=30) as client:
@@ -308,12 +330,17 @@ def test_automations_notify(start_server: StartServer, listener: Listener) -> No
             return done if len(done) == len(through) else None
 
         done = until(outcomes, "every action is done", EVENTUALLY_SECONDS)
-        whole = client.post("/events/filter", json={"limit": 200}).text
+        told = ["prefect.block", "prefect.automation"]
+        wanted = {"limit": 50, "filter": {"event": {"prefix": told}}}
+        whole = client.post("/events/filter", json=wanted)
+        assert len(whole.json()["events"]) == whole.json()["total"], "not all of it is here"
     for index, (_, expected) in enumerate(through):
         assert done[index]["payload"].get("reason", "sent").startswith(expected), done[index]
     roles = [one["prefect.resource.role"] for one in done[0]["related"]]
     assert roles[:2] == ["block", "block-type"]
 
+    log = done[3]["payload"]["notification_log"]
+    assert log.startswith("[WARNING]: Failed to send Mattermost notification")
     heard = {path: (headers, json.loads(sent)) for _, path, headers, sent in listener.heard}
     assert set(heard) == {"/hooks/g00d-token", "/by-url", "/mine", "/hooks/br0ken-token", "/br0ken"}
     assert heard["/hooks/g00d-token"][1]["text"].endswith("a <&> ü")
@@ -322,5 +349,5 @@ def test_automations_notify(start_server: StartServer, listener: Listener) -> No
     assert heard["/mine"][1] == {"t": "About me: a <&> ü"}
     assert heard["/mine"][0]["x"] == "k3y"
     for secret in ("g00d-token", "br0ken-token", "by-url", "k3y", "v4lue", "n0thing"):
-        assert secret not in whole, f"{secret} is told in the feed"
+        assert secret not in whole.text, f"{secret} is told in the feed"
         assert secret not in server.output(), f"{secret} is in the server's log"
