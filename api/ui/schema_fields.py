@@ -40,7 +40,8 @@ class Field(Struct, frozen=True, kw_only=True):
     """A further item of a list, with `token` where its number belongs."""
     token: str = ""
     kept: bool = False
-    """A secret that is not shown, and stays as it is unless another one is typed."""
+    """A secret that is not shown, and stays as it is unless another one is typed; or JSON with
+    such secrets in it."""
     forgettable: bool = False
     """It may be removed as well."""
 
@@ -92,7 +93,9 @@ class Maker:
             return replace(about, required=False, kept=True, forgettable=not required)
         odd = held is not UNSET and not (fits(of, held) and _shows(of, held))
         if of.kind == "json" or odd or self._made > FIELDS_MAX:
-            return replace(about, kind="json", value="" if held is UNSET else as_json(held))
+            text = "" if held is UNSET else as_json(held)
+            secret = self._hidden is not None and as_json(self._hidden) in text
+            return replace(about, kind="json", value=text, kept=secret)
         if of.kind in GROUPS and depth and not required:
             about = replace(about, given=held is not UNSET)
         match of.kind:

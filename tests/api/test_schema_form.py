@@ -303,3 +303,18 @@ def test_a_secret_that_has_to_be_there_cannot_be_removed() -> None:
     assert "value/token~forget" in html
     assert "value/password~forget" not in html
     assert HIDDEN not in html.partition('class="as-raw"')[0]
+
+
+def test_what_asterisks_in_json_stand_for_is_said_where_they_are() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"keys": {"type": "array", "items": {"type": "string"}}, "map": {}},
+    }
+    stored = {"keys": HIDDEN, "map": {"of": [{"key": HIDDEN}]}}
+    for value, said in ((stored, 2), ({"keys": ["a"], "map": {"of": "*"}}, 0)):
+        html = rendering.macro(
+            "schema_form.html", "inside", VISIT, schema_form.form(schema, value, hidden=HIDDEN)
+        )
+        assert html.count("Asterisks stand for a secret") == said
+        found = read(schema, Query(_Sent(html).pairs), hidden=HIDDEN)
+        assert (found.errors, found.value) == ({}, value)
