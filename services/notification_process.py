@@ -22,8 +22,8 @@ SECONDS_MAX = 20.0
 MEMORY_BYTES_MAX = 1024 * 1024 * 1024
 """Of address space: what is answered to Apprise it reads to its end."""
 LINES_MAX = 20
-LINE_CHARACTERS_MAX = 300
-"""Of what Apprise has to complain of."""
+LINE_CHARACTERS_MAX = 100_000
+"""Of what Apprise complains of. A longer line is left out: half a secret is not recognised."""
 APP = "Pluperfect"
 """Who the message is from, where the block does not say that."""
 
@@ -58,9 +58,9 @@ class _Kept(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if len(self.lines) < LINES_MAX:
-            line = f"[{record.levelname}]: {record.getMessage()}"
-            self.lines.append(line[:LINE_CHARACTERS_MAX])
+        line = f"[{record.levelname}]: {record.getMessage()}"
+        if len(self.lines) < LINES_MAX and len(line) <= LINE_CHARACTERS_MAX:
+            self.lines.append(line)
 
 
 def main() -> None:
@@ -94,7 +94,9 @@ def sent(asked: Asked) -> Answer:
     except CannotSend as why:
         return Answer(False, kept.lines, str(why))
     except Exception as error:
-        told = (str(error) or type(error).__name__)[:LINE_CHARACTERS_MAX]
+        told = str(error)
+        if not told or len(told) > LINE_CHARACTERS_MAX:
+            told = type(error).__name__
         return Answer(False, kept.lines, f"the block cannot be used: {told}")
     if refused:
         return Answer(False, [], refused[0])

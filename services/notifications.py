@@ -26,6 +26,8 @@ from services.notification_blocks import BLOCKS, Message
 from services.notification_process import SECONDS_MAX, Answer, Asked
 
 CUSTOM_WEBHOOK = "custom-webhook"
+TOLD_CHARACTERS_MAX = 300
+"""Of a reason, and of each line of a log."""
 PIECE_CHARACTERS_MIN = 4
 """Parts of secret URLs that are shorter tell nothing, and are in every other word."""
 _OURS = ("PLUPERFECT_", "PREFECT_")
@@ -62,12 +64,12 @@ async def send(slug: str, data: Mapping[str, Any], secrets: list[Any], message: 
                 f"through; these are: {known}"
             )
     except ValidationError as error:
-        raise NotSent(f"the block is invalid: {redacted(str(error), secrets)}") from None
+        raise NotSent(_told(f"the block is invalid: {error}", secrets)) from None
     except custom_webhooks.CannotCall as why:
-        raise NotSent(redacted(str(why), secrets), **why.details) from None
+        raise NotSent(_told(str(why), secrets), **why.details) from None
     except NotSent as why:
-        told = {name: redacted(text, secrets) for name, text in why.details.items()}
-        raise NotSent(redacted(str(why), secrets), **told) from None
+        told = {name: _told(text, secrets) for name, text in why.details.items()}
+        raise NotSent(_told(str(why), secrets), **told) from None
 
 
 async def _send_by_apprise(asked: Asked) -> None:
@@ -109,6 +111,12 @@ async def _answered(asked: Asked) -> Answer:
 # --- what is told to nobody -----------------------------------------------------------------------
 
 
+def _told(text: str, secrets: list[Any]) -> str:
+    """Redacted first and then shortened: half a secret would not be recognised."""
+    lines = redacted(text, secrets).splitlines()
+    return "\n".join(line[:TOLD_CHARACTERS_MAX] for line in lines)
+
+
 def redacted(text: str, secrets: list[Any]) -> str:
     """A text with every secret, and every part of a secret URL, obscured."""
     pieces = {piece for secret in secrets for piece in _pieces(secret)}
@@ -131,4 +139,5 @@ def _pieces(secret: Any) -> Iterator[str]:
     parts = re.split(r"[/?&=:@#,;\s]+", whole.partition("://")[2])
     long = [part for part in parts if len(part) >= PIECE_CHARACTERS_MIN]
     for piece in (whole, *long):
-        yield from filter(None, (piece, quote(piece, safe=""), unquote(piece)))
+        forms = (piece, piece.strip(), quote(piece, safe=""), unquote(piece))
+        yield from filter(None, forms)

@@ -205,6 +205,16 @@ async def test_a_block_with_something_missing_is_told_without_its_values() -> No
     assert "t0psecret" not in str(failed.value)
 
 
+async def test_of_a_secret_that_is_told_in_a_long_line_nothing_is_left() -> None:
+    token = "not a token! " * 40
+    data: dict[str, Any] = {"account_sid": "AC" + "1" * 32, "from_phone_number": "18001234567"}
+    data |= {"auth_token": token, "to_phone_numbers": ["18004242424"]}
+    with pytest.raises(NotSent, match="cannot be used") as failed:
+        await send("twilio-sms", data, [token], MESSAGE)
+    assert failed.value.details["notification_log"]
+    assert "not a token" not in f"{failed.value} {failed.value.details}"
+
+
 async def test_what_takes_too_long_is_ended(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
