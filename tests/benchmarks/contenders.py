@@ -266,12 +266,18 @@ class Running:
         return sum(map(_cpu_seconds, self._trees()))
 
     def memory_bytes(self) -> int:
-        """Memory of its own processes, shared pages divided among those that share them."""
+        """Memory of its own processes, shared pages divided among those that share them.
+
+        Not the pages of the database's files that are mapped: whoever reads them otherwise has them
+        in the same cache of the system, which counts as nobody's.
+        """
         assert self._process is not None
-        total = 0
-        for process in _tree(self._process.pid):
-            total += process.memory_full_info().pss
-        return total
+        return sum(
+            mapped.pss
+            for process in _tree(self._process.pid)
+            for mapped in process.memory_maps()
+            if not mapped.path.startswith(str(self.folder))
+        )
 
     def _trees(self) -> list[psutil.Process]:
         assert self._process is not None

@@ -286,7 +286,8 @@ def _ratio(more: float | None, less: float | None) -> str:
 def _starts(starts: Mapping[str, Start]) -> list[str]:
     table = [
         "Seconds from the command to the first answer of `/api/health`; memory at rest, shared",
-        "pages divided among those that share them.",
+        "pages divided among those that share them, but for those of its database that it has",
+        "mapped from the cache of the system.",
         "",
         "| server | engine | new database, s | existing database, s | MiB |",
         "|---|---|---:|---:|---:|",
