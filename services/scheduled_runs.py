@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from eventstore.codec import to_microseconds
 from eventstore.committer import Written
-from eventstore.database import Dialect, Reader, Transaction
+from eventstore.database import Reader, Transaction
 from eventstore.errors import ContentionTimeout
 from eventstore.events import NewEvents
 from eventstore.execute import ATTEMPTS_MAX, execute
@@ -115,6 +115,7 @@ def passed(schedule: DeploymentSchedule, now: datetime, horizon: Horizon) -> lis
 
 async def make(
     shell: Shell,
+    reader: Reader,
     deployment: Deployment,
     version: int,
     wanted: Sequence[Slot],
@@ -124,16 +125,15 @@ async def make(
     """Make the runs of the slots that have none and never had one.
 
     `version` is the one of the deployment's stream; if it is not at that version any more, nothing
-    is made, and VersionConflict raised.
+    is made, and ContentionTimeout raised. `reader` is the shell's database, or asks it.
     """
-    known = await _known(shell.store.database, wanted)
-    wanted = [slot for slot in wanted if slot.run_id not in known]
+    wanted = await _never_made(reader, wanted)
     if not wanted:
         return None  # So it is for nearly every deployment when a process takes over.
     flow_stream = f"flow:{deployment.flow_id}"
     pool: Neighbour | None = None
     if deployment.work_pool_name is not None:
-        pool = await work_pools.neighbour(shell.store.database, deployment.work_pool_name)
+        pool = await work_pools.neighbour(reader, deployment.work_pool_name)
     written: Written | None = None
     for start in range(0, len(wanted), RUNS_PER_COMMIT_MAX):
         part = wanted[start : start + RUNS_PER_COMMIT_MAX]
@@ -142,11 +142,18 @@ async def make(
             flow_version, flow = await shell.neighbour(
                 FLOWS, flow_stream, deployment.flow_id, fresh=fresh
             )
-            if flow is None:
+            if fresh:
+                # Somebody may have made one meanwhile: then its stream has begun, and nothing of
+                # the command was written.
+                part = await _never_made(shell.store.database, part)
+            if flow is None or not part:
                 return None, None
 
             async def decide_under_lock(tx: Transaction) -> Decision:
-                left = await _without_a_run(tx, shell.store.database.dialect, deployment, part)
+                keys = [slot.key for slot in part]
+                dialect = shell.store.database.dialect
+                taken = await deployments.keys_taken(tx, deployment.flow_id, keys, dialect)
+                left = [slot for slot in part if slot.key not in taken]
                 if not left:
                     return Decision()
                 made = _runs(deployment, flow, pool, left, now)
@@ -171,19 +178,11 @@ async def make(
     return written
 
 
-async def _without_a_run(
-    tx: Reader, dialect: Dialect, deployment: Deployment, wanted: Sequence[Slot]
-) -> list[Slot]:
-    known = await _known(tx, wanted)
-    keys = [slot.key for slot in wanted]
-    taken = await deployments.keys_taken(tx, deployment.flow_id, keys, dialect)
-    return [slot for slot in wanted if slot.run_id not in known and slot.key not in taken]
-
-
-async def _known(reader: Reader, wanted: Sequence[Slot]) -> set[str]:
-    """The ids of runs of these slots that were ever made."""
+async def _never_made(reader: Reader, wanted: Sequence[Slot]) -> list[Slot]:
+    """The slots of which no run was ever made: those that were deleted have a stream as well."""
     streams = [(f"{flow_runs.CATEGORY}:{slot.run_id}",) for slot in wanted]
-    return {row[0].partition(":")[2] for row in await reader.fetch_keys(STREAMS, streams)}
+    begun = {row[0] for row in await reader.fetch_keys(STREAMS, streams)}
+    return [slot for slot, (stream,) in zip(wanted, streams, strict=True) if stream not in begun]
 
 
 def _runs(
@@ -328,7 +327,7 @@ async def make_of(
         active = [one for one in deployment.schedules if one.active]
         wanted = [slot for one in active for slot in slots(one, start, end, horizon)]
         try:
-            await make(shell, deployment, version, wanted, now, origin)
+            await make(shell, shell.store.database, deployment, version, wanted, now, origin)
         except ContentionTimeout:
             continue  # The deployment was changed meanwhile.
         return

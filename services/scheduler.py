@@ -14,6 +14,7 @@ from typing import Any
 
 from eventstore.codec import to_microseconds
 from eventstore.events import Recorded
+from eventstore.together import Together
 from orchestration.deployments import DeploymentCreated, DeploymentDeleted, DeploymentUpdated
 from orchestration.refusals import Refusal
 from projections import deployments
@@ -46,6 +47,7 @@ class Scheduler(Paged):
     def __init__(self, shell: Shell, clock: Clock, horizon: Horizon) -> None:
         super().__init__(shell, clock, timers_max=TIMERS_MAX, batch_max=BATCH_DEPLOYMENTS_MAX)
         self._horizon = horizon
+        self._reader = Together(shell.store.database)
         self._begins = True
         """Whether not all deployments have been looked at yet in this term."""
         self._changed: set[str] = set()
@@ -94,7 +96,7 @@ class Scheduler(Paged):
     async def _fill(self, id_: str, now: datetime, origin: Origin) -> datetime | None:
         """Make the runs that a deployment lacks; when to look again, if ever."""
         version, deployment = await self._shell.load(
-            DEPLOYMENTS, f"deployment:{id_}", id_, fresh=True
+            DEPLOYMENTS, f"deployment:{id_}", id_, fresh=True, reader=self._reader
         )
         if deployment is None:
             self._forget(id_)
@@ -126,7 +128,9 @@ class Scheduler(Paged):
             last[one.id, one.updated] = found[-1].moment
             looks.append(_next_look(found, self._horizon, now))
         if lacking:
-            await scheduled_runs.make(self._shell, deployment, version, lacking, now, origin)
+            await scheduled_runs.make(
+                self._shell, self._reader, deployment, version, lacking, now, origin
+            )
         self._made.pop(id_, None)
         self._made[id_] = last
         if len(self._made) > TIMERS_MAX:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from eventstore import log
 from eventstore.committer import Written
-from eventstore.database import Row, Transaction, Value
+from eventstore.database import Reader, Row, Transaction, Value
 from eventstore.events import ANY_VERSION, Event, NewEvents
 from eventstore.execute import execute
 from eventstore.ids import id_from, new_id
@@ -126,23 +126,30 @@ class Shell:
         self._neighbours: dict[tuple[Model[Any], str], tuple[int, Any]] = {}
 
     async def load(
-        self, model: Model[Any], stream: str, key: str, *, fresh: bool = False
+        self,
+        model: Model[Any],
+        stream: str,
+        key: str,
+        *,
+        fresh: bool = False,
+        reader: Reader | None = None,
     ) -> tuple[int, Any]:
         """An entity and the version of its stream.
 
         Unless `fresh`, what this process remembers will do: if it is old, the append will find out.
-        The version is read first, so it is never newer than the entity.
+        The version is read first, so it is never newer than the entity. `reader` is the database
+        for those who read many together.
         """
         if not fresh:
             version = self._projector.version(stream)
             recent = self._projector.recent(model, key)
             if version is not None and recent is not None:
                 return version, recent.value
-        database = self.store.database
-        version = await log.stream_version(database, stream)
+        reader = reader or self.store.database
+        version = await log.stream_version(reader, stream)
         if version == 0:
             return 0, None
-        rows = await database.fetch_keys(model.table, [(key,)])
+        rows = await reader.fetch_keys(model.table, [(key,)])
         return version, model.parse(rows[0]) if rows else None
 
     async def neighbour(

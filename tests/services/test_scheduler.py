@@ -21,7 +21,7 @@ from orchestration.deployment_schedules import ScheduleUpdate
 from orchestration.deployments import Deployment
 from orchestration.documents import parse
 from orchestration.flows import FlowCreate
-from services import deployments, flow_runs, flows, scheduler
+from services import deployments, flow_runs, flows, scheduled_runs, scheduler
 from services.scheduled_runs import Horizon
 from services.scheduler import Scheduler
 from services.shell import Origin
@@ -248,6 +248,31 @@ async def test_a_run_that_is_claimed_meanwhile_keeps_its_slot(server: Server) ->
     after = await runs_of(server, deployment)
     assert after[0][2] == first
     assert len({row[3] for row in after}) == 2
+
+
+async def test_slots_that_are_asked_for_at_the_same_time_are_made_once(target: Target) -> None:
+    async with serving(target, IDLE) as server:
+        deployment = await deploy(server, HOURLY)
+        now = server.now()
+        spans = [(0, 3), (1, 5), (0, 5)]
+        await asyncio.gather(
+            *(
+                scheduled_runs.make_of(
+                    server.shell,
+                    deployment.id,
+                    now + timedelta(hours=first),
+                    now + timedelta(hours=last),
+                    HORIZON,
+                    now,
+                    ORIGIN,
+                )
+                for first, last in spans
+            )
+        )
+        times = [row[1] for row in await runs_of(server, deployment)]
+        assert len(times) == 3
+        assert {later - earlier for earlier, later in pairwise(times)} == {3_600_000_000}
+    verify_digests(target)
 
 
 async def test_two_servers_and_a_new_term_make_no_slot_twice(target: Target) -> None:
