@@ -104,7 +104,7 @@ _HELD = (
     "ON concurrency_slots.limit_id = deployment_limits.limit_id "
     "WHERE deployment_limits.deployment_id = deployments.id)"
 )
-SHOWN = f"deployments.document, {_POLLED}, {_LIMIT}, {_HELD}"
+SHOWN = f"deployments.document, {_POLLED}, {_LIMIT}, {_HELD}, deployments.concurrency_limit"
 """Columns from which a deployment is shown."""
 _FIRST = '{"last_polled":'
 """How documents begin, but not those that an older release has folded."""
@@ -112,14 +112,15 @@ _FIRST = '{"last_polled":'
 
 def shown(row: Row) -> str:
     """A deployment as the API answers with it, from the columns of `SHOWN`."""
-    text, polled, limit, held = str(row[0]), row[1], row[2], row[3]
+    text, polled, limit, held, limited = str(row[0]), row[1], row[2], row[3], row[4]
     if polled is not None and text.startswith(_FIRST):
         rest = text.partition(",")[2]
         text = f"{_FIRST}{json.encode(from_microseconds(polled)).decode()},{rest}"
-    if limit is not None:
-        seen = Seen(parse(ConcurrencyLimit, limit), int(held or 0))
+    if limit is not None or limited is not None:
+        # The limit as it is by now: it may have been changed by its own name, or deleted.
+        seen = None if limit is None else Seen(parse(ConcurrencyLimit, limit), int(held or 0))
         whole = json.decode(text)
-        whole["global_concurrency_limit"] = limit_of(seen)
+        whole["global_concurrency_limit"] = None if seen is None else limit_of(seen)
         text = json.encode(whole).decode()
     return text
 

@@ -6,6 +6,7 @@ from orchestration.deployment_bodies import DeploymentCreate
 from orchestration.deployment_schedules import ScheduleCreate
 from orchestration.deployments import Deployment, existing
 from projections import deployments
+from services import deployment_limits
 from services import deployments as commands
 from services.shell import Clock, Origin, Shell
 
@@ -16,7 +17,9 @@ async def copy(shell: Shell, id_: str, name: str, clock: Clock, origin: Origin) 
     Its schedules do not act until somebody lets them: nothing runs twice. Raises NotFound,
     Conflict for a name that the flow has a deployment under, Invalid.
     """
-    found = existing(await deployments.entity(shell.store.database, id_), id_)
+    database = shell.store.database
+    found = existing(await deployments.entity(database, id_), id_)
+    found = await deployment_limits.up_to_date(database, found)
     body = _body(found, name)
     shown, _, _ = await commands.put(shell, body, clock, origin, only_new=True)
     return json.decode(shown, type=Deployment)

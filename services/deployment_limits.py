@@ -34,14 +34,15 @@ async def linked(reader: Reader, id_: str | UnsetType | None) -> ConcurrencyLimi
     return limit_of(seen)
 
 
-async def up_to_date(reader: Reader, known: Deployment | None) -> Deployment | None:
-    """A deployment with its limit as it is: that may have been changed since by its own name."""
-    if known is None or known.global_concurrency_limit is None:
-        return known
+async def up_to_date(reader: Reader, known: Deployment) -> Deployment:
+    """A deployment with its limit as it is: that may have been changed since by its own name, or
+    deleted."""
     held = known.global_concurrency_limit
+    if held is None:
+        return known
     seen = await read.by_id(reader, held.id)
     if seen is None:
-        return known
+        return replace(known, global_concurrency_limit=None)
     return replace(
         known, global_concurrency_limit=replace(held, limit=seen.limit.limit, name=seen.limit.name)
     )

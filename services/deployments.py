@@ -77,7 +77,8 @@ async def put(
     async def decide_under_lock(tx: Transaction) -> Decision:
         held = await deployments.id_by_name(tx, body.flow_id, body.name)
         known = None if held is None else await deployments.entity(tx, held)
-        known = await deployment_limits.up_to_date(tx, known)
+        if known is not None:
+            known = await deployment_limits.up_to_date(tx, known)
         if only_new and known is not None:
             raise Conflict(f"The flow has a deployment {body.name!r} already; take another name")
         id_ = fresh_id if held is None else held
@@ -208,7 +209,7 @@ async def _execute(
 
     async def decide_one(deployment: Deployment | None) -> Decided[None]:
         known = existing(deployment, command.id)
-        known = await deployment_limits.up_to_date(shell.store.database, known) or known
+        known = await deployment_limits.up_to_date(shell.store.database, known)
         _, flow = await shell.neighbour(FLOWS, f"flow:{known.flow_id}", known.flow_id)
         around = replace(
             await _around(shell.store.database, known, place),

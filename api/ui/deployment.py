@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from api.ui import schedule_actions
 from api.ui.deployment_tabs import GONE, TABS
@@ -24,6 +25,7 @@ from orchestration.schedules import occurrences
 from orchestration.work_pools import AGENT
 from projections import deployment_pages
 from projections.deployment_pages import NextRun, Surroundings
+from services.deployment_limits import up_to_date
 
 AHEAD = timedelta(days=400)
 """How far ahead the next moment of a schedule is looked for."""
@@ -74,6 +76,9 @@ class Strip(Struct, frozen=True):
     current: Tab
 
 
+_LIMITS = ("concurrency-limit.created", "concurrency-limit.updated", "concurrency-limit.deleted")
+
+
 async def _existing(visit: Visit) -> Surroundings:
     about = await deployment_pages.one(visit.server.database, visit.id)
     if about is None:
@@ -84,6 +89,7 @@ async def _existing(visit: Visit) -> Surroundings:
 async def head(visit: Visit) -> Head:
     """The deployment with what surrounds it."""
     database, about = visit.server.database, await _existing(visit)
+    about = replace(about, deployment=await up_to_date(database, about.deployment))
     present = to_microseconds(visit.now)
     late = (await deployment_pages.late_runs(database, present)).get(visit.id, 0)
     following = await deployment_pages.next_run(database, visit.id, present)
@@ -171,9 +177,12 @@ async def strip(visit: Visit) -> Strip:
 
 
 def _around(_: Visit) -> Selection:
-    """The deployment, its flow's name, and whoever could run it."""
+    """The deployment, its flow's name, its limit, and whoever could run it."""
     return Selection(
-        type=("deployment.*", "flow.*", "flow-run.*", "work-pool.*", "work-queue.*", "worker.*")
+        type=(
+            *("deployment.*", "flow.*", "flow-run.*", "work-pool.*", "work-queue.*", "worker.*"),
+            *_LIMITS,
+        )
     )
 
 

@@ -19,6 +19,7 @@ from projections import deployment_pages, work_queues
 from projections.deployment_pages import Surroundings
 from projections.filters import NO_FILTERS
 from services import deployments as commands
+from services.deployment_limits import up_to_date
 
 TAGS_MAX = 100
 DESCRIPTION_CHARACTERS_MAX = 100_000
@@ -46,7 +47,7 @@ async def shown(visit: Visit) -> Shown:
     about = await deployment_pages.one(database, visit.id)
     if about is None:
         raise Missing(GONE)
-    deployment = about.deployment
+    deployment = await up_to_date(database, about.deployment)
     queues: list[str] = []
     if about.pool is not None:
         found = await work_queues.of_pool(
@@ -81,7 +82,7 @@ def _variables_of(about: Surroundings) -> dict[str, Any]:
 async def save(deed: Deed) -> Said:
     """Change the deployment."""
     server, form, about = deed.visit.server, deed.form, await about_of(deed)
-    deployment = about.deployment
+    deployment = await up_to_date(server.database, about.deployment)
     parameters = schema_form.read(_parameters_of(about), form, partial=True)
     variables = schema_form.read(_variables_of(about), form, prefix=VARIABLES, partial=True)
     errors: dict[str, str] = {**variables.errors}

@@ -23,6 +23,7 @@ from projections.deployment_pages import UPCOMING_SHOWN, Coming
 from projections.filters import Filters, FlowRunFilter, State
 from projections.flow_pages import PastRun
 from projections.run_pages import RunPage
+from services.deployment_limits import up_to_date
 
 GONE = "This deployment does not exist"
 DUE = timedelta(hours=1)
@@ -190,7 +191,7 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 async def configuration(visit: Visit) -> Configuration:
     """How and where it is run."""
-    found = await _existing(visit)
+    found = await up_to_date(visit.server.database, await _existing(visit))
     limit, options = found.global_concurrency_limit, found.concurrency_options
     facts = {
         "Entrypoint": found.entrypoint,

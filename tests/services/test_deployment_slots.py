@@ -329,6 +329,35 @@ async def test_a_limit_comes_and_goes_with_its_deployment(server: Server) -> Non
     assert await read.by_id(server.database, runs.limit_id) is None
 
 
+async def test_a_limit_that_was_deleted_by_its_name_comes_back_when_it_is_deployed_again(
+    server: Server,
+) -> None:
+    flow_id, options = await new_flow(server), strategy("CANCEL_NEW")
+    body = DeploymentCreate(
+        name="limited", flow_id=flow_id, concurrency_limit=2, concurrency_options=options
+    )
+
+    async def deployed() -> dict[str, Any]:
+        shown, _, _ = await deployments.put(server.shell, body, server.now, ORIGIN)
+        made: dict[str, Any] = json.decode(shown)
+        return made
+
+    made = await deployed()
+    old = made["global_concurrency_limit"]["id"]
+    await concurrency_limits.delete(server.shell, old, ORIGIN)
+    shown = json.decode(await read_deployments.by_id(server.database, made["id"]) or "null")
+    assert shown["global_concurrency_limit"] is None
+    assert shown["concurrency_options"] == made["concurrency_options"]
+    new = (await deployed())["global_concurrency_limit"]
+    assert (new["limit"], new["name"]) == (2, f"deployment:{made['id']}")
+    seen = await read.by_id(server.database, new["id"])
+    assert seen is not None
+    assert seen.limit.limit == 2
+    # It is still the deployment's own, which goes with it.
+    await deployments.delete(server.shell, made["id"], ORIGIN)
+    assert await read.by_id(server.database, new["id"]) is None
+
+
 @pytest.mark.parametrize("change", ["none", "wider", "another"])
 async def test_who_waits_begins_as_soon_as_the_deployment_is_limited_in_another_way(
     server: Server, change: str
