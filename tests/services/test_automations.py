@@ -27,6 +27,7 @@ from projections import automation_firings, block_schemas, block_types, flow_run
 from services import actions, automations, block_documents, known_blocks
 from services.template_context import Cause, gather
 from services.triggers import Triggers
+from tests.e2e.deployed import until
 from tests.emitting import emission, wire
 from tests.services.in_pools import new_run_in
 from tests.services.listener import Listener, listener
@@ -293,12 +294,14 @@ async def test_who_does_not_answer_keeps_no_other_automation_waiting(
         block = await webhook(server, f"{listener.url}/slow")
         call = {"type": "call-webhook", "block_document_id": block, "payload": "{{ event.id }}"}
         calling = [await automation(server, REACTIVE, call) for _ in range(3)]
-        await automation(server, REACTIVE, NOTHING)
+        await automation(server, {**REACTIVE, "expect": ["y"]}, NOTHING)
         await emit(server, "x", "x")
-        done = await until_told(server, 2, AutomationActionExecuted)
-        assert [one.action.type for one in done] == ["do-nothing"] * 2
+        await asyncio.to_thread(until, lambda: len(listener.heard) == 2, "two are being called")
+        await emit(server, "y")
+        done = await until_told(server, 1, AutomationActionExecuted, AutomationActionFailed)
+        assert [one.action.type for one in done] == ["do-nothing"]
         listener.answering.set()
-        done = await until_told(server, 8, AutomationActionExecuted, AutomationActionFailed)
+        done = await until_told(server, 7, AutomationActionExecuted, AutomationActionFailed)
         told_of = [one.action.automation_id for one in done if one.action.type == "call-webhook"]
         assert sorted(told_of) == sorted(calling * 2)
         assert len(listener.heard) == 6, "each was called once for each firing"
