@@ -271,6 +271,20 @@ async def awaiting(reader: Reader, limit_id: str, most: int) -> list[str]:
     return [str(row[0]) for row in await reader.fetch(_AWAITING, limit_id, most)]
 
 
+_AWAITED = (
+    "SELECT DISTINCT deployment_limits.limit_id FROM flow_runs JOIN deployment_limits "
+    "ON deployment_limits.deployment_id = flow_runs.deployment_id "
+    "WHERE flow_runs.state_type = 'SCHEDULED' "
+    f"AND flow_runs.state_name = '{AWAITING_SLOT}' "
+    "AND deployment_limits.limit_id IS NOT NULL LIMIT $1"
+)
+
+
+async def awaited(reader: Reader, most: int) -> list[str]:
+    """Limits for whose slots runs wait, as `awaiting` finds them."""
+    return [str(row[0]) for row in await reader.fetch(_AWAITED, most)]
+
+
 _AWAITING_OF_DEPLOYMENT = (
     "SELECT id FROM flow_runs WHERE state_type = 'SCHEDULED' "
     f"AND state_name = '{AWAITING_SLOT}' AND deployment_id = $1 "

@@ -36,6 +36,8 @@ from services.shell import Clock, Decided, Origin, Shell, untold
 
 WOKEN_MAX = 200
 """Runs that are woken when a limit has free slots; those behind them are tried again by time."""
+LIMITS_MAX = 1_000
+"""Limits that are looked at when the service begins."""
 
 
 class SlotWaiters:
@@ -54,7 +56,10 @@ class SlotWaiters:
     async def run(self, origin: Origin) -> None:
         """See `services.service.Service`."""
         store = self._shell.store
-        async for page in store.follow(store.ring.head):
+        head = store.ring.head
+        for limit_id in await read.awaited(store.database, LIMITS_MAX):
+            await self._wake(await self._awaiting(limit_id), origin)  # Free while nobody looked.
+        async for page in store.follow(head):
             for limit_id in _freed(page):
                 await self._wake(await self._awaiting(limit_id), origin)
             for deployment_id in _unlimited(page):

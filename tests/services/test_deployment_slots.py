@@ -10,6 +10,7 @@ import pytest
 from msgspec import json
 
 from api.server import Server
+from api.settings import Settings
 from eventstore.codec import to_microseconds
 from eventstore.events import Recorded
 from eventstore.migrate import Target
@@ -152,6 +153,20 @@ async def test_a_run_without_a_free_slot_waits_and_has_one_when_it_is_free(serve
     await woken(server, second)
     await runs.begin(second)
     assert await runs.held() == 1
+
+
+async def test_a_slot_that_came_free_while_no_service_ran_is_found_by_the_next(
+    target: Target,
+) -> None:
+    async with serving(target, Settings(services_enabled=False)) as idle:
+        runs = await runs_of(idle)
+        first, second = await runs.new(), await runs.new()
+        await runs.begin(first)
+        assert (await runs.propose(second, "PENDING")).status == "REJECT"
+        assert (await runs.propose(first, "COMPLETED")).status == "ACCEPT"
+    async with serving(target) as server:
+        await woken(server, second)
+    verify_digests(target)
 
 
 async def test_of_many_that_are_taken_on_at_once_as_many_begin_as_there_are_slots(
