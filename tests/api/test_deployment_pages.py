@@ -48,6 +48,21 @@ def test_any_address_of_the_list_is_answered(root: str, query: str) -> None:
     assert "</html>" in answer.text
 
 
+def test_pages_show_the_limit_as_it_is_by_now(root: str) -> None:
+    id_ = Deployments(f"{root}api").make("d", concurrency_limit=2)
+    page, limit = f"deployments/deployment/{id_}", f"api/v2/concurrency_limits/deployment:{id_}"
+    with httpx.Client(base_url=root, timeout=30) as client:
+        assert "2 at most" in client.get(page).text
+        client.patch(limit, json={"limit": 7}).raise_for_status()
+        for path in (page, f"{page}?tab=configuration"):
+            assert "7 at most" in client.get(path).text
+        assert 'name="limit" value="7"' in client.get(f"{page}/edit").text
+        client.delete(limit).raise_for_status()
+        for path in (page, f"{page}?tab=configuration"):
+            assert "at most" not in client.get(path).text
+        assert 'name="limit" value=""' in client.get(f"{page}/edit").text
+
+
 @pytest.mark.parametrize(
     "query",
     [
