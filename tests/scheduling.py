@@ -175,9 +175,8 @@ HEAVY = tuple(
         r"tests/benchmarks/",
         # Thousands of schedules, expanded by the real client as well.
         r"tests/e2e/test_schedule_expansion\.py",
-        # The looks of pages, each of which is examined as a whole, half a minute long; the wide
-        # light one is that of all other tests with a browser.
-        r"tests/browser/.*\[(.*-)?(375|1440)-(light|dark)\b",
+        # The looks of pages, each of which is examined as a whole, in either theme.
+        r"tests/browser/.*\[(.*-)?(375|1440)\]",
         *(rf"tests/browser/test_{file}\.py::test_({'|'.join(s)})" for file, s in SELDOM.items()),
     )
 )

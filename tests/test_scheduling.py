@@ -75,10 +75,9 @@ def test_of_the_shapes_that_a_client_meets_the_first_is_met_every_day() -> None:
 
 
 def test_the_looks_of_pages_are_not_examined_every_day() -> None:
-    looks = [f"{width}-{theme}" for width in (375, 1440) for theme in ("light", "dark")]
-    assert all(
-        is_heavy(f"tests/browser/test_shell.py::test_a[sqlite-docs-{look}]") for look in looks
-    )
+    for width in (375, 1440):
+        assert is_heavy(f"tests/browser/test_shell.py::test_a[sqlite-docs-{width}]")
+        assert is_heavy(f"tests/browser/test_runs_page.py::test_a[sqlite-{width}]")
 
 
 @pytest.mark.parametrize("module", SELDOM)

@@ -37,6 +37,10 @@ PATIENCE_MILLISECONDS = 30_000
 to be quick is measured by itself."""
 expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
+CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser")
+"""Commands of the system's Chromium. The first has no windows: the others make one for each page,
+hidden, which takes them three times as long as the page."""
+
 _ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -57,11 +61,11 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Headless Chromium as the system has it."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    path = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if path is None:
         if os.environ.get("CI"):
             pytest.fail("there is no chromium; .ci/run installs the system's package")
-        pytest.skip("there is no chromium on this machine (Debian's package is `chromium`)")
+        pytest.skip(f"there is no chromium on this machine (Debian's package is `{CHROMIUMS[0]}`)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(_ARGUMENTS))
         yield browser
@@ -158,9 +162,11 @@ def pools(server_url: str) -> Pools:
 
 def assert_accessible(page: Page) -> None:
     """axe-core finds nothing serious in what is shown now."""
+    # To read it in takes a third of an examination, so a page does that once.
+    axe = Axe("") if page.evaluate("typeof axe === 'object'") else Axe()
     found = [
         f"{one['id']}: {one['help']}: {node['html'][:200]} {node['failureSummary']}"
-        for one in Axe().run(page).response["violations"]
+        for one in axe.run(page).response["violations"]
         if one["impact"] in SERIOUS
         for node in one["nodes"]
     ]
@@ -170,3 +176,13 @@ def assert_accessible(page: Page) -> None:
 def assert_fits(page: Page) -> None:
     """Nothing has to be scrolled sideways to be seen, and nothing covers it."""
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def assert_whole(page: Page) -> None:
+    """What is shown now fits and is accessible, by light and in the dark; it is left light."""
+    schemes: tuple[Scheme, ...] = ("dark", "light")
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate(f"matchMedia('(prefers-color-scheme: {scheme})').matches")
+        assert_fits(page)
+        assert_accessible(page)

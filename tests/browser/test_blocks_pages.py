@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import (
-    Scheme,
     Visit,
     assert_accessible,
 )
@@ -41,13 +40,13 @@ def _reference(id_: str) -> dict[str, Any]:
 
 @in_every_look
 def test_every_page_is_accessible_and_fits(
-    server_url: str, blocks: Blocks, visit: Visit, width: int, scheme: Scheme
+    server_url: str, blocks: Blocks, visit: Visit, width: int
 ) -> None:
     schemas = blocks.registered()
     account = _account(blocks, schemas["account"])
     data = {"bucket_name": "lake", "credentials": _reference(account), "where": 7}
     bucket = blocks.save(schemas["bucket"], "a-bucket-with-a-very-long-name-eu-central-1", data)
-    page = visit(server_url, "blocks", width=width, scheme=scheme)
+    page = visit(server_url, "blocks", width=width)
     paths = ["blocks", "blocks/catalog", "blocks/catalog/account", "blocks/catalog/keyring"]
     paths += ["blocks/catalog/bucket/create", f"blocks/block/{account}", f"blocks/block/{bucket}"]
     paths += [f"blocks/block/{account}/edit", f"blocks/block/{bucket}/edit", "blocks?q=none"]

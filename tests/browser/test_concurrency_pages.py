@@ -7,7 +7,6 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import (
-    Scheme,
     Visit,
     assert_accessible,
 )
@@ -48,10 +47,10 @@ def _populated(limits: Limits) -> tuple[str, str, str]:
 
 @in_every_look
 def test_every_page_is_accessible_and_fits(
-    server_url: str, limits: Limits, visit: Visit, width: int, scheme: Scheme
+    server_url: str, limits: Limits, visit: Visit, width: int
 ) -> None:
     ids = _populated(limits)
-    page = visit(server_url, LIMITS, width=width, scheme=scheme)
+    page = visit(server_url, LIMITS, width=width)
     paths = [f"{LIMITS}?tab={tab}" for tab in ("global", "task-run", "deployments")]
     paths += [f"{LIMIT}{id_}" for id_ in ids]
     paths += [f"{LIMIT}{ids[0]}/edit", f"{LIMITS}/create", f"{LIMITS}/create?kind=tag"]

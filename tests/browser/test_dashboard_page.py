@@ -7,14 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import (
-    LARGE,
-    SMALL,
-    Scheme,
-    Visit,
-    assert_accessible,
-    assert_fits,
-)
+from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_whole
 from tests.browser.making_runs import Runs
 
 
@@ -33,19 +26,17 @@ def _query(page: Page) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [SMALL, LARGE])
 def test_all_of_it_fits_and_is_accessible(
-    server_url: str, runs: Runs, visit: Visit, width: int, scheme: Scheme
+    server_url: str, runs: Runs, visit: Visit, width: int
 ) -> None:
     ids = runs.of_every_state()
     _fails(runs, "long", "x" * 200, flow="a-flow-with-a-name-that-is-as-long-as-names-of-flows-get")
     runs.task_run(ids[3], "load")
-    page = visit(server_url, "", width=width, scheme=scheme)
+    page = visit(server_url, "", width=width)
     for name in ("Failing", "Late", "Running now", "Upcoming", "Task runs"):
         expect(_section(page, name)).to_be_visible()
-    assert_fits(page)
-    assert_accessible(page)
+    assert_whole(page)
 
 
 def test_a_newcomer_is_told_what_to_type_and_then_sees_the_run(

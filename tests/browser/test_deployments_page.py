@@ -6,14 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import (
-    LARGE,
-    SMALL,
-    Scheme,
-    Visit,
-    assert_accessible,
-    assert_fits,
-)
+from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_fits, assert_whole
 from tests.browser.making_deployments import DAILY, HOURLY, PULL_STEPS, SCHEMA, Deployments
 
 TABS = ("runs", "upcoming", "parameters", "configuration", "description")
@@ -33,24 +26,20 @@ def _of(id_: str) -> str:
     return f"deployments/deployment/{id_}"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [SMALL, LARGE])
 def test_the_list_and_every_tab_fit_and_are_accessible(
-    server_url: str, made: Deployments, visit: Visit, width: int, scheme: Scheme
+    server_url: str, made: Deployments, visit: Visit, width: int
 ) -> None:
     served, pooled, long, paused = made.of_every_kind()
-    page = visit(server_url, "deployments", width=width, scheme=scheme)
+    page = visit(server_url, "deployments", width=width)
     expect(page.locator("tbody tr")).to_have_count(4)
-    assert_fits(page)
-    assert_accessible(page)
+    assert_whole(page)
     for id_ in (served, long, paused):
-        page = visit(server_url, _of(id_), width=width, scheme=scheme)
-        assert_fits(page)
-        assert_accessible(page)
+        page = visit(server_url, _of(id_), width=width)
+        assert_whole(page)
     for tab in TABS:
-        page = visit(server_url, f"{_of(pooled)}?tab={tab}", width=width, scheme=scheme)
-        assert_fits(page)
-        assert_accessible(page)
+        page = visit(server_url, f"{_of(pooled)}?tab={tab}", width=width)
+        assert_whole(page)
 
 
 def test_the_first_visit_says_what_to_type_and_then_shows_the_deployment(

@@ -6,14 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import (
-    LARGE,
-    SMALL,
-    Scheme,
-    Visit,
-    assert_accessible,
-    assert_fits,
-)
+from tests.browser.conftest import LARGE, SMALL, Visit, assert_fits, assert_whole
 from tests.browser.making_runs import Runs
 
 LONG = "a-flow-with-a-name-that-somebody-built-from-a-team-a-region-and-a-customer-eu-central-1"
@@ -23,25 +16,22 @@ def _names(page: Page) -> list[str]:
     return page.locator("td.main-cell a").all_text_contents()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [SMALL, LARGE])
 def test_both_pages_fit_and_are_accessible(
-    server_url: str, runs: Runs, visit: Visit, width: int, scheme: Scheme
+    server_url: str, runs: Runs, visit: Visit, width: int
 ) -> None:
     runs.of_every_state()
     runs.run("one", "FAILED", flow=LONG)
     runs.post("/flows/", {"name": "never ran", "tags": ["eu", "a-tag-that-is-long-as-well"]})
-    page = visit(server_url, "flows", width=width, scheme=scheme)
+    page = visit(server_url, "flows", width=width)
     expect(page.get_by_role("row").filter(has_text="never ran")).to_be_visible()
-    assert_fits(page)
-    assert_accessible(page)
+    assert_whole(page)
     flow = runs.flow("nightly load")
-    page = visit(server_url, f"flows/flow/{flow}", width=width, scheme=scheme)
+    page = visit(server_url, f"flows/flow/{flow}", width=width)
     expect(page.get_by_role("heading", name="nightly load")).to_be_visible()
     expect(page.locator(".dots circle")).not_to_have_count(0)
-    assert_fits(page)
-    assert_accessible(page)
-    page = visit(server_url, f"flows/flow/{runs.flow('never ran')}", width=width, scheme=scheme)
+    assert_whole(page)
+    page = visit(server_url, f"flows/flow/{runs.flow('never ran')}", width=width)
     expect(page.get_by_text("This flow has no runs.")).to_be_visible()
     assert_fits(page)
 

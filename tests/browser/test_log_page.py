@@ -7,14 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from projections.log_pages import PAGE_EVENTS
-from tests.browser.conftest import (
-    LARGE,
-    SMALL,
-    Scheme,
-    Visit,
-    assert_accessible,
-    assert_fits,
-)
+from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_whole
 from tests.browser.making_pools import Pools
 from tests.browser.making_runs import Runs
 from tests.browser.test_event_feed import emit
@@ -27,23 +20,19 @@ def _types(page: Page) -> set[str]:
     return set(page.locator(f"{ROW} .main-cell").all_text_contents())
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [SMALL, LARGE])
 def test_the_log_is_accessible_and_nothing_is_cut_off(
-    server_url: str, runs: Runs, visit: Visit, width: int, scheme: Scheme
+    server_url: str, runs: Runs, visit: Visit, width: int
 ) -> None:
     runs.of_every_state()
-    page = visit(server_url, "log?go=5", width=width, scheme=scheme)
+    page = visit(server_url, "log?go=5", width=width)
     expect(page.locator(f"{ROW}[aria-current]")).to_have_count(1)
-    assert_fits(page)
-    assert_accessible(page)
+    assert_whole(page)
     page.get_by_text("More", exact=True).click()
-    assert_fits(page)
-    assert_accessible(page)
+    assert_whole(page)
     page.goto(server_url.removesuffix("api") + "log/5")
     expect(page.get_by_role("heading", name="Envelope")).to_be_visible()
-    assert_fits(page)
-    assert_accessible(page)
+    assert_whole(page)
 
 
 def test_on_a_narrow_screen_types_are_told_in_full(

@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import (
-    Scheme,
     Visit,
     assert_accessible,
 )
@@ -31,10 +30,10 @@ def _populated(runs: Runs) -> str:
 
 @in_every_look
 def test_every_page_is_accessible_and_fits(
-    server_url: str, runs: Runs, visit: Visit, width: int, scheme: Scheme
+    server_url: str, runs: Runs, visit: Visit, width: int
 ) -> None:
     id_ = _populated(runs)
-    page = visit(server_url, "variables", width=width, scheme=scheme)
+    page = visit(server_url, "variables", width=width)
     paths = ("variables", "variables/create", f"variables/variable/{id_}", "variables?q=none")
     assert_each_can_be_used(page, server_url, paths)
 
