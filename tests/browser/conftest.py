@@ -106,6 +106,7 @@ class Visit:
             color_scheme=scheme,
             viewport={"width": width, "height": 800},
             timezone_id=zone,
+            permissions=["clipboard-write"],  # As a Chromium with windows lets who clicks.
             http_credentials={"username": name, "password": secret} if password else None,
         )
         self._contexts.append(context)
@@ -178,11 +179,17 @@ def assert_fits(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+COLOURS_CHANGED = """Promise.all(
+  document.getAnimations().filter(one => one instanceof CSSTransition)
+    .map(one => one.finished.catch(() => null)))"""
+"""Waits until what fades from one colour into another has the other."""
+
+
 def assert_whole(page: Page) -> None:
     """What is shown now fits and is accessible, by light and in the dark; it is left light."""
     schemes: tuple[Scheme, ...] = ("dark", "light")
     for scheme in schemes:
         page.emulate_media(color_scheme=scheme)
-        assert page.evaluate(f"matchMedia('(prefers-color-scheme: {scheme})').matches")
+        page.evaluate(COLOURS_CHANGED)
         assert_fits(page)
         assert_accessible(page)

@@ -224,7 +224,7 @@ async def test_who_stops_talking_in_the_middle_keeps_nobody_waiting(
         b"\xf1\x80\x00\x00\x00\x00",
         Frame(Opcode.CONT, b"{}").serialize(mask=True),
         b"\x83\x80\x00\x00\x00\x00",
-        b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x81\xff" + b"\xff" * 8 + b"mask",
     ],
     ids=["no text", "surrogate", "no mask", "reserved", "continued", "opcode", "length"],
 )
