@@ -34,3 +34,7 @@ def fuzzed(
         assert server.stop() == 0, server.output()
         assert "Traceback" not in server.output(), server.output()
         serving.verify_digests(target)
+
+
+ONE_ENGINE = pytest.mark.parametrize("fuzzed", BACKENDS[:1], indirect=True)
+"""For tests of what is refused before a database is asked."""

@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 
 from tests.api.channels import hello
 from tests.fuzz.bodies import LARGE, LEVELS
-from tests.fuzz.conftest import Fuzzed
+from tests.fuzz.conftest import ONE_ENGINE, Fuzzed
 from tests.serving import NO_CERTIFICATES
 
 Json = dict[str, Any]
@@ -119,6 +119,7 @@ async def still_serves(fuzzed: Fuzzed) -> None:
 
 @EACH_PLACE
 @EACH_FRAME
+@ONE_ENGINE
 async def test_a_hostile_first_frame_lets_nobody_in(
     fuzzed: Fuzzed, place: Place, sent: str | bytes
 ) -> None:
@@ -228,6 +229,7 @@ async def test_who_stops_talking_in_the_middle_keeps_nobody_waiting(
     ],
     ids=["no text", "surrogate", "no mask", "reserved", "continued", "opcode", "length"],
 )
+@ONE_ENGINE
 async def test_what_is_no_frame_ends_that_websocket_alone(
     fuzzed: Fuzzed, place: Place, raw: bytes
 ) -> None:
