@@ -38,8 +38,9 @@ _INTRODUCTION = """\
 Measured by `python -m tests.benchmarks.scheduling`; a third of the schedules each are hourly
 intervals, daily crons in several time zones and weekly rules, one to a deployment. The server is
 started with all of them active and no run made, and with the same number of runs to be made ahead
-for each. CPU is that of the server with all its processes and its Postgres: per run that is made;
-at rest, while slots come up as they do, as a share of one processor. A change is a PATCH of a
+for each. CPU is that of the server with all its processes and its Postgres: per run that is made,
+with a vacuum of the tables that they went into; at rest, after it, while slots come up as they do,
+as a share of one processor. A change is a PATCH of a
 schedule until the runs that it is to have are there, and no others. The workers ask every ten
 seconds, as Prefect's do, each over a connection of its own, and nothing is due; then some callers
 ask as fast as they are answered. Prefect gets fewer schedules: it takes in that many in the time.
