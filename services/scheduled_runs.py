@@ -151,8 +151,7 @@ async def make(
 
             async def decide_under_lock(tx: Transaction) -> Decision:
                 keys = [slot.key for slot in part]
-                dialect = shell.store.database.dialect
-                taken = await deployments.keys_taken(tx, deployment.flow_id, keys, dialect)
+                taken = await deployments.keys_taken(tx, deployment.flow_id, keys)
                 left = [slot for slot in part if slot.key not in taken]
                 if not left:
                     return Decision()

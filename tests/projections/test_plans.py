@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from eventstore.database import Database
+from eventstore.database import Database, Value
 from eventstore.sqlite_dialect import SqliteDialect
 from projections.criteria import ACTIVE
-from projections.deployments import COMING
+from projections.deployments import COMING, keys_taken_sql
 from projections.filter_compiler import where
 from projections.filters import EntityTable, Filters
 from projections.queries import page
@@ -133,6 +133,16 @@ async def test_what_is_to_come_of_a_deployment_is_found_among_its_own_runs(
     database: Database,
 ) -> None:
     """Postgres as well, that has no statistics of a table that was filled a moment ago."""
+    steps = await plan_of(database, COMING, ID, 0)
+    assert " flow_runs_by_deployment_and_expected_start " in steps, steps
+
+
+async def test_slots_that_are_taken_are_found_by_their_keys(database: Database) -> None:
+    steps = await plan_of(database, keys_taken_sql(2), ID, "a", "b")
+    assert " flow_runs_by_idempotency_key " in steps, steps
+
+
+async def plan_of(database: Database, sql: str, *params: Value) -> str:
+    """The steps, one a line."""
     how = "EXPLAIN" if database.dialect.name == "postgres" else "EXPLAIN QUERY PLAN"
-    steps = [str(tuple(row)) for row in await database.fetch(f"{how} {COMING}", ID, 0)]
-    assert any(" flow_runs_by_deployment_and_expected_start " in step for step in steps), steps
+    return "\n".join(str(row[-1]) for row in await database.fetch(f"{how} {sql}", *params))
