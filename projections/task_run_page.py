@@ -105,21 +105,22 @@ async def inputs(reader: Reader, dialect: Dialect, run: TaskRun) -> Mapping[str,
 
 
 class Losses(Struct, frozen=True):
-    """What goes with a task run."""
+    """What goes with some task runs."""
 
     states: int
     log_lines: int
 
 
 _LOST = """
-SELECT (SELECT count(*) FROM task_run_states WHERE task_run_id = $1),
-  (SELECT count(*) FROM log_lines WHERE task_run_id = $1)
+SELECT (SELECT count(*) FROM task_run_states WHERE {in_ids}),
+  (SELECT count(*) FROM log_lines WHERE {in_ids})
 """
 
 
-async def losses(reader: Reader, id: str) -> Losses:
-    """What would be lost with a task run."""
-    ((kept, lines),) = await reader.fetch(_LOST, id)
+async def losses(reader: Reader, dialect: Dialect, ids: Sequence[str]) -> Losses:
+    """What would be lost with these task runs."""
+    sql = _LOST.format(in_ids=dialect.in_list("task_run_id", "$1"))
+    ((kept, lines),) = await reader.fetch(sql, msgspec.json.encode(ids).decode())
     return Losses(int(kept), int(lines))
 
 

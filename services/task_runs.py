@@ -3,7 +3,9 @@
 Most task runs are reported by their clients instead; see `orchestration/task_run_reports.py`.
 """
 
+import asyncio
 import random
+from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -244,3 +246,16 @@ async def delete(shell: Shell, id_: str, origin: Origin) -> Done[None]:
         return Decided(events, None, more=more, effects=effects)
 
     return await shell.execute_with_facts(TASK_RUNS, CATEGORY, id_, decide_delete, origin)
+
+
+async def delete_all(shell: Shell, ids: Sequence[str], origin: Origin) -> int:
+    """Forget task runs, and say how many of them were there to be forgotten. See `delete`."""
+    return sum(await asyncio.gather(*(_delete_if_there(shell, id_, origin) for id_ in ids)))
+
+
+async def _delete_if_there(shell: Shell, id_: str, origin: Origin) -> bool:
+    try:
+        done = await delete(shell, id_, origin)
+    except NotFound:
+        return False
+    return done.written is not None

@@ -262,5 +262,5 @@ page = Page(
     ),
     nav=Nav("Dashboard", "dashboard", "d"),
     styles=("charts.css", "dashboard.css"),
-    scripts=("run_bars.js", "progress.js"),
+    scripts=("dates.js", "run_bars.js", "progress.js"),
 )

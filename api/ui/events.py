@@ -212,6 +212,6 @@ page = Page(
     regions=(Region("density", over_time, dense, derived=(FEED,)),),
     feeds=(Feed("feed", news, concerns),),
     nav=Nav("Events", "events", "e"),
-    scripts=("run_bars.js", "live_rows.js"),
+    scripts=("dates.js", "run_bars.js", "live_rows.js"),
     styles=("charts.css", "feed.css"),
 )

@@ -1,4 +1,7 @@
-"""What can be done with flow runs: delete, cancel, set a state; each with a question or an undo."""
+"""What can be done with flow runs: delete, cancel, set a state; each with a question or an undo.
+
+What is said of several runs, flow runs or task runs, is made here.
+"""
 
 from collections.abc import Sequence
 from typing import get_args
@@ -13,18 +16,22 @@ from services import flow_runs, run_actions
 from services.run_actions import Changed, Outcome
 
 RUNS_MAX = 200
-"""Flow runs that one action may change."""
+"""Runs that one action may change."""
 MESSAGE_CHARACTERS_MAX = 1_000
 
 
-def _ids(deed: Deed) -> list[str]:
-    """The flow runs that a form names. Raises Invalid."""
+def chosen(deed: Deed, noun: str) -> list[str]:
+    """The runs that a form names. Raises Invalid."""
     ids = list(dict.fromkeys(deed.form.all("id")))
     if not ids:
-        raise Invalid("Choose a flow run first.")
+        raise Invalid(f"Choose a {noun} first.")
     if len(ids) > RUNS_MAX:
-        raise Invalid(f"Choose no more than {RUNS_MAX} flow runs at a time; these are {len(ids)}.")
+        raise Invalid(f"Choose no more than {RUNS_MAX} {noun}s at a time; these are {len(ids)}.")
     return [_id(id_) for id_ in ids]
+
+
+def _ids(deed: Deed) -> list[str]:
+    return chosen(deed, "flow run")
 
 
 def _id(text: str) -> str:
@@ -53,11 +60,15 @@ async def delete(deed: Deed) -> Said:
     """Forget the runs, with their task runs, states and log lines."""
     ids = _ids(deed)
     gone = await flow_runs.delete_all(deed.visit.server.shell, ids, deed.origin)
-    if len(gone) == len(ids):
-        return Said(f"Deleted {counted(len(gone), 'flow run')}.")
-    missing = len(ids) - len(gone)
-    text = f"Deleted {counted(len(gone), 'flow run')}; {missing} had been deleted already."
-    return Said(text, failed=not gone)
+    return deleted(len(gone), len(ids), "flow run")
+
+
+def deleted(number: int, of: int, noun: str) -> Said:
+    """How many of the runs that were meant have been deleted."""
+    if number == of:
+        return Said(f"Deleted {counted(number, noun)}.")
+    text = f"Deleted {counted(number, noun)}; {of - number} had been deleted already."
+    return Said(text, failed=not number)
 
 
 async def cancel(deed: Deed) -> Said:
@@ -69,11 +80,15 @@ async def cancel(deed: Deed) -> Said:
 
 async def ask_state(deed: Deed) -> Ask | None:
     """Which state, unless the form says so."""
+    return which_state(deed, counted(len(_ids(deed)), "flow run"))
+
+
+def which_state(deed: Deed, whose: str) -> Ask | None:
+    """The question for a state, unless the form says which."""
     if "to" in deed.form:
         return None
-    ids = _ids(deed)
     return Ask(
-        title=f"Set the state of {counted(len(ids), 'flow run')}",
+        title=f"Set the state of {whose}",
         text="Nothing that runs is stopped or started; what is recorded changes.",
         button="Set state",
         fields=(("to", ",".join(run_actions.settable())), ("message", "")),
@@ -82,35 +97,49 @@ async def ask_state(deed: Deed) -> Ask | None:
 
 async def set_state(deed: Deed) -> Said:
     """Propose a state by hand."""
-    ids, server, to = _ids(deed), deed.visit.server, deed.form.one("to")
+    ids, server, wanted = _ids(deed), deed.visit.server, proposed(deed)
+    outcome = await run_actions.set_states(server.shell, ids, wanted, server.now(), deed.origin)
+    return _told(f"Set to {NAMES[wanted.type][0]}:", outcome)
+
+
+def proposed(deed: Deed) -> ProposedState:
+    """The state that a form names. Raises Invalid."""
+    to = deed.form.one("to")
     kind = next((kind for kind in get_args(StateType) if kind == to), None)
     if kind is None:
         raise Invalid(f"{to!r} is not a state")
     message = deed.form.one("message")[:MESSAGE_CHARACTERS_MAX] or "Set by hand"
-    wanted = ProposedState(type=kind, message=message)
-    outcome = await run_actions.set_states(server.shell, ids, wanted, server.now(), deed.origin)
-    return _told(f"Set to {NAMES[kind][0]}:", outcome)
+    return ProposedState(type=kind, message=message)
 
 
 async def restore(deed: Deed) -> Said:
     """Take one of the two above back."""
     server = deed.visit.server
-    pairs = [pair.partition("/") for pair in deed.form.all("changed")[:RUNS_MAX]]
-    changes = [Changed(_id(run), _id(state)) for run, _, state in pairs]
-    outcome = await run_actions.restore(server.shell, changes, server.now(), deed.origin)
+    outcome = await run_actions.restore(server.shell, changes(deed), server.now(), deed.origin)
     return _told("Back in the state before:", outcome, undo=False)
 
 
+def changes(deed: Deed) -> list[Changed]:
+    """What an undo is to take back. Raises Invalid."""
+    pairs = [pair.partition("/") for pair in deed.form.all("changed")[:RUNS_MAX]]
+    return [Changed(_id(run), _id(state)) for run, _, state in pairs]
+
+
 def _told(what: str, outcome: Outcome, undo: bool = True) -> Said:
+    return became(what, outcome, "flow run", "runs/actions/restore" if undo else None)
+
+
+def became(what: str, outcome: Outcome, noun: str, restore: str | None) -> Said:
+    """What became of the runs. `restore` is the path of the action that takes it back."""
     done, refused = len(outcome.changed), outcome.refused
-    text = f"{what} {counted(done, 'flow run')}."
+    text = f"{what} {counted(done, noun)}."
     if refused:
-        left = f"{counted(len(refused), 'flow run')} stayed as before: {_reasons(refused)}"
+        left = f"{counted(len(refused), noun)} stayed as before: {_reasons(refused)}"
         text = f"{text} {left}" if done else left[0].upper() + left[1:]
     back = None
-    if undo and outcome.changed:
+    if restore and outcome.changed:
         fields = [("changed", f"{one.run_id}/{one.state_id}") for one in outcome.changed]
-        back = Undo("runs/actions/restore", fields)
+        back = Undo(restore, fields)
     return Said(text, back, failed=not done)
 
 

@@ -129,6 +129,6 @@ page = Page(
     sources=(run_dots.source,),
     actions=(*run_actions.ACTIONS, *saved_filters.ACTIONS),
     nav=Nav("Runs", "runs", "r"),
-    scripts=("select.js", "run_scatter.js"),
+    scripts=("dates.js", "select.js", "run_scatter.js"),
     styles=("run_scatter.css", "saved_filters.css"),
 )

@@ -1,84 +1,66 @@
-"""What can be done with a task run: delete it, set its state."""
+"""What can be done with task runs, of their own page and of the list: delete, set a state."""
 
-from typing import get_args
-
-from api.ui.page import Action, Ask, Deed, Said, Undo
-from api.ui.run_actions import MESSAGE_CHARACTERS_MAX
+from api.ui.page import Action, Ask, Deed, Said
+from api.ui.run_actions import became, changes, chosen, deleted, proposed, which_state
 from api.ui.shown import counted
-from orchestration.identifiers import canonical
-from orchestration.refusals import Invalid, NotFound
-from orchestration.states import NAMES, ProposedState, StateType
+from orchestration.refusals import NotFound
+from orchestration.states import NAMES
 from projections import task_run_page
-from services import run_actions, task_run_actions, task_runs
+from services import task_run_actions, task_runs
+
+_NOUN = "task run"
 
 
-def _id(deed: Deed) -> str:
-    try:
-        return canonical(deed.form.one("id"))
-    except ValueError:
-        raise Invalid(f"{deed.form.one('id')[:40]!r} is not an id") from None
-
-
-async def _name(deed: Deed) -> str:
-    about = await task_run_page.run(deed.visit.server.database, _id(deed))
+async def _called(deed: Deed) -> str:
+    """The name of the one that is meant, or how many they are. Raises Invalid, NotFound."""
+    ids = chosen(deed, _NOUN)
+    if len(ids) > 1:
+        return counted(len(ids), _NOUN)
+    about = await task_run_page.run(deed.visit.server.database, ids[0])
     if about is None:
-        raise NotFound("Task run", _id(deed))
+        raise NotFound("Task run", ids[0])
     return about.run.name
 
 
 async def ask_delete(deed: Deed) -> Ask:
-    """Names what goes with the run."""
-    name = await _name(deed)
-    lost = await task_run_page.losses(deed.visit.server.database, _id(deed))
+    """Names what goes with the runs."""
+    ids, called, database = chosen(deed, _NOUN), await _called(deed), deed.visit.server.database
+    lost = await task_run_page.losses(database, database.dialect, ids)
     numbers = ((lost.states, "state"), (lost.log_lines, "log line"))
+    several = len(ids) > 1
     return Ask(
-        title="Delete this task run?",
+        title=f"Delete {called}?" if several else "Delete this task run?",
         text="This cannot be undone. A subflow run that it stands for stays, without its parent.",
-        button="Delete task run",
-        lost=(name, *(counted(number, what) for number, what in numbers if number)),
+        button=f"Delete {called}" if several else "Delete task run",
+        lost=(called, *(counted(number, what) for number, what in numbers if number)),
     )
 
 
 async def delete(deed: Deed) -> Said:
-    """Forget the run, with its states and log lines."""
-    await task_runs.delete(deed.visit.server.shell, _id(deed), deed.origin)
-    return Said("Deleted the task run.")
+    """Forget the runs, with their states and log lines."""
+    ids = chosen(deed, _NOUN)
+    gone = await task_runs.delete_all(deed.visit.server.shell, ids, deed.origin)
+    return deleted(gone, len(ids), _NOUN)
 
 
 async def ask_state(deed: Deed) -> Ask | None:
     """Which state, unless the form says so."""
-    if "to" in deed.form:
-        return None
-    return Ask(
-        title=f"Set the state of {await _name(deed)}",
-        text="Nothing that runs is stopped or started; what is recorded changes.",
-        button="Set state",
-        fields=(("to", ",".join(run_actions.settable())), ("message", "")),
-    )
+    return which_state(deed, await _called(deed))
 
 
 async def set_state(deed: Deed) -> Said:
     """Propose a state by hand."""
-    server, to = deed.visit.server, deed.form.one("to")
-    kind = next((kind for kind in get_args(StateType) if kind == to), None)
-    if kind is None:
-        raise Invalid(f"{to!r} is not a state")
-    message = deed.form.one("message")[:MESSAGE_CHARACTERS_MAX] or "Set by hand"
-    outcome = await task_run_actions.set_state(
+    ids, server, wanted = chosen(deed, _NOUN), deed.visit.server, proposed(deed)
+    outcome = await task_run_actions.set_states(
         server.shell,
-        _id(deed),
-        ProposedState(type=kind, message=message),
+        ids,
+        wanted,
         server.now(),
         deed.origin,
         cache_key_max=server.settings.tasks_max_cache_key_length,
     )
-    if outcome.state is None:
-        return Said(f"The task run stayed as before: {outcome.reason}", failed=True)
-    fields = [("id", _id(deed)), ("state", outcome.state.id)]
-    said = f"Set to {NAMES[kind][0]}."
-    if outcome.state.type != kind:
-        said = f"Set to {outcome.state.name} instead: {outcome.reason}"
-    return Said(said, Undo("runs/task-run/actions/restore", fields))
+    said = f"Set to {NAMES[wanted.type][0]}:"
+    return became(said, outcome, _NOUN, "runs/task-run/actions/restore")
 
 
 async def restore(deed: Deed) -> Said:
@@ -86,15 +68,12 @@ async def restore(deed: Deed) -> Said:
     server = deed.visit.server
     outcome = await task_run_actions.restore(
         server.shell,
-        _id(deed),
-        deed.form.one("state"),
+        changes(deed),
         server.now(),
         deed.origin,
         cache_key_max=server.settings.tasks_max_cache_key_length,
     )
-    if outcome.state is None:
-        return Said(f"The task run stayed as before: {outcome.reason}", failed=True)
-    return Said(f"Back to {outcome.state.name}.")
+    return became("Back in the state before:", outcome, _NOUN, None)
 
 
 ACTIONS = (

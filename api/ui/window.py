@@ -66,9 +66,16 @@ class Window(Struct, frozen=True):
 
 
 def asked(query: Query, now: datetime, usual: str = USUAL) -> Window:
-    """The window of an address; `range` is heard first. What means nothing is left out."""
+    """The window of an address; `range` is heard first. What means nothing is left out.
+
+    With one end alone it goes until now, or is as long as the usual one.
+    """
     first, until = _moment(query.one("from")), _moment(query.one("to"))
     named = query.one("range") in RANGES
+    if first is not None and until is None:
+        until = now
+    elif until is not None and first is None:
+        first = until - RANGES[usual][0]
     if not named and first is not None and until is not None and first < until:
         first = max(first, until - SPAN_MAX)
         width = next(one for one in WIDTHS if (until - first) / one <= INTERVALS_MAX - 2)

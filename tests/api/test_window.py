@@ -33,7 +33,7 @@ def test_a_range_moves_by_whole_intervals_only() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "range=2h", "from=x&to=y", "from=2026-11-26T05:00Z", "from=2026-11-26&to=2026-11-25"],
+    ["", "range=2h", "from=x&to=y", "from=2900-01-01", "from=2026-11-26&to=2026-11-25"],
 )
 def test_what_means_nothing_is_the_usual_window(text: str) -> None:
     assert asked(text) == asked(f"range={window.USUAL}")
@@ -49,6 +49,13 @@ def test_a_window_of_ones_own_has_few_intervals_of_whole_minutes(minutes: int) -
     whole = until.replace(microsecond=0)
     assert found.first <= whole - timedelta(minutes=minutes) and whole <= found.until
     assert found.at(0) == found.first and found.at(found.bins.number) == found.until
+
+
+def test_a_window_with_one_end_goes_until_now_or_is_as_long_as_the_usual_one() -> None:
+    day, usual = timedelta(days=1), window.RANGES[window.USUAL][0]
+    assert asked(f"from={NOW - day:%Y-%m-%dT%H:%M:%SZ}").until >= NOW
+    found = asked(f"to={NOW - day:%Y-%m-%dT%H:%M:%SZ}")
+    assert found.range == "" and found.first <= NOW - day - usual and found.until < NOW
 
 
 def test_a_range_is_heard_before_a_window_of_ones_own() -> None:

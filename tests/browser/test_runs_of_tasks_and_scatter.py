@@ -65,7 +65,7 @@ def test_task_runs_page_by_page(server_url: str, runs: Runs, visit: Visit) -> No
     page.get_by_role("link", name="Next page").click()
     expect(page.locator("tbody tr")).to_have_count(1)
     expect(page.get_by_role("link", name="task0-0")).to_be_visible()
-    page.get_by_role("link", name="Newer page").click()
+    page.get_by_role("link", name="Previous page").click()
     expect(page.locator("tbody tr")).to_have_count(PAGE_TASK_RUNS)
 
 

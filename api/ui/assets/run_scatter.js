@@ -267,8 +267,7 @@ customElements.define("run-scatter", class extends HTMLElement {
   narrow(since, until) {
     const form = document.getElementById("filters");
     for (const [name, value] of [["since", since], ["until", until]]) {
-      const field = form.querySelector(`input[name=${name}]`) ?? form.appendChild(Object.assign(document.createElement("input"), { type: "hidden", name }));
-      field.value = value;
+      Object.assign(form.elements[name], { value, disabled: false });
     }
     const all = form.querySelector("input[name=range][value='']");
     if (all) all.checked = true;

@@ -1,7 +1,8 @@
-// What every page does: live, times, actions, keys, theme, copy buttons.
+// What every page does: live, times, actions, cut texts, keys, theme, copy buttons.
 import "./times.js";
 import "./live.js";
 import "./actions.js";
+import "./cut.js";
 import { key, goTo } from "./keys.js";
 
 const root = document.documentElement;
