@@ -56,6 +56,32 @@ def test_task_runs_are_filtered_by_what_is_in_the_address(
     expect(page.get_by_text("No task run is like that")).to_be_visible()
 
 
+def test_several_task_runs_get_a_state_or_are_deleted_together(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    run = runs.run("busy-otter", "RUNNING")
+    for key in ("extract", "load", "publish"):
+        runs.task_run(run, key)
+    page = visit(server_url, "runs?tab=task-runs")
+    dialog, rows = page.get_by_role("dialog"), page.locator("tbody tr")
+    page.get_by_label("Choose extract-0").check()
+    page.get_by_label("Choose load-0").check()
+    page.get_by_role("button", name="Set state…").click()
+    expect(dialog).to_contain_text("Set the state of 2 task runs")
+    dialog.get_by_label("State").select_option("FAILED")
+    dialog.get_by_role("button", name="Set state").click()
+    expect(rows.filter(has_text="Failed")).to_have_count(2)
+    page.get_by_role("button", name="Undo").click()
+    expect(rows.filter(has_text="Completed")).to_have_count(3)
+    page.get_by_label("Choose all task runs of this page").check()
+    page.get_by_label("Choose publish-0").uncheck()
+    page.get_by_role("button", name="Delete…").click()
+    expect(dialog.locator(".lost")).to_contain_text("6 states")
+    dialog.get_by_role("button", name="Delete 2 task runs").click()
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("publish-0")
+
+
 def test_task_runs_page_by_page(server_url: str, runs: Runs, visit: Visit) -> None:
     run = runs.run("busy-otter", "RUNNING")
     for at in range(PAGE_TASK_RUNS + 1):
@@ -95,11 +121,11 @@ def test_the_scatter_shows_what_the_list_shows(server_url: str, runs: Runs, visi
     expect(page.locator("run-scatter .below")).to_contain_text("1 run by")
 
 
-def test_dragging_narrows_the_list_and_the_address_to_a_stretch_of_time(
+def test_dragging_narrows_the_list_and_the_address_to_a_stretch_of_time_as_dates_do(
     server_url: str, runs: Runs, visit: Visit
 ) -> None:
     runs.run("first-otter", "COMPLETED")
-    page = visit(server_url)
+    page = visit(server_url, zone="Asia/Kolkata")
     expect(page.locator("run-scatter .below")).to_contain_text("1 run by")
     box = page.locator("run-scatter canvas").bounding_box()
     assert box is not None
@@ -111,6 +137,12 @@ def test_dragging_narrows_the_list_and_the_address_to_a_stretch_of_time(
     expect(page).to_have_url(re.compile(r"since=.*&until="))
     expect(page.get_by_text("No run is like that")).to_be_visible()
     page.go_back()
+    expect(page.get_by_role("link", name="first-otter")).to_be_visible()
+    page.get_by_text("Dates", exact=True).click()
+    page.get_by_label("To", exact=True).fill("2026-01-02T03:00")
+    expect(page).to_have_url(re.compile("until=2026-01-01T21%3A30"))
+    expect(page.get_by_text("No run is like that")).to_be_visible()
+    page.get_by_label("To", exact=True).fill("")
     expect(page.get_by_role("link", name="first-otter")).to_be_visible()
 
 

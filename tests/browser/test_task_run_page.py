@@ -88,7 +88,7 @@ def test_a_state_is_set_by_hand_and_taken_back(
     expect(page.locator("#run-state")).to_have_text("Completed")
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#run-state")).to_have_text("Failed")
-    expect(page.locator("#toasts")).to_contain_text("Back to Failed.")
+    expect(page.locator("#toasts")).to_contain_text("Back in the state before: 1 task run.")
 
 
 def test_deleting_names_what_is_lost_and_the_page_says_so(
