@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from markupsafe import Markup
 from msgspec import Struct
@@ -19,6 +19,8 @@ from projections import flow_run_page, run_explanation
 from services import run_inputs
 
 GONE = "This flow run does not exist"
+AWAY_MAX = timedelta(days=6)
+"""Moments that are further away are told by their date alone (times.js)."""
 _HEADINGS = {
     SCHEDULED: "It waits",
     PENDING: "It has been taken on",
@@ -87,7 +89,7 @@ async def why(visit: Visit) -> Why | None:
     message = run.state.message if run.state is not None else None
     if message is not None and any(message in one.text for one in found.sentences):
         message = None
-    return Why(run, heading, late, message, [_told(one) for one in found.sentences])
+    return Why(run, heading, late, message, [_told(one, visit.now) for one in found.sentences])
 
 
 # As `orchestration/explanation.py` writes them: a moment, and how far away it is.
@@ -96,13 +98,14 @@ _MOMENT = re.compile(
 )
 
 
-def _told(sentence: Sentence) -> Told:
+def _told(sentence: Sentence, now: datetime) -> Told:
     parts: list[Part] = []
     end = 0
     for found in _MOMENT.finditer(sentence.text):
         parts.append(Part(sentence.text[end : found.start()]))
         moment = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-        parts.append(Part(at=moment, away=bool(found[2])))
+        near = abs(moment - now) < AWAY_MAX
+        parts.append(Part(at=moment, away=near and bool(found[2])))
         end = found.end()
     parts.append(Part(sentence.text[end:]))
     links = [(_label(one), path) for one in sentence.links if (path := page_of(one))]

@@ -31,6 +31,8 @@ SERIOUS = ("serious", "critical")
 """What axe-core may not find."""
 SMALL, LARGE = 375, 1440
 """Widths that pages are looked at in, in CSS pixels."""
+BETWEEN = (1_380, 1_024, 768)
+"""Widths that a page has to fit into as well, if it is looked at in a larger one."""
 
 PATIENCE_MILLISECONDS = 30_000
 """How long a page may take for what is expected of it: other tests keep the machine busy. What has
@@ -174,9 +176,22 @@ def assert_accessible(page: Page) -> None:
     assert found == [], "\n".join(found)
 
 
+_OUTSIDE = """() => [...document.querySelectorAll("table.list")]
+  .filter(table => getComputedStyle(table.parentElement).overflowX !== "auto")
+  .filter(table => table.scrollWidth > Math.ceil(table.parentElement.clientWidth))
+  .map(table => table.caption?.textContent ?? table.className)"""
+
+
 def assert_fits(page: Page) -> None:
-    """Nothing has to be scrolled sideways to be seen, and nothing covers it."""
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    """Nothing has to be scrolled sideways to be seen, nothing covers it, and no list is cut off: in
+    the width in which the page is, and in those below it."""
+    size = page.viewport_size
+    assert size is not None
+    for width in (size["width"], *(one for one in BETWEEN if one < size["width"])):
+        page.set_viewport_size({"width": width, "height": size["height"]})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+        assert page.evaluate(_OUTSIDE) == [], width
+    page.set_viewport_size(size)
 
 
 COLOURS_CHANGED = """Promise.all(
