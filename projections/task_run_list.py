@@ -64,7 +64,8 @@ class Wanted(Struct, frozen=True):
     @property
     def anything(self) -> bool:
         """Whether anything is left out."""
-        return self != Wanted()
+        narrowed = self.states or self.names or self.text or self.tags or self.since or self.until
+        return bool(narrowed) or self.flows is not None or self.flow_runs is not None
 
 
 class ListedTaskRun(Struct, frozen=True):

@@ -59,10 +59,11 @@ def test_task_runs_are_filtered_by_what_is_in_the_address(
 def test_several_task_runs_get_a_state_or_are_deleted_together(
     server_url: str, runs: Runs, visit: Visit
 ) -> None:
+    page = visit(server_url, "runs?tab=task-runs")
+    expect(page.get_by_text("No task runs yet")).to_be_visible()
     run = runs.run("busy-otter", "RUNNING")
     for key in ("extract", "load", "publish"):
         runs.task_run(run, key)
-    page = visit(server_url, "runs?tab=task-runs")
     dialog, rows = page.get_by_role("dialog"), page.locator("tbody tr")
     page.get_by_label("Choose extract-0").check()
     page.get_by_label("Choose load-0").check()
