@@ -23,6 +23,7 @@ Object.assign(Idiomorph.defaults.callbacks, {
     // What is open stays open, what is chosen stays chosen.
     if (name === "open") return !["DETAILS", "DIALOG"].includes(node.nodeName);
     if (name === "checked" || name === "indeterminate") return !node.closest("form[data-action]");
+    if (name === "style") return !node.matches(".menu > .panel"); // Where it is (shell.js).
     if (name === "title") return node.nodeName !== "TIME";
     return !(node.nodeName === "TR" && KEPT_OF_ROWS.includes(name));
   },

@@ -6,6 +6,7 @@ import "./cut.js";
 import { key, goTo } from "./keys.js";
 
 const root = document.documentElement;
+const PANEL_EDGE_PIXELS = 8; // Between a menu and the edge of the screen.
 
 function keep(name, value) {
   try {
@@ -83,6 +84,16 @@ document.addEventListener("click", (event) => {
     if (!menu.contains(event.target)) menu.open = false;
   }
 });
+
+// The panel of a menu stays on the screen.
+document.addEventListener("toggle", (event) => {
+  const panel = event.target.matches?.("details.menu[open]") && event.target.querySelector(":scope > .panel");
+  if (!panel) return;
+  panel.style.translate = "";
+  const { left, right } = panel.getBoundingClientRect(), most = root.clientWidth - PANEL_EDGE_PIXELS;
+  if (left < PANEL_EDGE_PIXELS) panel.style.translate = `${PANEL_EDGE_PIXELS - left}px`;
+  else if (right > most) panel.style.translate = `${most - right}px`;
+}, { capture: true });
 
 // What a filter leaves open is not in the address.
 document.addEventListener("htmx:configRequest", (event) => {

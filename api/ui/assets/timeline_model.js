@@ -142,8 +142,9 @@ export class Run {
   #measure() {
     const { states, start, end, type } = this.now;
     let from = states[0]?.at ?? Infinity, until = end ?? from, goesOn = !ended(type);
-    // A run that waited for hours before it started is not shown waiting.
-    if (start !== null && type !== SCHEDULED) from = Math.max(from, start - WAIT_SHOWN);
+    // A run that waited for hours before it started is not shown waiting, and none for most of the picture.
+    const waited = goesOn || end === null ? WAIT_SHOWN : Math.min(WAIT_SHOWN, (end - start) / 4);
+    if (start !== null && type !== SCHEDULED) from = Math.max(from, start - waited);
     for (const task of this.tasks.values()) {
       from = Math.min(from, task.begin);
       if (task.until === Infinity) goesOn = true;
