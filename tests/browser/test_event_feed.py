@@ -203,7 +203,7 @@ def test_pages_lead_to_older_events_and_back(server_url: str, visit: Visit) -> N
     first = page.locator(ROW).first.get_attribute("id")
     page.get_by_role("link", name="Next page").click()
     expect(page.locator(ROW)).to_have_count(5)
-    page.get_by_role("link", name="Newer page").click()
+    page.get_by_role("link", name="Previous page").click()
     expect(page.locator(ROW)).to_have_count(PAGE_EMISSIONS)
     assert page.locator(ROW).first.get_attribute("id") == first
 

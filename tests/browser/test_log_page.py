@@ -156,7 +156,7 @@ def test_one_goes_to_a_position_or_a_time_and_from_there_in_both_directions(
     expect(page).to_have_url(re.compile("go=70"))
     expect(page.locator(f"{ROW}[aria-current] .position")).to_have_text("70")
     expect(page.locator(f"{ROW}[aria-current]")).to_be_in_viewport()
-    page.get_by_role("link", name="Newer page").click()
+    page.get_by_role("link", name="Previous page").click()
     newest = page.locator(f"{ROW} .position").all_text_contents()
     assert newest[-1] == "80"
     page.get_by_role("link", name="Next page").click()

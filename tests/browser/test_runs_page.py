@@ -152,7 +152,7 @@ def test_pages_neither_repeat_nor_skip_a_run(server_url: str, runs: Runs, visit:
             seen += _names(page)
         assert seen == expected
         expect(page.get_by_role("link", name="Next page")).to_have_count(0)
-        page.get_by_role("link", name="Newer page").click()
+        page.get_by_role("link", name="Previous page").click()
         assert _names(page) == expected[PAGE_RUNS : 2 * PAGE_RUNS]
 
 
