@@ -86,14 +86,17 @@ document.addEventListener("click", (event) => {
 });
 
 // The panel of a menu stays on the screen.
-document.addEventListener("toggle", (event) => {
-  const panel = event.target.matches?.("details.menu[open]") && event.target.querySelector(":scope > .panel");
-  if (!panel) return;
+function place(menu) {
+  const panel = menu.querySelector(":scope > .panel");
   panel.style.translate = "";
   const { left, right } = panel.getBoundingClientRect(), most = root.clientWidth - PANEL_EDGE_PIXELS;
   if (left < PANEL_EDGE_PIXELS) panel.style.translate = `${PANEL_EDGE_PIXELS - left}px`;
   else if (right > most) panel.style.translate = `${most - right}px`;
-}, { capture: true });
+}
+
+const OPEN_MENU = "details.menu[open]";
+document.addEventListener("toggle", (event) => { if (event.target.matches?.(OPEN_MENU)) place(event.target); }, { capture: true });
+window.addEventListener("resize", () => document.querySelectorAll(OPEN_MENU).forEach(place));
 
 // What a filter leaves open is not in the address.
 document.addEventListener("htmx:configRequest", (event) => {
