@@ -176,6 +176,8 @@ def assert_accessible(page: Page) -> None:
     assert found == [], "\n".join(found)
 
 
+_PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""Until what scripts do about another width is done."""
 _OUTSIDE = """() => [...document.querySelectorAll("table.list")]
   .filter(table => getComputedStyle(table.parentElement).overflowX !== "auto")
   .filter(table => table.scrollWidth > Math.ceil(table.parentElement.clientWidth))
@@ -189,6 +191,7 @@ def assert_fits(page: Page) -> None:
     assert size is not None
     for width in (size["width"], *(one for one in BETWEEN if one < size["width"])):
         page.set_viewport_size({"width": width, "height": size["height"]})
+        page.evaluate(_PAINTED)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
         assert page.evaluate(_OUTSIDE) == [], width
     page.set_viewport_size(size)
