@@ -180,6 +180,35 @@ async def test_a_write_waits_for_another_process_that_ends_in_time(
     await store.close()
 
 
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_a_writer_that_hangs_with_the_log_locked_is_thrown_out(
+    database: Database, target: Target
+) -> None:
+    locked, over = threading.Event(), threading.Event()
+
+    async def hang(tx: Transaction) -> None:
+        await tx.execute("UPDATE log_head SET lines = 7")
+        locked.set()
+        over.wait()  # As a process does that was stopped, or whose machine is.
+
+    async def somewhere_else() -> None:
+        hasty = open_database(target, timeout_seconds=0.3)
+        with pytest.raises(DatabaseUnavailable):
+            await hasty.transact(hang)
+        await hasty.close()
+
+    store = store_on(database)
+    await store.open()
+    hanging = asyncio.create_task(asyncio.to_thread(asyncio.run, somewhere_else()))
+    try:
+        await asyncio.to_thread(locked.wait, 5)
+        assert (await store.submit(adding("n:1", 0, 1))).recorded[0].position == 1
+    finally:
+        over.set()
+        await hanging
+    await store.close()
+
+
 async def test_a_closed_database_refuses(target: Target) -> None:
     database = open_database(target)
     await database.fetch("SELECT 1")

@@ -246,6 +246,7 @@ def test_a_process_that_slept_through_its_term_writes_nothing_when_it_wakes(
 ) -> None:
     sleeper = start_services()
     eventually(lambda: holder(target) == (sleeper.pid, 1))
+    eventually(lambda: triggers_have_begun(target))  # It sleeps without the lock of the log.
     ahead = client.schedule(timedelta(seconds=0.5))
     os.kill(sleeper.pid, signal.SIGSTOP)
     other = start_services()
