@@ -36,7 +36,7 @@ class Told(Generic[C, V, E]):
 
     def refused(self, refusal: type[Refusal], words: str = "") -> None:
         """The command is refused."""
-        with pytest.raises(refusal, match=words):
+        with pytest.raises(refusal, match=words or None):
             self.events()
 
     def events(self) -> list[E]:
