@@ -45,7 +45,8 @@ RRULE_ANCHOR = datetime(2020, 1, 1)
 """Where a rule without DTSTART begins, as in Prefect."""
 
 _DAY = timedelta(days=1)
-_HOUR = timedelta(hours=1)
+_SET_BY_MAX = timedelta(hours=3)
+"""Clocks are set by less than that at once."""
 
 
 class Schedule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -193,14 +194,27 @@ def _left_out(wall: datetime, zone: ZoneInfo) -> bool:
 
 
 def _in_order(walls: Iterator[datetime], zone: ZoneInfo) -> Iterator[datetime]:
-    """The moments of wall clock times. One that is left out comes before some that precede it."""
+    """The moments of wall clock times. One that is left out comes before some that precede it.
+
+    Raises what `walls` raises, after the moments of those that it had.
+    """
     held: list[datetime] = []
-    for wall in walls:
-        held.append(_of_wall(wall, zone, fold=int(_left_out(wall, zone))))
-        ahead = wall + 3 * _HOUR
-        if wall.replace(tzinfo=zone).utcoffset() == ahead.replace(tzinfo=zone).utcoffset():
-            yield from sorted(held)
-            held.clear()
+    before = datetime.min
+    try:
+        for wall in walls:
+            if wall - before > _SET_BY_MAX:
+                # A schedule may name nothing but times shortly before a change of clocks.
+                yield from sorted(held)
+                held.clear()
+            before = wall
+            held.append(_of_wall(wall, zone, fold=int(_left_out(wall, zone))))
+            ahead = wall + _SET_BY_MAX
+            if wall.replace(tzinfo=zone).utcoffset() == ahead.replace(tzinfo=zone).utcoffset():
+                yield from sorted(held)
+                held.clear()
+    except (OverflowError, ValueError, _TooFar):
+        yield from sorted(held)
+        raise
     yield from sorted(held)
 
 

@@ -26,6 +26,24 @@ def test_nine_o_clock_stays_nine_o_clock_when_clocks_are_set() -> None:
     assert moments(Schedule(interval=86_400.0, anchor_date=anchor, timezone=zone)) == nine
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule(cron="30 1 * 3 sun#2", timezone="America/New_York"),
+        Schedule(rrule="FREQ=YEARLY;BYMONTH=3;BYDAY=2SU;BYHOUR=1", timezone="America/New_York"),
+    ],
+)
+def test_one_that_is_due_only_just_before_clocks_are_set_is_due(schedule: Schedule) -> None:
+    days = [moment[:10] for moment in moments(schedule)]
+    assert days == ["2026-03-08", "2027-03-14", "2028-03-12"]
+
+
+def test_the_last_moment_is_one_even_if_clocks_are_set_after_it() -> None:
+    rule = "DTSTART:20260101T013000\nRRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=2SU;COUNT=1"
+    schedule = Schedule(rrule=rule, timezone="America/New_York")
+    assert moments(schedule) == ["2026-03-08T06:30:00"]
+
+
 def test_every_hour_is_every_hour_that_passes() -> None:
     start = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     anchor = datetime(2026, 1, 1, tzinfo=UTC)
