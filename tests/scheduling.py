@@ -4,8 +4,9 @@ import re
 
 from xdist.scheduler import LoadScopeScheduling
 
-PROCESSES_PER_CORE = 3
-"""Most tests wait for a timer, a server or a start of something more than half of their time."""
+PROCESSES_PER_CORE = 2
+"""Most tests wait for a server, a browser or a database about half of their time; with a third
+process per core those that wait for timers were late more often, and the others no sooner done."""
 PROCESS_MEMORY_BYTES = 1_500_000_000
 """That a process takes with its Postgres, its server, its browser and what it keeps in memory."""
 PROCESSES_MAX = 10

@@ -35,9 +35,9 @@ def test_scenarios_are_replayed_by_one_process_for_each_engine() -> None:
     assert scope_of(REPLAYED.replace("postgres", "sqlite")) != scope_of(REPLAYED)
 
 
-def test_processes_are_thrice_as_many_as_cores_where_there_is_room_for_them() -> None:
+def test_processes_are_twice_as_many_as_cores_where_there_is_room_for_them() -> None:
     plenty = 100 * PROCESS_MEMORY_BYTES
-    assert processes(2, plenty) == 6
+    assert processes(2, plenty) == 4
     assert processes(64, plenty) == PROCESSES_MAX
     assert processes(2, 3 * PROCESS_MEMORY_BYTES) == 3
     assert processes(1, 0) == 1

@@ -2,6 +2,8 @@
 first was killed."""
 
 import asyncio
+import re
+from collections import Counter
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +26,7 @@ from tests.serving import NO_CERTIFICATES, RunningServer
 pytestmark = pytest.mark.heavy
 
 NAMES = {service.name for service in SERVICES}
+TALKATIVE = QUICK | {"PLUPERFECT_LOGGING_LEVEL": "INFO"}
 
 
 def held(target: Target) -> dict[str, tuple[int, int]]:
@@ -44,6 +47,12 @@ def family(server: RunningServer) -> list[psutil.Process]:
     """All processes of a server."""
     first = psutil.Process(server.process.pid)
     return [first, *first.children(recursive=True)]
+
+
+def terms_begun(server: RunningServer) -> list[tuple[str, int]]:
+    """What its processes have run, each with its term."""
+    said = re.findall(r"service (\S+) runs here, in term (\d+)", server.output())
+    return [(name, int(term)) for name, term in said]
 
 
 def kill(server: RunningServer) -> None:
@@ -78,7 +87,7 @@ def slots(url: str, deployment_id: str) -> list[str]:
 def test_each_service_runs_once_and_moves_when_its_server_is_killed(
     target: Target, start_server: StartServer
 ) -> None:
-    servers = [start_server(workers=2, settings=QUICK) for _ in range(2)]
+    servers = [start_server(workers=2, settings=TALKATIVE) for _ in range(2)]
     pids = [{process.pid for process in family(server)} for server in servers]
     eventually(lambda: held(target).keys() == NAMES)
     before = held(target)
@@ -95,8 +104,7 @@ def test_each_service_runs_once_and_moves_when_its_server_is_killed(
 
     eventually(moved, TAKE_OVER_SECONDS_MAX)
     for name, (_, term) in held(target).items():
-        # Who held it before it was killed is followed once; what the other had it keeps.
-        assert term == before[name][1] + (before[name][0] in pids[victim])
+        assert term >= before[name][1] + (before[name][0] in pids[victim])
     client = Client(survivor.url)
     late, second = client.schedule(), deploy(survivor.url)
     eventually(lambda: client.is_late(late))
@@ -105,3 +113,9 @@ def test_each_service_runs_once_and_moves_when_its_server_is_killed(
     for deployment in (first, second):
         found = slots(survivor.url, deployment)
         assert len(set(found)) == len(found) == 3
+    # One that is slow may lose what it holds, and so there may be more terms than holders that were
+    # killed; but nobody ever runs a service in a term that another has.
+    last = {(name, term) for name, (_, term) in held(target).items()}
+    eventually(lambda: last <= {term for server in servers for term in terms_begun(server)})
+    terms = Counter(term for server in servers for term in terms_begun(server))
+    assert set(terms.values()) == {1}
