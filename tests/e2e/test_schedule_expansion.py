@@ -181,7 +181,7 @@ def _same(case: dict[str, Any], ours: list[str], given: list[str]) -> bool:
     """Whether these are the moments that Prefect gives; it may know fewer."""
     start = datetime.fromisoformat(case["start"])
     # Where clocks were just set back, Prefect begins with moments that are past.
-    theirs = sorted({one for one in given if start <= datetime.fromisoformat(one) < END})
+    theirs = sorted({one for one in given if start <= datetime.fromisoformat(one) <= END})
     if ours[: len(theirs)] == theirs:
         return not len(theirs) < len(ours) < case["count"]
     if len(given) < case["count"]:
