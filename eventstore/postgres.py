@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.05
 """How often to look whether another process committed."""
-READER_IDLE_SECONDS_MAX = 60
-"""A reader that hangs within a transaction is thrown out by the server after this time. A writer,
-which may have the log locked, is given no more than the time that its work may take as a whole:
-everybody waits for it, and it may have been stopped, or its network may be gone."""
+IDLE_SECONDS_MAX = 60
+"""Who hangs within a transaction is thrown out by the server after this time. A writer, which may
+have the log locked, is given no more than the time that its work may take as a whole, if that is
+less: everybody waits for it, and it may have been stopped, or its network may be gone."""
 COPY_ROWS_MIN = 64
 """So many rows are sent by COPY: 1,600 log lines cost 8 ms of processor time instead of 12.6 (ours
 1.3 instead of 4.6, the server's 6.7 instead of 8). Fewer are not worth its second round trip."""
@@ -279,11 +279,10 @@ class PostgresDatabase:
         self._writers: list[Any] = []
         """Idle writing connections, the last used one last."""
         self._writing = asyncio.Semaphore(WRITERS_MAX)
-        patience = str(round(options.timeout_seconds * 1000))
         self._session_settings = {
             "search_path": f'"{options.schema}"',
-            "statement_timeout": patience,
-            "idle_in_transaction_session_timeout": str(READER_IDLE_SECONDS_MAX * 1000),
+            "statement_timeout": str(round(options.timeout_seconds * 1000)),
+            "idle_in_transaction_session_timeout": str(IDLE_SECONDS_MAX * 1000),
             "synchronous_commit": "on",
             # What a statement costs is overestimated where it searches an index for many ranges,
             # the more the longer ago a vacuum was. To compile it takes longer than to answer it.
@@ -291,7 +290,9 @@ class PostgresDatabase:
         }
         self._writer_settings = {
             **self._session_settings,
-            "idle_in_transaction_session_timeout": patience,
+            "idle_in_transaction_session_timeout": str(
+                round(min(options.timeout_seconds, IDLE_SECONDS_MAX) * 1000)
+            ),
         }
         # One round trip: without parameters a text may hold several statements.
         self._begin = "BEGIN"

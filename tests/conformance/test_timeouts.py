@@ -209,6 +209,20 @@ async def test_a_writer_that_hangs_with_the_log_locked_is_thrown_out(
     await store.close()
 
 
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+@pytest.mark.parametrize(("patience_seconds", "bound"), [(86_400.0, "1min"), (10.0, "10s")])
+async def test_no_writer_may_hang_for_as_long_as_a_long_rebuild_takes(
+    target: Target, patience_seconds: float, bound: str
+) -> None:
+    database = open_database(target, timeout_seconds=patience_seconds)
+
+    async def work(tx: Transaction) -> object:
+        return (await tx.fetch("SHOW idle_in_transaction_session_timeout"))[0][0]
+
+    assert await database.transact(work) == bound
+    await database.close()
+
+
 async def test_a_closed_database_refuses(target: Target) -> None:
     database = open_database(target)
     await database.fetch("SELECT 1")
