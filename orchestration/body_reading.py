@@ -137,7 +137,7 @@ def identity(at: Place) -> Any:
 
 
 def seconds(at: Place) -> Any:
-    """A duration in seconds, as a number, in ISO 8601 or as days and hours."""
+    """A duration in seconds, as a number, in ISO 8601 or as days and hours; to the microsecond."""
     value = at.value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return at.fault("time_delta_type", "Input should be a valid timedelta")
@@ -145,7 +145,7 @@ def seconds(at: Place) -> Any:
         value = _written(value)
     if value is None or value != value or abs(value) > SECONDS_MAX:
         return at.fault("time_delta_parsing", "Input should be a valid timedelta")
-    return float(value)
+    return round(float(value), 6)
 
 
 def _written(given: str) -> float | None:

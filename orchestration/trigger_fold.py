@@ -217,7 +217,7 @@ class Fold:
             if now < bucket.start:
                 return  # Out of order, or more of what it has fired on.
             reactive = trigger.posture == REACTIVE
-            immediate = reactive and trigger.within == 0
+            immediate = reactive and _span(trigger) == 0
             if unspent and seen is not None and (immediate or now < bucket.end):
                 bucket = replace(bucket, count=bucket.count + 1, last=seen.position)
                 unspent = False
@@ -228,6 +228,8 @@ class Fold:
                 last = bucket.last if seen is None else seen.position
                 self._put(name, None)
                 self._fire(watch, bucket, at, last)
+                # One emission makes it fire once, even where none at all is enough.
+                unspent = unspent and not reactive
             elif now < bucket.end:
                 if (
                     seen is not None
@@ -243,7 +245,7 @@ class Fold:
             if trigger.after:
                 self._put(name, None)  # Until one comes that begins it.
                 return
-            if trigger.within == 0:
+            if _span(trigger) == 0:
                 return
             start = max(bucket.end, now)
             end = start + _span(trigger)

@@ -183,8 +183,10 @@ class Triggers:
             self._next_due = await trigger_state.next_due(self._store.database)
             return False
         if len(due) == DUE_MAX:
-            until = max(one.due for one in due.values()) - 1
-            due = {name: one for name, one in due.items() if one.due <= until} or due
+            last = max(one.due for one in due.values())
+            sooner = {name: one for name, one in due.items() if one.due < last}
+            # More may come due at the last moment than these; if all of these do, they go first.
+            due, until = (sooner, last - 1) if sooner else (due, last)
         fold = Fold(self._index.watched, due, await self._pending(due.values(), ()))
         fold.pass_time(until)
         await self._record(fold, position, origin)

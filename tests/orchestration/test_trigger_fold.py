@@ -109,6 +109,16 @@ def test_a_trigger_without_a_window_fires_each_time() -> None:
     assert happened(reactive(), seen(1), seen(2), seen(2.5)).times() == [1, 2, 2.5]
 
 
+def test_a_window_of_less_than_a_microsecond_is_none() -> None:
+    assert happened(reactive(within=1e-7), seen(1), seen(2)).times() == [1, 2]
+
+
+def test_one_emission_makes_it_fire_once_even_where_none_at_all_is_enough() -> None:
+    world = happened(reactive(threshold=0, within=10), seen(0), seen(25), seen(50))
+    assert world.times() == [0, 25, 50]
+    assert len({one.firing.id for one in world.fired}) == 3
+
+
 def test_it_tells_of_the_emission_that_made_it_fire() -> None:
     (one,) = happened(reactive(for_each=("l",)), seen(1, l="v")).fired
     assert (one.firing.position, one.firing.labels) == (seen(1).position, {"l": "v"})

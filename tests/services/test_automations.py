@@ -24,7 +24,7 @@ from orchestration.block_documents import BlockDocumentCreate
 from orchestration.states import PAUSED, RUNNING
 from orchestration.template_sandbox import render
 from projections import automation_firings, block_schemas, block_types, flow_runs, trigger_state
-from services import actions, automations, block_documents, known_blocks
+from services import actions, automations, block_documents, known_blocks, triggers
 from services.template_context import Cause, gather
 from services.triggers import Triggers
 from tests.e2e.deployed import until
@@ -222,6 +222,34 @@ async def test_silence_while_nobody_listens_is_no_silence(target: Target) -> Non
         assert second is not None
         assert timedelta(microseconds=second - first) > timedelta(minutes=59)
         assert await told(server, AutomationTriggered) == []
+
+
+async def test_what_comes_due_at_the_same_moment_may_be_more_than_is_taken_at_a_time(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "DUE_MAX", 2)
+    async with serving(target, IDLE) as server:
+        each = {"for_each": ["prefect.resource.id"], "threshold": 2, "within": 600}
+        await automation(server, {**REACTIVE, **each})
+        occurred = server.now().isoformat()
+        for n in range(5):
+            resource = {"prefect.resource.id": f"thing.{n}"}
+            await emit(server, "x", occurred=occurred, resource=resource)
+        clock = Time(server)
+        run = asyncio.create_task(Triggers(server.shell, clock).run(ORIGIN))
+
+        async def until_due(some: bool) -> None:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (await trigger_state.next_due(server.database) is not None) is not some:
+                    await asyncio.sleep(POLL_SECONDS)  # It is in a table: there is no signal.
+
+        await until_due(True)
+        clock.ahead = timedelta(hours=1)
+        await emit(server, "y")  # It looks at the clock.
+        await until_due(False)
+        run.cancel()
+        await asyncio.wait({run})
+    verify_digests(target)
 
 
 async def test_templates_are_given_what_the_emission_names(server: Server) -> None:
