@@ -110,6 +110,10 @@ class Dialect(Protocol):
         """`expression` is one of the strings of the JSON array bound at `placeholder`."""
         ...
 
+    def spans(self, placeholder: str) -> str:
+        """A subquery: a row `since`, `until` for each pair of whole numbers in the JSON array."""
+        ...
+
     def ilike(self, expression: str, placeholder: str) -> str:
         """Case-insensitive LIKE with backslash as the escape character."""
         ...

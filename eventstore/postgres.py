@@ -100,6 +100,11 @@ class PostgresDialect:
         wanted = f"SELECT json_array_elements_text({placeholder}::text::json)"
         return f"{expression} = ANY(ARRAY({wanted}))"
 
+    def spans(self, placeholder: str) -> str:
+        since, until = "CAST(value->>0 AS BIGINT)", "CAST(value->>1 AS BIGINT)"
+        pairs = f"json_array_elements({placeholder}::text::json)"
+        return f"(SELECT {since} AS since, {until} AS until FROM {pairs})"
+
     def ilike(self, expression: str, placeholder: str) -> str:
         return f"{expression} ILIKE {placeholder} ESCAPE '\\'"
 

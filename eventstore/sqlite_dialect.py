@@ -28,6 +28,10 @@ class SqliteDialect:
     def in_list(self, expression: str, placeholder: str) -> str:
         return f"{expression} IN (SELECT value FROM json_each({placeholder}))"
 
+    def spans(self, placeholder: str) -> str:
+        since, until = "json_extract(value, '$[0]')", "json_extract(value, '$[1]')"
+        return f"(SELECT {since} AS since, {until} AS until FROM json_each({placeholder}))"
+
     def ilike(self, expression: str, placeholder: str) -> str:
         return f"{expression} LIKE {placeholder} ESCAPE '\\'"
 

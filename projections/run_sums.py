@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -370,18 +371,10 @@ class _Statement:
         if len(ranges) <= RANGES_WRITTEN_MAX:
             bound = [(self._bind(first), self._bind(until)) for first, until in ranges]
             return [("", f"{at} >= {first} AND {at} < {until}") for first, until in bound]
-        spans = self._values(ranges, (0, 0))
-        return [(spans, f"{at} >= span.column1 AND {at} < span.column2")]
-
-    def _values(self, rows: Sequence[tuple[int, ...]], nothing: tuple[int, ...]) -> str:
-        """A table of these rows to join with, filled up with `nothing` to a power of two of them:
-        so there are few different statements."""
-        filled = [*rows, *([nothing] * ((1 << (len(rows) - 1).bit_length()) - len(rows)))]
-        # Postgres takes values without a context for text.
-        bound = [[f"CAST({self._bind(value)} AS BIGINT)" for value in row] for row in filled]
-        texts = ", ".join(f"({', '.join(row)})" for row in bound)
         # CROSS JOIN is SQLite's word for: in this order, one search in the index per row.
-        return f"(VALUES {texts}) AS span CROSS JOIN "
+        pairs = self._bind(msgspec.json.encode(ranges).decode())
+        spans = f"{self._dialect.spans(pairs)} AS span CROSS JOIN "
+        return [(spans, f"{at} >= span.since AND {at} < span.until")]
 
     def _buckets(self, width: int, ranges: Sequence[Range], condition: str) -> list[str]:
         columns = {"state_type": _TYPE, "state_name": _NAME}
