@@ -11,14 +11,8 @@ from eventstore.codec import from_microseconds
 from orchestration.automation_firings import OpenFiring
 from orchestration.documents import document
 from orchestration.emissions import emission_of
-from orchestration.template_sandbox import (
-    ADDRESS,
-    Labels,
-    Thing,
-    alive,
-    emission,
-    names_in,
-)
+from orchestration.template_sandbox import ADDRESS, names_in
+from orchestration.template_values import Labels, Thing, alive, emission
 from orchestration.trigger_fold import Firing, all_of
 from projections import (
     concurrency_limits,

@@ -101,7 +101,14 @@ def test_the_server_names_triggers_whatever_the_client_calls_them() -> None:
 
 @pytest.mark.parametrize(
     ("given_", "seconds"),
-    [(5, 5.0), ("7.5", 7.5), ("PT1M30S", 90.0), ("P1DT1H", 90_000.0), ("01:02:03", 3_723.0), (4e-7, 0.0)],
+    [
+        (5, 5.0),
+        ("7.5", 7.5),
+        ("PT1M30S", 90.0),
+        ("P1DT1H", 90_000.0),
+        ("01:02:03", 3_723.0),
+        (4e-7, 0.0),
+    ],
 )
 def test_durations_are_read_in_every_form(given_: Any, seconds: float) -> None:
     trigger = sent(trigger={"posture": "Reactive", "within": given_}).trigger

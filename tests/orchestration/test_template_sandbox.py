@@ -6,11 +6,10 @@ from orchestration.template_sandbox import (
     ADDRESS,
     OUTPUT_CHARACTERS_MAX,
     CannotRender,
-    Labels,
-    emission,
     names_in,
     render,
 )
+from orchestration.template_values import Labels, emission
 
 RUN = "01a20559-7a26-7323-98b8-cfca0ba6c6e1"
 EVENTS = f"http://h/events?resource=prefect.flow-run.{RUN}"
@@ -33,6 +32,16 @@ CONTEXT = {
 }
 
 
+LONG = "{% set a = [1, 2, 3, 4, 5, 6, 7, 8] %}" + "{% set a = a + a %}" * 12
+FOR_EACH = "{% for i in range(90) %}{% for j in range(90) %}…{% endfor %}{% endfor %}"
+
+
+def doubled(begin: str, step: str, end: str) -> str:
+    """A template whose value is twice as large after each of forty steps."""
+    steps = (step.replace("{0}", f"v{n}").replace("{1}", f"v{n + 1}") for n in range(1, 41))
+    return begin + "".join(steps) + end.replace("{0}", "v41")
+
+
 @pytest.mark.parametrize(
     ("template", "text"),
     [
@@ -51,6 +60,13 @@ CONTEXT = {
         ("{{ 1 + 2 }} {{ 7 % 3 }} {{ 'a,b'.split(',')[0] | upper }}", "3 1 A"),
         ("{% set x = 2 %}{{ x * 3 }}", "6"),
         ("{{ event.payload.a.b | map('string') | join('-') }}", "1-2"),
+        ("{% set x = event.event ~ 1 %}{{ x ~ event.nothing ~ '!' }}", "a.b1!"),
+        ("{% set a, b = [event.event, {'c': event.event}] %}{{ a }}{{ b }}", "a.b{'c': 'a.b'}"),
+        (
+            "{{ 2.456 | round(1) }} {{ event.event[2:] }} {{ event.event in ('a.b', labels) }}",
+            "2.5 b True",
+        ),
+        ("{{ [1, 2, 3] | select('in', event.payload.a.b) | list }}", "[1, 2]"),
     ],
 )
 def test_what_templates_can_do(template: str, text: str) -> None:
@@ -67,6 +83,17 @@ def test_what_templates_can_do(template: str, text: str) -> None:
         "{{ 'a'.center(1000000000) }}",
         "{% set a = event.payload.big %}" + "{% set a = a + a %}" * 60,
         "{% set a = event.payload.big %}" + "{% set a = a ~ a %}" * 60,
+        "{{ 1.5 | round(1000000000, 'floor') }}",
+        "{{ event.payload.big" + " ~ event.payload.big" * 2_500 + " | length }}",
+        doubled("{% with v1 = ['x'] %}", "{% with {1} = {0} ~ {0} %}", "{{ {0} | length }}")
+        + "{% endwith %}" * 41,
+        doubled("{% set v1 = ['x'] %}", "{% set {1} = [{0}, {0}] %}", "{{ {0} }}"),
+        doubled("{% set v1 = 'x' %}", "{% set {1} = {'a': {0}, 'b': {0}}.values() %}", "{{ {0} }}"),
+        LONG + FOR_EACH.replace("…", "{{ 99 in a }}"),
+        LONG + FOR_EACH.replace("…", "{{ a | max }}"),
+        LONG + FOR_EACH.replace("…", "{{ a | select('eq', 9) | first }}"),
+        LONG + FOR_EACH.replace("…", "{% if a[1:] %}{% endif %}"),
+        LONG + "{{ a | reject('in', a) | list }}",
         "{{ event.payload.big | join(event.payload.big) }}",
         "{{ event.payload.big | replace('', event.payload.big) }}",
         "{% for a in range(100) %}{% for b in range(1, 101) %}{% if a > b %}{% endif %}"

@@ -240,8 +240,10 @@ async def test_what_comes_due_at_the_same_moment_may_be_more_than_is_taken_at_a_
 
         async def until_due(some: bool) -> None:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while (await trigger_state.next_due(server.database) is not None) is not some:
-                    await asyncio.sleep(POLL_SECONDS)  # It is in a table: there is no signal.
+                while True:  # It is in a table: there is no signal.
+                    if (await trigger_state.next_due(server.database) is not None) is some:
+                        break
+                    await asyncio.sleep(POLL_SECONDS)
 
         await until_due(True)
         clock.ahead = timedelta(hours=1)
