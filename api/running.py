@@ -18,7 +18,7 @@ from api import logs, pid_file, tls
 from api.addresses import database_location
 from api.database_url import DatabaseLocation
 from api.databases import target_of
-from api.listening import CannotListen, listen
+from api.listening import CannotListen, Silence, listen
 from api.migrating import bring_up_to_date
 from api.pid_file import PidFile, Running
 from api.settings import Settings
@@ -68,7 +68,11 @@ def prepare(settings: Settings) -> Prepared:
     except tls.BadCertificate as error:
         raise CannotStart(str(error)) from None
     try:
-        listeners = listen(settings.api_host, settings.api_port, settings.api_workers)
+        silence = Silence(
+            settings.api_websocket_ping_interval_seconds,
+            settings.api_websocket_ping_timeout_seconds,
+        )
+        listeners = listen(settings.api_host, settings.api_port, silence, settings.api_workers)
     except CannotListen as error:
         other = pid_file.running(settings.home) if error.taken else None
         if other is not None and other.port == settings.api_port:

@@ -148,7 +148,8 @@ class ApiSettings(ServiceSettings, frozen=True, kw_only=True):
     api_websocket_ping_interval_seconds: Annotated[
         float,
         Setting(
-            doc="Time between two pings on a websocket.",
+            doc="How long a connection is silent before the client's machine is asked whether it "
+            "is still there (TCP keep-alive); clients of Prefect ping as well.",
             at="server.api.websocket_ping_interval",
             name="PLUPERFECT_API_WEBSOCKET_PING_INTERVAL",
             unit="seconds",
@@ -158,7 +159,7 @@ class ApiSettings(ServiceSettings, frozen=True, kw_only=True):
     api_websocket_ping_timeout_seconds: Annotated[
         float,
         Setting(
-            doc="How long a ping may stay unanswered before the websocket is closed.",
+            doc="How long that may stay unanswered before the connection is closed.",
             at="server.api.websocket_ping_timeout",
             name="PLUPERFECT_API_WEBSOCKET_PING_TIMEOUT",
             unit="seconds",
