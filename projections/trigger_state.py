@@ -65,7 +65,12 @@ async def save_progress(tx: Transaction, progress: Progress) -> None:
     await tx.upsert(PROGRESS, [row])
 
 
-FIRST = "SELECT min(position) FROM events WHERE stream >= 'automation:' AND stream < 'automation;'"
+# What follows is an id, hexadecimal. Where punctuation is sorted depends on the language that a
+# database on Postgres was made with: in English `;` comes before `:`.
+FIRST = (
+    "SELECT min(position) FROM events WHERE stream > 'automation:' AND stream < 'automation:g' "
+    "AND substr(stream, 1, 11) = 'automation:'"
+)
 
 
 async def first_automation(reader: Reader) -> int | None:

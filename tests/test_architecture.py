@@ -1,6 +1,7 @@
 """Imports point one way, and the domain is pure."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,18 @@ def test_sql_is_written_below_the_api() -> None:
         and node.value.startswith(words)
     }
     assert wrong == set()
+
+
+def test_no_sql_relies_on_where_punctuation_is_sorted() -> None:
+    # A database on Postgres sorts text as its language does; in English `;` comes before `:`.
+    bounds = re.compile(r"<=?\s*'[^'\s]*[^\w'\s]'")
+    wrong = {
+        f"{path.relative_to(ROOT)}: {found}"
+        for package in ("eventstore", "projections", "services")
+        for path in _modules(package)
+        for found in bounds.findall(path.read_text())
+    }
+    assert not wrong
 
 
 def test_every_table_of_a_projection_is_as_it_was_migrated() -> None:
