@@ -14,8 +14,9 @@ from msgspec import Struct
 from eventstore.codec import from_microseconds, to_microseconds
 from eventstore.database import Dialect, Reader, Row, Table, Value
 from eventstore.events import Recorded
-from orchestration.emissions import EMITTING, INDEXED_BYTES_MAX, FeedTrimmed, emission_of
+from orchestration.emissions import INDEXED_BYTES_MAX, FeedTrimmed
 from orchestration.identifiers import utc
+from orchestration.own_emissions import EMITTING, emission_of
 from projections.emission_filters import (
     RESOURCE_ID,
     ROLE,

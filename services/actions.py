@@ -28,7 +28,7 @@ from orchestration.automation_firings import (
     posture_of,
     trigger_type,
 )
-from orchestration.emissions import emission_of
+from orchestration.own_emissions import emission_of
 from projections import automation_firings
 from projections.automation_firings import FIRINGS
 from services.action_execution import Doing, NoRoom, perform

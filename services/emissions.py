@@ -26,13 +26,12 @@ from eventstore.ring import Entry
 from eventstore.store import EventStore
 from orchestration.emissions import (
     DEFAULT_LIMITS,
-    EMITTING,
     EmissionReceived,
     Limits,
     as_sent,
-    emission_of,
     read_emission,
 )
+from orchestration.own_emissions import EMITTING, emission_of
 from orchestration.refusals import Invalid
 from orchestration.task_run_reports import Report, is_report, understand
 from orchestration.task_runs import TaskRunReported

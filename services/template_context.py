@@ -10,7 +10,7 @@ from msgspec import Struct, json
 from eventstore.codec import from_microseconds
 from orchestration.automation_firings import OpenFiring
 from orchestration.documents import document
-from orchestration.emissions import emission_of
+from orchestration.own_emissions import emission_of
 from orchestration.template_sandbox import ADDRESS, names_in
 from orchestration.template_values import Labels, Thing, alive, emission
 from orchestration.trigger_fold import Firing, all_of

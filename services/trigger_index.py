@@ -13,8 +13,8 @@ from eventstore.codec import to_microseconds
 from eventstore.events import Recorded
 from orchestration.automations import Automation
 from orchestration.emission_names import name_of
-from orchestration.emissions import EMITTING, emission_of
 from orchestration.identifiers import utc
+from orchestration.own_emissions import EMITTING, emission_of
 from orchestration.trigger_fold import Seen, Watch, watches
 from orchestration.triggers import covers, is_plain, names_of_interest
 

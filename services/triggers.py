@@ -30,7 +30,7 @@ from orchestration.automations import (
     AutomationDeleted,
     AutomationUpdated,
 )
-from orchestration.emissions import emission_of
+from orchestration.own_emissions import emission_of
 from orchestration.trigger_fold import (
     SECOND,
     Bucket,

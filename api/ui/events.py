@@ -13,7 +13,7 @@ from api.ui.window import Window
 from eventstore.database import Row
 from eventstore.events import type_name
 from eventstore.selection import Selection
-from orchestration.emissions import EMITTING, emission_of
+from orchestration.own_emissions import EMITTING, emission_of
 from projections import emission_pages, emission_totals
 from projections.emission_filters import predicate
 from projections.emission_pages import Density, FeedPage, Part, Shown, Wanted

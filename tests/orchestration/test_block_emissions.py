@@ -20,7 +20,7 @@ from orchestration.block_types import (
     BlockTypeUpdated,
     TypeNamed,
 )
-from orchestration.emissions import EMITTING, emission_of
+from orchestration.own_emissions import EMITTING, emission_of
 from tests.orchestration.runs import NOON, id_
 
 TYPE, SCHEMA, DOCUMENT, OTHER = id_(1), id_(2), id_(3), id_(4)

@@ -38,7 +38,7 @@ from orchestration.concurrency_limits import (
     occupied,
 )
 from orchestration.documents import document, parse
-from orchestration.emissions import emission_of
+from orchestration.own_emissions import emission_of
 from orchestration.refusals import AlreadyExists, NotFound
 from tests.orchestration.runs import NOON, id_
 from tests.spec import spec

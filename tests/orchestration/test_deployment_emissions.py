@@ -15,7 +15,7 @@ from orchestration.deployments import (
     DeploymentStatusSet,
     DeploymentUpdated,
 )
-from orchestration.emissions import emission_of
+from orchestration.own_emissions import emission_of
 from orchestration.surroundings import Neighbour, Surroundings
 from tests.orchestration.runs import NOON, id_
 

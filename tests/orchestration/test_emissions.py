@@ -8,19 +8,13 @@ from msgspec import DecodeError, ValidationError, json
 from eventstore.events import Event, Recorded
 from orchestration import emissions, flow_run_decisions, flow_runs
 from orchestration.artifacts import Artifact, ArtifactCreated, ArtifactDeleted
-from orchestration.emissions import (
-    EmissionReceived,
-    ReceiveEmission,
-    as_sent,
-    emission_of,
-    read_emission,
-    shortened,
-)
+from orchestration.emissions import EmissionReceived, ReceiveEmission, as_sent, read_emission
 from orchestration.flow_rules import CORE
 from orchestration.flow_run_bodies import CreatedBy
 from orchestration.flow_run_decisions import SetFlowRunState
 from orchestration.flow_runs import FlowRun
 from orchestration.flows import FlowCreated, FlowDeleted, FlowUpdated
+from orchestration.own_emissions import emission_of, shortened
 from orchestration.refusals import Invalid
 from orchestration.states import State
 from orchestration.surroundings import Neighbour, Surroundings

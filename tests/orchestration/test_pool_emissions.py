@@ -8,7 +8,7 @@ from msgspec import json
 
 from eventstore.events import Event, Recorded
 from orchestration import work_pools, work_queues
-from orchestration.emissions import EMITTING, emission_of
+from orchestration.own_emissions import EMITTING, emission_of
 from orchestration.surroundings import Neighbour
 from orchestration.work_pools import (
     CreateWorkPool,
