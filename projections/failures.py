@@ -2,11 +2,12 @@
 
 Failed and crashed runs have an index of their own (`migrations/…/0010.dashboard.sql`), newest last:
 how many of which flow and when is read from it alone. What they said is in their documents, so that
-is read of the newest ones only.
+is read of some only: the newest of each flow that is told about, so that one which fails all the
+time hides nothing of another that failed once.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -25,7 +26,8 @@ from projections.where import Where
 FAILURES_MAX = 20_000
 """Failures of a window that are counted, the newest ones."""
 MESSAGES_MAX = 300
-"""Failures whose messages are read, the newest ones."""
+"""Failures whose messages are read: every flow has an equal part of them, and what one does not
+need the others have."""
 FLOWS_SHOWN = 8
 """Flows that are told about, those that failed last."""
 REASONS_SHOWN = 3
@@ -63,6 +65,8 @@ class FailingFlow(Struct, frozen=True):
     over_time: Sequence[int]
     """Failures in each interval."""
     reasons: Sequence[Reason]
+    messages_of: int
+    """So many of the newest failures were asked what they said."""
     in_a_row: int
     """Failures since the last run that completed; 0 if it has recovered."""
     since: datetime | None
@@ -76,8 +80,6 @@ class Failing(Struct, frozen=True):
     """Those that still fail, then those that have recovered; who failed last first."""
     flows_in_all: int
     failed: int
-    messages_of: int
-    """So many of the newest failures were asked what they said."""
     cut: bool
     """There were more failures than are counted."""
 
@@ -93,8 +95,8 @@ SELECT flow_id, (at - $1) / $3, count(*), max(at) FROM (
 ) AS failed GROUP BY 1, 2
 """
 _NEWEST = f"""
-SELECT id, name, flow_id, state_type, {_AT}, document FROM flow_runs
-WHERE {_FAILED} AND {{matching}} ORDER BY {_AT} DESC LIMIT {MESSAGES_MAX}
+SELECT id, name, state_type, {_AT}, document FROM flow_runs
+WHERE {_FAILED} AND {{matching}} ORDER BY {_AT} DESC LIMIT {{most}}
 """
 _NAMES = "SELECT id, name FROM flows WHERE {in_ids}"
 _STREAK = f"""
@@ -125,13 +127,17 @@ async def failing(
     failed = sum(sum(counts) for counts in over_time.values())
     shown = sorted(over_time, key=lambda id_: (-last[id_], id_))[:flows]
     if not shown:
-        return Failing([], 0, 0, 0, False)
+        return Failing([], 0, 0, False)
     in_ids = dialect.in_list("id", "$1")
     ids = msgspec.json.encode(shown).decode()
     names = {row[0]: row[1] for row in await reader.fetch(_NAMES.format(in_ids=in_ids), ids)}
-    said, asked = await _reasons(reader, dialect, filters, window, flow_id)
+    parts = shares({whose: sum(over_time[whose]) for whose in shown}, MESSAGES_MAX)
     found = []
     for whose in shown:
+        # No more of the index is read than has to be: others may have failed very often.
+        begin = bins.first + bins.width * _newest(over_time[whose], parts[whose])
+        within = (begin, last[whose] + 1)
+        said = await _reasons(reader, dialect, filters, within, whose, parts[whose])
         in_a_row, since = await streak(reader, whose)
         found.append(
             FailingFlow(
@@ -141,13 +147,33 @@ async def failing(
                 runs=await _runs_of(reader, dialect, filters, bins, whose),
                 last=from_microseconds(last[whose]),
                 over_time=over_time[whose],
-                reasons=said.get(whose, [])[:REASONS_SHOWN],
+                reasons=said[:REASONS_SHOWN],
+                messages_of=parts[whose],
                 in_a_row=in_a_row,
                 since=since,
             )
         )
     found.sort(key=lambda flow: flow.in_a_row == 0)
-    return Failing(found, len(over_time), failed, asked, failed >= FAILURES_MAX)
+    return Failing(found, len(over_time), failed, failed >= FAILURES_MAX)
+
+
+def shares(wanted: Mapping[str, int], most: int) -> Mapping[str, int]:
+    """What each gets of `most` if nobody gets more than he wants, and nobody less than another
+    who wants as much."""
+    given, left = {}, most
+    for at, (who, number) in enumerate(sorted(wanted.items(), key=lambda one: one[1])):
+        given[who] = min(number, left // (len(wanted) - at))
+        left -= given[who]
+    return given
+
+
+def _newest(over_time: Sequence[int], number: int) -> int:
+    """The interval back to which so many failures, the newest, lie."""
+    for at in range(len(over_time) - 1, 0, -1):
+        number -= over_time[at]
+        if number <= 0:
+            return at
+    return 0
 
 
 def _matching(filters: Filters, dialect: Dialect, first: int, flow_id: str | None) -> Where:
@@ -189,25 +215,23 @@ async def _reasons(
     dialect: Dialect,
     filters: Filters,
     window: tuple[int, int],
-    flow_id: str | None,
-) -> tuple[dict[str, list[Reason]], int]:
-    """Reasons by flow, the newest first; and how many failures were asked."""
+    flow_id: str,
+    most: int,
+) -> list[Reason]:
+    """What the newest failures of a flow within a window said, `most` of them, the newest
+    first."""
     matching = _matching(filters, dialect, 3, flow_id)
-    rows = await reader.fetch(_NEWEST.format(matching=matching.sql), *window, *matching.params)
-    newest: dict[tuple[str, str], Reason] = {}
-    counts: dict[tuple[str, str], int] = {}
-    for id_, name, flow_id, kind, at, document in rows:
+    sql = _NEWEST.format(matching=matching.sql, most=most)
+    newest: dict[str, Reason] = {}
+    counts: dict[str, int] = {}
+    for id_, name, kind, at, document in await reader.fetch(sql, *window, *matching.params):
         state = _failed.decode(document).state
         message = first_line((state and state.message) or "")
-        key = (flow_id, likeness(message))
+        key = likeness(message)
         counts[key] = counts.get(key, 0) + 1
         if key not in newest:
             newest[key] = Reason(message, 0, kind, id_, name, from_microseconds(at))
-    said: dict[str, list[Reason]] = {}
-    for key, reason in newest.items():
-        counted = msgspec.structs.replace(reason, runs=counts[key])
-        said.setdefault(key[0], []).append(counted)
-    return said, len(rows)
+    return [msgspec.structs.replace(reason, runs=counts[key]) for key, reason in newest.items()]
 
 
 async def streak(reader: Reader, flow_id: str) -> tuple[int, datetime | None]:

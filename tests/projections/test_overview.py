@@ -122,9 +122,10 @@ async def test_failures_are_counted_by_flow_and_grouped_by_what_they_said(
         assert {flow.flow_id: flow.failed for flow in found.flows} == {
             flow_id: len(failed) for flow_id, failed in by_flow.items()
         }
-        assert found.messages_of == len(runs) <= failures.MESSAGES_MAX
+        assert len(runs) <= failures.MESSAGES_MAX
         for flow in found.flows:
             failed = by_flow[flow.flow_id]
+            assert flow.messages_of == len(failed)
             over_time = Counter((_at(run) - bins.first) // bins.width for run in failed)
             assert list(flow.over_time) == [over_time[n] for n in range(bins.number)]
             groups = Counter(
@@ -159,6 +160,39 @@ async def test_of_a_window_with_too_many_runs_the_newest_are_looked_at_and_it_is
     monkeypatch.setattr(failures, "FAILURES_MAX", 7)
     failing = await failures.failing(database, database.dialect, NO_FILTERS, bins)
     assert failing.failed == 7 and failing.cut
+
+
+async def test_a_flow_that_fails_all_the_time_hides_no_message_of_another(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await worlds.fill(database, WORLD)
+    bins = BINS[3]
+    runs = _within(lambda run: run["state_type"] in ("FAILED", "CRASHED"), bins)
+    by_flow = Counter(run["flow_id"] for run in runs)
+    flows = len(by_flow)
+    monkeypatch.setattr(failures, "MESSAGES_MAX", flows)
+    found = await failures.failing(database, database.dialect, NO_FILTERS, bins, flows=flows)
+    assert len(runs) > flows > 1
+    for flow in found.flows:
+        newest = max(_at(run) for run in runs if run["flow_id"] == flow.flow_id)
+        (reason,) = flow.reasons
+        assert (flow.messages_of, round(reason.last.timestamp() * 1e6)) == (1, newest)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"),
+    [
+        ({}, {}),
+        ({"a": 3, "b": 4}, {"a": 3, "b": 4}),
+        ({"a": 500}, {"a": 10}),
+        ({"a": 500, "b": 1}, {"a": 9, "b": 1}),
+        ({"a": 500, "b": 2, "c": 60}, {"a": 4, "b": 2, "c": 4}),
+    ],
+)
+def test_what_one_flow_does_not_need_of_the_messages_others_have(
+    wanted: dict[str, int], given: dict[str, int]
+) -> None:
+    assert failures.shares(wanted, 10) == given
 
 
 async def test_a_flow_fails_since_its_last_run_that_completed(database: Database) -> None:
@@ -243,7 +277,7 @@ def test_failures_are_counted_from_their_own_index_alone(
 ) -> None:
     steps = plan(sqlite_template, failures._BY_FLOW.format(matching=matching, most=9), (1, 2, 3))
     assert "USING COVERING INDEX flow_runs_failed (<expr>>? AND <expr><?)" in steps
-    newest = plan(sqlite_template, failures._NEWEST.format(matching=matching), (1, 2))
+    newest = plan(sqlite_template, failures._NEWEST.format(matching=matching, most=9), (1, 2))
     assert "USING INDEX flow_runs_failed (<expr>>? AND <expr><?)" in newest
     assert "TEMP B-TREE" not in newest
 
