@@ -66,6 +66,7 @@ def land(
                 Api(server.url) as api,
                 pages_of_prefect.served(environment, server.url) as pages,
             ):
+                api.wait_for_task_runs(said["task_runs"])
                 holdings = Holdings.made(api)
                 id_ = said["flow_run_id"]
                 failed = next(

@@ -1,5 +1,7 @@
 """What a server shows, asked directly over HTTP."""
 
+import time
+from collections.abc import Collection
 from typing import Any
 
 import httpx
@@ -8,6 +10,10 @@ from tests.serving import NO_CERTIFICATES
 
 ANSWER_SECONDS_MAX = 30.0
 """How long an answer may take on a busy machine."""
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+ON_THEIR_WAY_SECONDS_MAX = 60.0
+"""How long reports of a client that has gone may take, on a disk that takes 100 ms for a commit."""
+POLL_SECONDS = 0.2
 PAGE_MAX = 200
 """What the server puts into one answer at most."""
 
@@ -34,3 +40,20 @@ class Api(httpx.Client):
             found += page
             if len(page) < PAGE_MAX:
                 return found
+
+    def wait_for_task_runs(self, ids: Collection[str]) -> None:
+        """Return when all task runs have ended that a client, which has gone, saw ending.
+
+        They come over a websocket, one commit for each report. At its end the client waits ten
+        seconds at most for the server to have read them: if the disk is slow, the last ones are
+        still on their way when it has gone. It cannot send them again, so what does not come is
+        lost.
+        """
+        deadline = time.monotonic() + ON_THEIR_WAY_SECONDS_MAX
+        while missing := set(ids) - {
+            run["id"]
+            for run in self.find("/task_runs/filter", sort="ID_DESC")
+            if run["state_type"] in ENDED
+        }:
+            assert time.monotonic() < deadline, f"{len(missing)} of {len(ids)} are lost: {missing}"
+            time.sleep(POLL_SECONDS)

@@ -1,6 +1,5 @@
 """The real client, and servers of every shape for it to talk to."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +17,6 @@ from tests.e2e.prefect_client import PrefectClient
 from tests.pair_serving import running_pair
 
 MAPPED_TASKS = 200
-ENDED = {"COMPLETED", "FAILED"}
-"""How the tasks of the flow end."""
-ON_THEIR_WAY_SECONDS_MAX = 60.0
-"""How long reports of a client that has gone may take, on a disk that takes 100 ms for a commit."""
-POLL_SECONDS = 0.2
 OTHER_TASKS_MIN = 5
 """So many more task runs there are in the flow at least."""
 NGINX = "nginx"
@@ -85,25 +79,8 @@ def lived(
         live(target, folder, workers, prefect_environment) as (client, said),
         Api(client.api_url) as api,
     ):
-        _wait_for_task_runs(api, said["task_runs"])
+        api.wait_for_task_runs(said["task_runs"])
         yield Lived(client, api, said)
-
-
-def _wait_for_task_runs(api: Api, saw: dict[str, Any]) -> None:
-    """Return when all task runs have ended that the client saw ending.
-
-    They come over a websocket, one commit for each report. At its end the client waits ten seconds
-    at most for the server to have read them: if the disk is slow, the last ones are still on their
-    way when it has gone. It cannot send them again, so what is missing after that is lost.
-    """
-    deadline = time.monotonic() + ON_THEIR_WAY_SECONDS_MAX
-    while missing := saw.keys() - {
-        run["id"]
-        for run in api.find("/task_runs/filter", sort="ID_DESC")
-        if run["state_type"] in ENDED
-    }:
-        assert time.monotonic() < deadline, f"{len(missing)} of {len(saw)} are lost: {missing}"
-        time.sleep(POLL_SECONDS)
 
 
 @contextmanager

@@ -57,6 +57,7 @@ def elsewhere(
             client = PrefectClient(environment, folder / "client", server.url, settings)
             said = client.flow("everything.py", str(MAPPED_TASKS)).said
             with Api(server.url) as api:
+                api.wait_for_task_runs(said["task_runs"])
                 yield Elsewhere(client, api, said)
         finally:
             code = server.stop()

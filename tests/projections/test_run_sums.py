@@ -348,3 +348,14 @@ def _is_a_search(steps: str) -> None:
     # The active runs, once they are found.
     assert steps.count("SCAN flow_runs") == steps.count("CO-ROUTINE flow_runs"), steps
     assert "SEARCH totals" in steps
+
+
+async def test_a_history_of_many_intervals_is_the_same_statement(database: Database) -> None:
+    def text(number: int) -> str:
+        # Neither edge of an interval is where a bucket ends.
+        bins = Bins(7, 3_600_000_007, number)
+        asked = statement(Filters(), database.dialect, ("runs",), by=("bin",), bins=bins)
+        assert asked is not None
+        return asked.sql
+
+    assert text(BUCKETS_MAX) == text(3)
