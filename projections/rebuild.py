@@ -63,7 +63,8 @@ TIMEOUT_SECONDS = 24 * 60 * 60.0
 """For the database handle of a rebuild: how long its longest statement may take."""
 
 REBUILDING = "rebuild:"
-"""What the name of a rebuild's own checkpoint begins with; projections and versions follow."""
+"""What the name of a rebuild's own checkpoint begins with; projections and versions follow, and a
+fingerprint of how their tables are made."""
 MOVE = "UPDATE checkpoints SET position = $1 WHERE name = $2 AND position = $3 RETURNING position"
 FORGET = "DELETE FROM checkpoints WHERE name = $1 AND position = $2 RETURNING position"
 FORGET_ALL = "DELETE FROM checkpoints WHERE name LIKE $1"
@@ -141,7 +142,8 @@ class _Rebuild:
         )
         self._folding = Folding(codec, projections)
         versions = ",".join(sorted(f"{one.name}@{one.version}" for one in projections))
-        self._name = REBUILDING + versions
+        # What a release with other tables or indexes has begun is of no use here.
+        self._name = f"{REBUILDING}{versions}#{self._shadows.fingerprint}"
         self._watch = Watch()
 
     async def run(self) -> Rebuilt:

@@ -10,6 +10,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from hashlib import sha256
 
 from msgspec.structs import replace
 
@@ -82,6 +83,11 @@ class Shadows:
     def indexes(self) -> Sequence[str]:
         """The statements that create the secondary indexes that are not there yet."""
         return self._indexes
+
+    @property
+    def fingerprint(self) -> str:
+        """Of how the shadows are made, indexes included."""
+        return sha256("\n".join((*self._tables, *self._indexes)).encode()).hexdigest()[:12]
 
     def over(self, tx: Transaction) -> Transaction:
         """A transaction that reads and writes the shadows."""

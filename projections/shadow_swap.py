@@ -5,8 +5,9 @@ their names and exchange their trees: the page on which each begins, in `sqlite_
 part of the transaction, and on both a statement that was prepared before finds the new rows.
 """
 
+import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from eventstore.database import Database, Dialect, Transaction
@@ -27,6 +28,9 @@ DROPPED_AT_ONCE = 500_000
 writers wait for it (0.3 µs a row)."""
 DROPPED_ROWS = 10_000
 """Rows of such a piece (3 µs each)."""
+
+
+_COMMENT = re.compile(r"--[^\n]*")
 
 
 class CannotSwap(EventStoreError):
@@ -58,12 +62,12 @@ class Watch:
 # --- The swap
 
 _TREES = (
-    "SELECT name, tbl_name, rootpage FROM sqlite_master "
+    "SELECT name, tbl_name, rootpage, sql FROM sqlite_master "
     "WHERE rootpage > 0 AND type IN ('table', 'index')"
 )
 _SET_TREE = "UPDATE sqlite_master SET rootpage = $1 WHERE name = $2"
 _INDEXES_POSTGRES = (
-    "SELECT indexname, tablename FROM pg_indexes WHERE schemaname = current_schema()"
+    "SELECT indexname, tablename, indexdef FROM pg_indexes WHERE schemaname = current_schema()"
 )
 
 
@@ -108,12 +112,16 @@ async def swap(tx: Transaction, dialect: Dialect, tables: Sequence[str]) -> None
 async def _exchange_trees(tx: Transaction, tables: Sequence[str]) -> None:
     live: dict[str, int] = {}
     shadow: dict[str, int] = {}
-    for name, table, page in await tx.fetch(_TREES):
+    expected: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for name, table, page, sql in await tx.fetch(_TREES):
         if table in tables:
             live[name] = page
+            expected[_shadow_name(name)] = _definition(sql)
         elif table.removeprefix(PREFIX) in tables:
             shadow[name] = page
-    _require_same({_shadow_name(name) for name in live}, shadow)
+            found[name] = _definition(sql)
+    _require_same(expected, found)
     await tx.execute("PRAGMA writable_schema = ON")
     for name, page in live.items():
         other = _shadow_name(name)
@@ -123,7 +131,7 @@ async def _exchange_trees(tx: Transaction, tables: Sequence[str]) -> None:
     # What tells every connection, at its next statement, to read the schema again.
     await tx.execute(f"PRAGMA schema_version = {version + 1}")
     await tx.execute("PRAGMA writable_schema = RESET")
-    after = {name: page for name, _, page in await tx.fetch(_TREES)}
+    after = {name: page for name, _, page, _ in await tx.fetch(_TREES)}
     if any(after[name] != shadow[_shadow_name(name)] for name in live):
         raise CannotSwap("this build of SQLite lets nobody write its schema (defensive mode)")
 
@@ -140,22 +148,34 @@ async def _rename(tx: Transaction, tables: Sequence[str]) -> None:
     both = [prefix + table for table in tables for prefix in ("", PREFIX)]
     await tx.execute(f"LOCK TABLE {', '.join(both)} IN ACCESS EXCLUSIVE MODE")
     found = await tx.fetch(_INDEXES_POSTGRES)
-    live = sorted(name for name, table in found if table in tables)
-    shadow = [name for name, table in found if table in both and table not in tables]
-    _require_same({PREFIX + name for name in live}, shadow)
+    live = {name: sql for name, table, sql in found if table in tables}
+    shadow = {name: sql for name, table, sql in found if table in both and table not in tables}
+    _require_same(
+        {PREFIX + name: _definition(sql) for name, sql in live.items()},
+        {name: _definition(sql) for name, sql in shadow.items()},
+    )
     await tx.script(
         "".join(f"ALTER TABLE {PREFIX}{table} RESET (autovacuum_enabled);\n" for table in tables)
         + "".join(
             f"ALTER {kind} {name} RENAME TO {RETIRED}{name};\n"
             f"ALTER {kind} {PREFIX}{name} RENAME TO {name};\n"
-            for kind, names in (("TABLE", tables), ("INDEX", live))
+            for kind, names in (("TABLE", tables), ("INDEX", sorted(live)))
             for name in names
         )
     )
 
 
-def _require_same(expected: set[str], found: Iterable[str]) -> None:
-    if different := sorted(expected ^ set(found)):
+def _definition(sql: str | None) -> str:
+    """How something is made, be it live or a shadow: without comments, in one line."""
+    return " ".join(_COMMENT.sub("", sql or "").replace(PREFIX, "").split())
+
+
+def _require_same(expected: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """That there are shadows of everything, and made alike. Another release may have changed an
+    index meanwhile: an old tree under a new definition is a broken index."""
+    every = expected.keys() | found.keys()
+    different = sorted(name for name in every if expected.get(name) != found.get(name))
+    if different:
         names = ", ".join(dict.fromkeys(name.replace(PREFIX, "") for name in different))
         raise CannotSwap(
             f"the schema is not the one that this release creates: see {names}; "

@@ -205,6 +205,19 @@ async def test_a_rebuild_of_other_read_models_starts_over(shell: Shell, database
     assert await verification.verify(database, catalogue.CODEC, catalogue.INLINE) == []
 
 
+async def test_a_rebuild_that_began_with_other_indexes_starts_over(
+    shell: Shell, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _history(shell)
+    with monkeypatch.context() as older:
+        names = tuple(n for n in schema.READ_MODEL_MIGRATIONS if n != "0034.task-run-names")
+        older.setattr(rebuild, "READ_MODEL_MIGRATIONS", names)
+        with pytest.raises(_Interrupted):
+            await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE, _interrupt)
+    done = await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE)
+    assert done.events == done.position
+
+
 async def test_of_two_rebuilds_at_once_the_later_one_goes_on(
     shell: Shell, database: Database, target: Target
 ) -> None:
@@ -368,6 +381,20 @@ async def test_an_index_that_is_not_ours_is_named(shell: Shell, database: Databa
 
     await database.transact(add)
     with pytest.raises(CannotSwap, match="of_somebody"):
+        await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE)
+
+
+async def test_an_index_that_another_release_has_changed_is_named(
+    shell: Shell, database: Database
+) -> None:
+    await _history(shell)
+
+    async def change(tx: Transaction) -> None:
+        await tx.execute("DROP INDEX flow_runs_by_end")
+        await tx.execute("CREATE INDEX flow_runs_by_end ON flow_runs (end_time, name)")
+
+    await database.transact(change)
+    with pytest.raises(CannotSwap, match="flow_runs_by_end"):
         await rebuild.rebuild(database, catalogue.CODEC, catalogue.INLINE)
 
 
