@@ -9,9 +9,10 @@ each transaction sets its own `search_path`.
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
@@ -23,6 +24,8 @@ from eventstore.errors import DatabaseUnavailable, ReadOnly
 from eventstore.postgres_pool import Pool
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 """How often to look whether another process committed."""
@@ -38,6 +41,14 @@ WRITERS_MAX = 2
 what a read model that follows the log writes, nobody needs to wait for."""
 REWRITE_PATIENCE_MILLISECONDS = 500
 """How long the rewriting of a table waits for those who read it, and keeps others waiting."""
+HUNG_IN_COPY = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND state = 'active' AND wait_event = 'ClientRead'
+  AND query LIKE 'COPY %' AND query_start < clock_timestamp() - make_interval(secs => $1)
+  AND pid IN (SELECT pid FROM pg_locks WHERE relation = 'log_head'::regclass)
+"""
+"""None of the server's time limits ends a COPY whose rows do not come: to it that is no idleness.
+So whoever waits for the log in vain throws out a writer that hangs there, after the same time."""
 ROLLBACK_TIMEOUT_SECONDS = 1.0
 """A connection that does not roll back within this time is thrown away."""
 
@@ -373,10 +384,19 @@ class PostgresDatabase:
                 return result
             except BaseException as error:
                 await self._abandon(connection)
+                if isinstance(error, (asyncpg.QueryCanceledError, TimeoutError)):
+                    await self._throw_out_the_hung()
                 if isinstance(error, _AWAY):
                     kind = CommitUnknown if committing else DatabaseUnavailable
                     raise kind(_reason(error)) from error
                 raise
+
+    async def _throw_out_the_hung(self) -> None:
+        bound = min(self.options.timeout_seconds, IDLE_SECONDS_MAX)
+        with suppress(DatabaseUnavailable, TimeoutError):
+            async with asyncio.timeout(self.options.connect_timeout_seconds):
+                if await self.fetch(HUNG_IN_COPY, bound):
+                    logger.warning("threw out a writer that hung with the log locked")
 
     def _idle_writer(self) -> Any | None:
         while self._writers:

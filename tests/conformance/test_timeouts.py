@@ -210,6 +210,22 @@ async def test_a_writer_that_hangs_with_the_log_locked_is_thrown_out(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_a_writer_that_hangs_in_the_middle_of_many_rows_is_thrown_out(target: Target) -> None:
+    patient = open_database(target, timeout_seconds=0.5)
+    store = store_on(patient)
+    await store.open()
+    with closing(psycopg.connect(target.url, autocommit=True)) as hanging:
+        hanging.execute("SET statement_timeout = 500")
+        hanging.execute("SET idle_in_transaction_session_timeout = 500")
+        hanging.execute(f"BEGIN; SELECT * FROM {target.schema}.log_head FOR UPDATE")
+        hanging.pgconn.send_query(f"COPY {target.schema}.streams FROM STDIN".encode())
+        hanging.pgconn.get_result()
+        assert (await store.submit(adding("n:1", 0, 1))).recorded[0].position == 1
+    await store.close()
+    await patient.close()
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 @pytest.mark.parametrize(("patience_seconds", "bound"), [(86_400.0, "1min"), (10.0, "10s")])
 async def test_no_writer_may_hang_for_as_long_as_a_long_rebuild_takes(
     target: Target, patience_seconds: float, bound: str
