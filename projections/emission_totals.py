@@ -10,9 +10,10 @@ cost what the number of buckets does, not that of emissions.
 from collections.abc import Sequence
 
 from eventstore.database import Dialect, Reader, Row, Table
+from projections.bucket_places import places
 from projections.emission_filters import starts_with
 from projections.projection import Key, Model, Totals, rows_of
-from projections.run_sums import Bins, places
+from projections.run_sums import Bins
 from projections.run_totals import WIDTHS
 from projections.where import TRUE, Draft, Where
 

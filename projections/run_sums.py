@@ -19,10 +19,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventstore.database import Dialect, Reader, Row, Value
-from projections.criteria import ACTIVE, Ids, Time, condition, microseconds
+from projections.bucket_places import FOR_EVER, Range, places
+from projections.criteria import ACTIVE, condition
 from projections.filter_compiler import where
 from projections.filter_fields import state_condition
-from projections.filters import DeploymentFilter, Filters, FlowFilter, FlowRunFilter
+from projections.filters import Filters
+from projections.run_questions import Question, taken_apart
 from projections.run_totals import (
     BY_EXPECTED,
     BY_START,
@@ -34,15 +36,10 @@ from projections.run_totals import (
 )
 from projections.where import FALSE, TRUE, Draft, Where, all_of
 
-Range = tuple[int, int]
-"""From the first, included, to the second, excluded; microseconds since 1970."""
 Group = Literal["bin", "state_type", "state_name"]
 Measure = Literal["runs", "run_time", "lateness"]
 
-_FOR_EVER = 2**62
-"""Beyond every time that a column holds, and far enough from the end of a BIGINT to add a width."""
-
-_ALWAYS = (-_FOR_EVER, _FOR_EVER)
+_ALWAYS = (-FOR_EVER, FOR_EVER)
 
 RANGES_WRITTEN_MAX = 2
 """Ranges that become a part of the statement each: a window without intervals has no more. More of
@@ -115,130 +112,6 @@ class Bins(Struct, frozen=True):
         return [at for at in range(self.first, self.until + 1, self.width) if first < at < until]
 
 
-class _Question(Struct, frozen=True):
-    """A filter that totals can answer, taken apart."""
-
-    axis: int
-    first: int
-    until: int
-    own: FlowRunFilter
-    windowless: Filters
-    """The same filters without the window."""
-    flows: FlowFilter | None
-    deployments: DeploymentFilter | None
-    active: bool
-    """Whether runs that have not ended may match."""
-    ended: bool
-    """Whether runs that have ended may."""
-
-    @property
-    def scoped(self) -> bool:
-        """Whether it is about certain flows or deployments."""
-        return (
-            self.flows is not None
-            or self.deployments is not None
-            or self.own.deployment_id is not None
-        )
-
-
-def _question(filters: Filters) -> _Question | None:
-    """What totals can answer; None if they cannot."""
-    own = filters.flow_runs or FlowRunFilter()
-    criteria = [name for name in own.__struct_fields__ if name != "operator"]
-    asked = [name for name in criteria if getattr(own, name) is not None]
-    if own.operator == "or_" and len(asked) > 1:
-        return None
-    if not set(asked) <= _ANSWERABLE:
-        return None
-    others = (
-        filters.task_runs,
-        filters.work_pools,
-        filters.work_queues,
-        filters.work_pool_queues,
-    )
-    if any(other is not None for other in others):
-        return None
-    scopes = (filters.flows, filters.deployments, own.deployment_id)
-    if sum(scope is not None for scope in scopes) > 1:
-        return None
-    deployment, parent = own.deployment_id, own.parent_task_run_id
-    if deployment is not None and deployment != Ids(any_=deployment.any_ or []):
-        return None
-    if parent is not None and parent != Ids(is_null_=parent.is_null_):
-        return None
-    expected, start = own.expected_start_time or Time(), own.start_time or Time()
-    if expected.is_null_ is not None or (_is_bounded(expected) and _is_bounded(start)):
-        return None
-    axis, window = (BY_START, start) if _is_bounded(start) else (BY_EXPECTED, expected)
-    types = own.state.type.any_ if own.state is not None and own.state.type is not None else None
-    if types is None or (own.state is not None and own.state.operator == "or_"):
-        active = ended = True
-    else:
-        active = not set(types).isdisjoint(ACTIVE)
-        ended = not set(types) <= set(ACTIVE)
-    open_start = None if own.start_time is None else Time(is_null_=start.is_null_)
-    return _Question(
-        axis=axis,
-        first=-_FOR_EVER if window.after_ is None else microseconds(window.after_),
-        until=_FOR_EVER if window.before_ is None else microseconds(window.before_) + 1,
-        own=own,
-        windowless=replace(
-            filters, flow_runs=replace(own, expected_start_time=None, start_time=open_start)
-        ),
-        flows=None if filters.flows == FlowFilter() else filters.flows,
-        deployments=filters.deployments,
-        active=active,
-        ended=ended,
-    )
-
-
-_ANSWERABLE = {"state", "expected_start_time", "start_time", "parent_task_run_id", "deployment_id"}
-
-
-def _is_bounded(window: Time) -> bool:
-    return window.before_ is not None or window.after_ is not None
-
-
-# --- Where the answer is
-
-
-class Places(Struct, frozen=True):
-    """A window, cut into what totals hold and what they do not."""
-
-    buckets: Sequence[tuple[int, Sequence[Range]]]
-    """Width, and the beginnings of the buckets of this width, as ranges. A bucket that reaches over
-    a seam belongs to nobody; the narrower ones in it do, and finally the runs."""
-    runs: Sequence[Range]
-
-
-def places(first: int, until: int, seams: Iterable[int], widths: Sequence[int]) -> Places:
-    """Cut a window. `seams` are the times in it that no bucket may reach over; `widths` of buckets
-    descend."""
-    ends = [at for at in (first, *seams, until) if abs(at) < _FOR_EVER]
-    buckets: list[tuple[int, Sequence[Range]]] = []
-    within: Sequence[Range] = [(-_FOR_EVER * 2, _FOR_EVER * 2)]
-    for width in widths:
-        whole = (-(-first // width) * width, until // width * width)
-        buckets.append((width, _clipped(within, whole)))
-        within = _merged((at // width * width, -(-at // width) * width) for at in ends)
-    return Places(buckets, _clipped(within, (first, until)))
-
-
-def _merged(ranges: Iterable[Range]) -> list[Range]:
-    found: list[Range] = []
-    for first, until in sorted(ranges):
-        if found and first <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], until))
-        else:
-            found.append((first, until))
-    return found
-
-
-def _clipped(ranges: Iterable[Range], window: Range) -> list[Range]:
-    clipped = ((max(first, window[0]), min(until, window[1])) for first, until in ranges)
-    return [(first, until) for first, until in clipped if first < until]
-
-
 # --- The statement
 
 
@@ -271,7 +144,7 @@ def statement(
     now: int = 0,
 ) -> Where | None:
     """The SELECT that `summed` runs, and what is bound to it."""
-    question = _question(filters)
+    question = taken_apart(filters)
     if question is None:
         return None
     if bins is not None:
@@ -289,7 +162,7 @@ class _Statement:
     def __init__(
         self,
         dialect: Dialect,
-        question: _Question,
+        question: Question,
         measures: Sequence[Measure],
         by: Sequence[Group],
         bins: Bins | None,
@@ -336,7 +209,7 @@ class _Statement:
             for width, ranges in found.buckets:
                 parts += self._buckets(width, ranges, condition)
         ended = self._within(found.runs, _AXES[asked.axis])
-        if asked.first == -_FOR_EVER and asked.until == _FOR_EVER:
+        if asked.first == -FOR_EVER and asked.until == FOR_EVER:
             ended.append(("", f"{_AXES[asked.axis]} IS NULL"))
         if ended or asked.active:
             condition = self._take(
@@ -397,7 +270,7 @@ class _Statement:
         # instead of 5), but never looks through a LIMIT.
         return (
             f"{spans}LATERAL (SELECT * FROM flow_run_totals AS totals WHERE {_all(conditions)} "
-            f"LIMIT {_FOR_EVER}) AS totals"
+            f"LIMIT {FOR_EVER}) AS totals"
         )
 
     def _of_totals(self) -> Where:
@@ -441,9 +314,9 @@ class _Statement:
         """Runs that have not ended: found by their state first, whatever else is asked of them."""
         at, asked = _AXES[self._question.axis], self._question
         window = []
-        if asked.first > -_FOR_EVER:
+        if asked.first > -FOR_EVER:
             window.append(f"{at} >= {self._bind(asked.first)}")
-        if asked.until < _FOR_EVER:
+        if asked.until < FOR_EVER:
             window.append(f"{at} < {self._bind(asked.until)}")
         # The index on states has the expected time as well.
         indexed = window if asked.axis == BY_EXPECTED else []
@@ -452,13 +325,13 @@ class _Statement:
         # Neither engine looks through a LIMIT: SQLite, which does not know how few they are, would
         # else prefer the index on a flow's runs.
         inner = f"SELECT {', '.join(columns)} FROM flow_runs WHERE {_all([_IS_ACTIVE, *indexed])}"
-        found = f"({inner} LIMIT {_FOR_EVER}) AS flow_runs"
+        found = f"({inner} LIMIT {FOR_EVER}) AS flow_runs"
         if self._dialect.name == "postgres":
             # It drops what the index implies, and is left with a window for which it has another
             # index, of all runs: one search per state instead (20,000 runs: 0.1 ms instead of 4).
             found = (
                 f"(VALUES {_ACTIVE_ROWS}) AS active (kind) CROSS JOIN LATERAL "
-                f"({inner} AND flow_runs.state_type = active.kind LIMIT {_FOR_EVER}) AS flow_runs"
+                f"({inner} AND flow_runs.state_type = active.kind LIMIT {FOR_EVER}) AS flow_runs"
             )
         return outer.replace("{found}", found)
 

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 from eventstore.database import Dialect, Reader, Row, Table
 from orchestration.task_runs import TaskRun
+from projections.bucket_places import places
 from projections.columns import micros
 from projections.criteria import ACTIVE
 from projections.projection import Key, Model, Totals, rows_of
-from projections.run_sums import Bins, places
+from projections.run_sums import Bins
 from projections.run_totals import WIDTHS
 
 TASK_RUN_TOTALS: Model[Row] = rows_of(

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from eventstore.database import Database
 from eventstore.sqlite_dialect import SqliteDialect
 from orchestration.run_clock import estimated_run_time, estimated_start_time_delta
+from projections.bucket_places import places
 from projections.criteria import microseconds
 from projections.filter_compiler import where
 from projections.filters import Filters
 from projections.queries import count, counts_by_state
 from projections.run_history import BUCKETS_MAX, history, mean_lateness
-from projections.run_sums import Bins, places, statement
+from projections.run_sums import Bins, statement
 from projections.run_totals import DURATION_MAX, HOUR, MINUTE, WIDTHS, parts
 from tests.projections import world as worlds
 from tests.projections.plans import plan
