@@ -148,6 +148,11 @@ def asked(visit: Visit) -> Asked:
     )
 
 
+def window_of(visit: Visit) -> Window:
+    """The window, which may end now."""
+    return asked(visit).window
+
+
 def filters(asked: Asked) -> Filters:
     """The same in the filter language of the API, without the window."""
     if not asked.tags and not asked.no_subflows:
@@ -252,12 +257,12 @@ page = Page(
     title="Dashboard",
     view=bar,
     regions=(
-        Region("history", history, flow_runs),
-        Region("failing", failing, flow_runs),
+        Region("history", history, flow_runs, moves=window_of),
+        Region("failing", failing, flow_runs, moves=window_of),
         Region("late", late, flow_runs),
         Region("running", running, runs_and_tasks),
         Region("upcoming", upcoming, flow_runs),
-        Region("tasks", tasks, task_runs),
+        Region("tasks", tasks, task_runs, moves=window_of),
         Region("pools", pools, work_pools.concerns, pulses=True),
     ),
     nav=Nav("Dashboard", "dashboard", "d"),

@@ -209,7 +209,11 @@ page = Page(
     template="events.html",
     title="Events",
     view=listed,
-    regions=(Region("density", over_time, dense, derived=(FEED,)),),
+    regions=(
+        Region(
+            "density", over_time, dense, derived=(FEED,), moves=lambda visit: asked(visit).window
+        ),
+    ),
     feeds=(Feed("feed", news, concerns),),
     nav=Nav("Events", "events", "e"),
     scripts=("dates.js", "run_bars.js", "live_rows.js"),

@@ -193,8 +193,8 @@ page = Page(
     section="/flows",
     view=header,
     regions=(
-        Region("history", history, concerns),
-        Region("failing", failing, concerns),
+        Region("history", history, concerns, moves=_window),
+        Region("failing", failing, concerns, moves=_window),
         Region("planned", planned, _planned_concerns),
         Region("recent", recent, concerns),
     ),

@@ -92,7 +92,7 @@ page = Page(
     template="flows.html",
     title="Flows",
     view=bar,
-    regions=(Region("flows", listed, concerns),),
+    regions=(Region("flows", listed, concerns, moves=lambda visit: asked(visit).window),),
     actions=flow_actions.ACTIONS,
     nav=Nav("Flows", "flows", "f"),
     styles=("charts.css", "flows.css"),

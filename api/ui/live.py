@@ -87,7 +87,8 @@ def now(server: Server, page: Page) -> Mark:
 async def changes(
     page: Page, visit: Visit, mark: Mark, end: Awaitable[None]
 ) -> AsyncGenerator[bytes, None]:
-    """Messages for a page that was rendered at `mark`, until `end` is done."""
+    """Messages for a page that was rendered at `mark` and at the time of its visit, until `end` is
+    done."""
     follower = _Follower(page, visit, mark)
     ended = asyncio.ensure_future(end)
     try:
@@ -96,6 +97,9 @@ async def changes(
             RETRY_MILLISECONDS,
             str(mark).encode(),
         )
+        # A page that nobody saw for an hour has windows that end an hour ago.
+        if (message := await follower.heard_of()) is not None:
+            yield message
         while not ended.done():
             message = await follower.next()
             if message is not None:
@@ -139,6 +143,8 @@ class _Follower:
         self._lines = [(one, log_matching.matcher(w)) for one, w in asked if w is not None]
         self._made = {region.name: monotonic() for region in page.regions if region.pulses}
         """When a region that shows pulses was last made."""
+        self._moved = {r.name: r.moves(visit) for r in page.regions if r.moves is not None}
+        """Of regions that go with the clock, what was shown last."""
         self.gone = False
 
     async def news(self, ended: asyncio.Future[None]) -> bool:
@@ -157,7 +163,7 @@ class _Follower:
                 one.cancel()
 
     async def heard_of(self) -> bytes | None:
-        """A message about pulses, when nothing was recorded for a while."""
+        """A message about pulses and what goes with the clock, when nothing was recorded."""
         try:
             patches = await self._patches([])
         except Missing:
@@ -227,13 +233,20 @@ class _Follower:
         return patches
 
     def _is_due(self, region: Region) -> bool:
+        if region.moves is not None and region.moves(self._now()) != self._moved[region.name]:
+            return True
         return region.pulses and monotonic() - self._made[region.name] >= PULSES_SECONDS
+
+    def _now(self) -> Visit:
+        return msgspec.structs.replace(self._visit, now=self._server.now())
 
     async def _html(self, region: Region) -> str:
         await self._reached(region.derived)
         if region.pulses:
             self._made[region.name] = monotonic()
-        visit = msgspec.structs.replace(self._visit, now=self._server.now())
+        visit = self._now()
+        if region.moves is not None:
+            self._moved[region.name] = region.moves(visit)
         return rendering.region(self._page, region, visit, await region.view(visit))
 
     async def _data(self, rows: Sequence[Row] | None) -> dict[str, Any]:
@@ -249,7 +262,7 @@ class _Follower:
         if found == []:
             return None
         await self._reached(feed.derived)
-        return await feed.news(self._visit, found)
+        return await feed.news(self._now(), found)
 
     async def _reached(self, projections: Sequence[str]) -> None:
         for name in projections:

@@ -63,6 +63,9 @@ class Region(Struct, frozen=True):
     pulses: bool = False
     """It shows when somebody was last heard of, which no event tells: it is made anew every now
     and then as well, and sent if it has changed."""
+    moves: Callable[[Visit], Any] | None = None
+    """What of it goes with the clock, besides times that tick in the browser: a window that ends
+    now. It is made anew as well when this is not what it was."""
 
 
 class Feed(Struct, frozen=True):

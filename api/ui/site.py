@@ -7,6 +7,7 @@ router, sees the same `Call`, and is not imported before somebody wants it.
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from urllib.parse import unquote
 import msgspec
 from isal import igzip_lib
 from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec.structs import replace
 
 from api import openapi
 from api.connections import over
@@ -182,6 +184,7 @@ class Site:
             raise HttpError(503, "Too many pages are open.", ((b"retry-after", b"15"),))
         page, parameters = found
         visit = self._visit(call, path, parameters, Query.parse(text))
+        visit = replace(visit, now=_made(call.query.get("made", ""), visit.now))
         messages = live.changes(page, visit, mark, over(call.scope))
         return _Reply(
             200,
@@ -297,6 +300,12 @@ def _around(page: Page | None, position: int, mark: object = None) -> dict[str, 
         "position": position,
         "mark": position if mark is None else mark,
     }
+
+
+def _made(text: str, now: datetime) -> datetime:
+    """When a page was made, as it says itself; now if it does not."""
+    known = text.isascii() and text.isdigit() and len(text) < 16
+    return min(datetime.fromtimestamp(int(text) / 1000, UTC), now) if known else now
 
 
 def _query(call: Call) -> Query:

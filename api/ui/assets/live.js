@@ -14,7 +14,7 @@ const RETRY_MILLISECONDS = [1000, 2000, 5000, 15000];
 const LOST_AFTER_MILLISECONDS = 1500; // A restart that is quicker than this is not worth a word.
 
 const sign = document.getElementById("connection");
-let stream = null, position = null, address = null, failures = 0, retry = 0, worry = 0, ended = false;
+let stream = null, position = null, made = null, address = null, failures = 0, retry = 0, worry = 0, ended = false;
 
 function is(state, text) {
   clearTimeout(worry);
@@ -37,7 +37,7 @@ function open() {
   close();
   if (document.hidden || ended || address === null) return;
   const root = document.documentElement.dataset.root;
-  const query = new URLSearchParams({ page: address, position });
+  const query = new URLSearchParams({ page: address, position, made });
   stream = new EventSource(`${root}live?${query}`);
   stream.addEventListener("hello", () => { failures = 0; is("live", "live"); });
   stream.addEventListener("patch", (message) => {
@@ -80,6 +80,7 @@ export function follow() {
   if (here === address) return;
   address = here;
   position = main.dataset.position;
+  made = main.dataset.made;
   ended = false;
   open();
 }
