@@ -48,6 +48,7 @@ SELDOM = {
         "the_bars_are_used",
         "a_range_is_brushed_with_a_finger",
         "a_state_of_a_bar",
+        "on_a_large_screen",
     ),
     "deployment_run_form": (
         "a_run_is_asked_for_later",

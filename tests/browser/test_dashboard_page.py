@@ -39,6 +39,24 @@ def test_all_of_it_fits_and_is_accessible(
     assert_whole(page)
 
 
+def test_on_a_large_screen_there_are_three_columns_and_on_a_small_one_the_whole_message(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    message = "ValueError: column 'amount' holds text in row 20417"
+    _fails(runs, "bad", message, flow="billing")
+    page = visit(server_url, "", width=2_560)
+    names = ("Failing", "Upcoming", "Late")
+    boxes = [_section(page, name).bounding_box() for name in names]
+    lefts = [box["x"] for box in boxes if box is not None]
+    assert lefts == sorted(set(lefts)) and len(lefts) == len(names)
+    assert len({box["y"] for box in boxes if box is not None}) == 1
+    page.set_viewport_size({"width": SMALL, "height": 800})
+    said = page.get_by_role("link", name=message)
+    assert said.evaluate(
+        "it => it.scrollWidth <= it.clientWidth && it.scrollHeight <= it.clientHeight"
+    )
+
+
 def test_a_newcomer_is_told_what_to_type_and_then_sees_the_run(
     server_url: str, runs: Runs, visit: Visit
 ) -> None:

@@ -5,7 +5,7 @@
 // below the reader's eyes. A row names its place (`data-place`: numbers, the greatest first).
 
 import { key } from "./keys.js";
-import { tell } from "./times.js";
+import { grouped, tell } from "./times.js";
 
 const TOP_PIXELS = 48; // Further down, somebody reads.
 const ROWS_MAX = 500; // Of those that came; the oldest rows then leave at the bottom.
@@ -107,7 +107,7 @@ customElements.define("live-rows", class extends HTMLElement {
     if (!button) return;
     const number = this.#waiting.length + this.#more, noun = this.dataset.noun;
     button.hidden = number === 0 && !this.#reload;
-    button.textContent = number === 0 ? `New ${noun}s` : `${number.toLocaleString()} new ${noun}${number === 1 ? "" : "s"}`;
+    button.textContent = number === 0 ? `New ${noun}s` : `${grouped(number)} new ${noun}${number === 1 ? "" : "s"}`;
   }
 });
 

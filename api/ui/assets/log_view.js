@@ -5,6 +5,7 @@ import { Heights } from "./heights.js";
 import { key } from "./keys.js";
 import { finder, plain, write } from "./log_text.js";
 import { toast } from "./actions.js";
+import { grouped } from "./times.js";
 
 const LINES_MAX = 200_000; // Held by one page; a file of all lines can be downloaded.
 const SHOWN_CHARACTERS_MAX = 20_000; // Of one message.
@@ -14,7 +15,7 @@ const BOTTOM_PIXELS = 4; // So near to the end is at the end.
 const LEVELS = [[50, "CRITICAL"], [40, "ERROR"], [30, "WARNING"], [20, "INFO"], [10, "DEBUG"]];
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" });
-const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, timeZoneName: "short" });
+const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, timeZoneName: "short", hourCycle: "h23" });
 
 function levelName(level) {
   return LEVELS.find(([number]) => number === level)?.[1] ?? `LEVEL ${level}`;
@@ -237,7 +238,7 @@ customElements.define("log-view", class extends HTMLElement {
     write(message, line.message, cut ? line.text.slice(0, SHOWN_CHARACTERS_MAX) : line.text, this.finder);
     if (cut) {
       const rest = document.createElement("i");
-      rest.textContent = ` … and ${(line.text.length - SHOWN_CHARACTERS_MAX).toLocaleString()} more characters`;
+      rest.textContent = ` … and ${grouped(line.text.length - SHOWN_CHARACTERS_MAX)} more characters`;
       message.append(rest);
     }
     row.append(message);
@@ -304,18 +305,18 @@ customElements.define("log-view", class extends HTMLElement {
   }
 
   tell() {
-    const all = this.lines.length, shown = this.shown.length, number = (n) => n.toLocaleString("en").replaceAll(",", "\u2009");
+    const all = this.lines.length, shown = this.shown.length;
     const count = this.querySelector("[data-count]");
     const only = this.partial ? `the ${"running" in this.dataset ? "last" : "first"} ` : "";
-    count.textContent = shown === all ? `${only}${number(all)} ${all === 1 ? "line" : "lines"}` : `${number(shown)} of ${only}${number(all)} lines`;
+    count.textContent = shown === all ? `${only}${grouped(all)} ${all === 1 ? "line" : "lines"}` : `${grouped(shown)} of ${only}${grouped(all)} lines`;
     if (all) this.note(shown ? null : "none");
     else if (this.loaded) this.note("empty");
     const fresh = this.querySelector(".log-new");
     fresh.hidden = !this.fresh;
-    fresh.lastElementChild.textContent = `${number(this.fresh)} new ${this.fresh === 1 ? "line" : "lines"}`;
+    fresh.lastElementChild.textContent = `${grouped(this.fresh)} new ${this.fresh === 1 ? "line" : "lines"}`;
     const found = this.querySelector(".log-found");
     found.hidden = !this.finder;
-    const text = this.matches.length ? `${this.current < 0 ? "" : `${number(this.current + 1)} of `}${number(this.matches.length)}` : "none";
+    const text = this.matches.length ? `${this.current < 0 ? "" : `${grouped(this.current + 1)} of `}${grouped(this.matches.length)}` : "none";
     if (found.firstElementChild.textContent !== text) found.firstElementChild.textContent = text;
     const chip = this.querySelector(".log-task");
     chip.hidden = !this.task;
@@ -371,7 +372,7 @@ customElements.define("log-view", class extends HTMLElement {
     const text = lines.map((line) => `${new Date(line.time / 1000).toISOString()} ${levelName(line.level)} ${line.task && this.names[line.task] ? `${this.names[line.task]} ` : ""}${line.text}`).join("\n");
     button.dataset.copy = text; // The shell's own copying takes it from there.
     const left = this.shown.length - lines.length;
-    toast({ text: left > 0 ? `The last ${lines.length.toLocaleString()} lines were copied; a download has all of them.` : `${lines.length.toLocaleString()} ${lines.length === 1 ? "line was" : "lines were"} copied.` });
+    toast({ text: left > 0 ? `The last ${grouped(lines.length)} lines were copied; a download has all of them.` : `${grouped(lines.length)} ${lines.length === 1 ? "line was" : "lines were"} copied.` });
   }
 
   listen() {

@@ -2,6 +2,8 @@
 // bar, leads there, or to the runs of one state in it; several bars that are chosen narrow the window
 // of the page.
 
+import { grouped } from "./times.js";
+
 const DRAG_PIXELS = 5;
 const NAMES = { LATE: "Late" };
 
@@ -139,7 +141,7 @@ customElements.define("run-bars", class extends HTMLElement {
     }
     // As they lie on each other; bars of one kind name none.
     const kinds = (this.dataset.kinds ?? "").split(" ").reverse().filter((kind) => counts.has(kind));
-    const lines = kinds.map((kind) => [kind, counts.get(kind).toLocaleString()]);
+    const lines = kinds.map((kind) => [kind, grouped(counts.get(kind))]);
     const when = document.createElement("b");
     when.textContent = `${moment(since)} – ${moment(until)}`;
     tip.replaceChildren(when, ...(lines.length ? lines.map(([kind, runs]) => line(kind, runs, this.#noun)) : [`No ${this.#noun}`]));
@@ -151,7 +153,7 @@ customElements.define("run-bars", class extends HTMLElement {
   }
 });
 
-const short = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+const short = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const moment = (text) => short.format(new Date(text));
 
 function line(kind, runs, noun) {

@@ -1,7 +1,7 @@
 // <run-scatter>: duration over start time, a dot a flow run, its state by shape and colour. Dragging
 // narrows the list to a stretch of time, a click opens a run; the list below is the same for the keyboard.
 
-import { duration, exactly } from "./times.js";
+import { duration, exactly, grouped } from "./times.js";
 
 const HEIGHT = 152, LEFT = 44, RIGHT = 8, TOP = 8, BOTTOM = 20; // Pixels.
 const DOTS_MAX = 2000; // With more, which came while the page was open, a sample is read again.
@@ -104,11 +104,11 @@ customElements.define("run-scatter", class extends HTMLElement {
   }
 
   tell() {
-    const number = (n) => n.toLocaleString("en").replaceAll(",", "\u2009"), shown = this.dots.size;
+    const shown = this.dots.size;
     const drag = matchMedia("(pointer: fine)").matches ? "; drag to narrow it" : "";
     if (!shown) this.said.textContent = this.total ? "None of these runs has started" : "No runs";
-    else if (this.sampled) this.said.textContent = `A sample of ${number(shown)} of ${number(this.total)} runs, spread over the time${drag}`;
-    else this.said.textContent = `${number(shown)} ${shown === 1 ? "run" : "runs"} by start and duration${drag.replace("it", "the time")}`;
+    else if (this.sampled) this.said.textContent = `A sample of ${grouped(shown)} of ${grouped(this.total)} runs, spread over the time${drag}`;
+    else this.said.textContent = `${grouped(shown)} ${shown === 1 ? "run" : "runs"} by start and duration${drag.replace("it", "the time")}`;
     this.canvas.setAttribute("aria-label", `Duration over start time. ${this.said.textContent}. The list below has them all.`);
     const kinds = new Set([...this.dots.values()].map((dot) => dot[4]));
     this.legend.replaceChildren(...Object.keys(SHAPES).filter((kind) => kinds.has(kind)).map((kind) => {

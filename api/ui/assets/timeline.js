@@ -6,7 +6,7 @@
 
 import { follow } from "./live.js";
 import { morph } from "./morph.js";
-import { duration, exactly, relative } from "./times.js";
+import { duration, exactly, grouped, relative } from "./times.js";
 import { listen } from "./timeline_input.js";
 import { KINDS, Run, STAGE_HEIGHT, after, ended, related, rows } from "./timeline_model.js";
 import { badge, build, escaped } from "./timeline_parts.js";
@@ -480,5 +480,5 @@ customElements.define("run-timeline", RunTimeline);
 /** "1,208 task runs" with a thin space; empty for none. */
 function counted(number, what) {
   if (!number) return "";
-  return `${number.toLocaleString("en").replaceAll(",", "\u2009")} ${what}${number === 1 ? "" : "s"}`;
+  return `${grouped(number)} ${what}${number === 1 ? "" : "s"}`;
 }

@@ -1,18 +1,22 @@
-// Moments and durations as people say them; they go on while the page is open.
+// Moments, durations and numbers as people write them; times go on while the page is open.
 // The words are those of api/ui/shown.py.
 
 const MINUTE = 60, HOUR = 3600, DAY = 86400;
 const TICK_MILLISECONDS = 1000;
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+// One clock on all pages, that of axes and logs: in another, 00:15 of a log is 12:15 AM beside it.
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
 const year = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
 const TO_THE_SECOND = {
   year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit",
-  second: "2-digit", timeZoneName: "short",
+  second: "2-digit", timeZoneName: "short", hourCycle: "h23",
 };
 const second = new Intl.DateTimeFormat(undefined, TO_THE_SECOND);
 const exact = new Intl.DateTimeFormat(undefined, { ...TO_THE_SECOND, fractionalSecondDigits: 3 });
+
+/** A number as the server writes it. */
+export function grouped(n) { return n.toLocaleString("en").replaceAll(",", "\u2009"); }
 
 export function duration(seconds) {
   seconds = Math.max(0, seconds);
