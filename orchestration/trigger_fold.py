@@ -132,6 +132,15 @@ def _span(trigger: EventTrigger) -> int:
     return round(trigger.within * SECOND)
 
 
+def _end(trigger: EventTrigger, start: int, at: int) -> int:
+    """Of a window that begins with what occurred at `start` and was recorded at `at`.
+
+    Who waits for silence waits at least until then: others may be as late.
+    """
+    end = start + _span(trigger)
+    return max(end, at) if trigger.posture == PROACTIVE else end
+
+
 def _new(
     watch: Watch, labels: tuple[str, ...], start: int, end: int, count: int, last: int | None
 ) -> Bucket:
@@ -200,7 +209,7 @@ class Fold:
                 # What both begins and counts does not count for what it began itself.
                 count = -1 if begins and expected else 0
                 start = occurred if begins else occurred - LOOKBACK
-                end = occurred + _span(trigger)
+                end = _end(trigger, occurred, seen.at)
                 bucket = _new(watch, labels, start, end, count, seen.position)
             else:
                 bucket = replace(bucket, last=seen.position)
@@ -239,7 +248,7 @@ class Fold:
                     and expects(trigger, seen.name)
                 ):
                     # It came in time, and is what the next one is to follow.
-                    end = now + _span(trigger)
+                    end = _end(trigger, now, at)
                     self._put(name, _new(watch, bucket.labels, now, end, 0, seen.position))
                 return
             if trigger.after:

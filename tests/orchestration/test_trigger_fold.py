@@ -222,6 +222,22 @@ def test_a_heartbeat_is_to_be_followed_by_another() -> None:
     assert happened(trigger, *beats, seen(30, "end"), until=due(100)).times() == []
 
 
+def test_what_is_told_long_after_it_happened_makes_it_fire_for_no_window_in_between() -> None:
+    each = proactive(for_each=("prefect.resource.id",))
+    assert happened(each, seen(0, late=1e6), until=1e6 + due(9)).times() == []
+    assert happened(each, seen(0, late=1e6), until=1e6 + due(10)).times() == [1e6 + due(10)]
+    follows = proactive(after=("begin",))
+    assert happened(follows, seen(0, "begin", late=500), until=1_000).times() == [due(500)]
+
+
+def test_what_was_held_up_and_comes_at_once_was_not_missed() -> None:
+    trigger = EventTrigger(
+        id="t", posture="Proactive", after=("beat",), expect=("beat", "end"), within=10
+    )
+    beats = [seen(n, "beat", late=500 - n * 0.99) for n in (0, 8, 16, 24)]
+    assert happened(trigger, *beats, seen(30, "end", late=470.5), until=600).times() == []
+
+
 # --- several
 
 
