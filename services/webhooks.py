@@ -11,7 +11,7 @@ is cut off: its thread ends as soon as it finds its connection closed.
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from socket import IPPROTO_TCP, SHUT_RDWR, create_connection, gaierror, getaddrinfo, socket
@@ -26,6 +26,8 @@ SECONDS_MAX = 10.0
 """How long a call may take, from the connection to the end of the answer."""
 GRACE_SECONDS = 1.0
 """A call that has not ended so long after its time is cut off."""
+ADDRESSES_MAX = 4
+"""Of the addresses of a host so many are tried, in the order in which the system prefers them."""
 ANSWER_BYTES_MAX = 64 * 1024
 """More of an answer is not read."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -130,13 +132,13 @@ def _call(webhook: Webhook, payload: bytes, line: _Line) -> Called:
     if webhook.method not in METHODS:
         raise CallFailed(f"the webhook's method is none of {', '.join(METHODS)}")
     deadline = time.monotonic() + line.seconds
-    address = _resolved(host, port, private=webhook.allow_private_urls)
+    addresses = _resolved(host, port, private=webhook.allow_private_urls)
     connection = HTTPConnection(host, port, timeout=line.seconds)
     if parts.scheme == "https":
         connection = HTTPSConnection(host, port, timeout=line.seconds)
     try:
         try:
-            connection.sock = _connected(webhook, address, port, host, parts.scheme, line)
+            connection.sock = _connected(webhook, addresses, port, host, parts.scheme, line)
         except OSError as error:
             raise Unreachable(f"no connection: {_why(error)}") from None
         if line.is_cut:
@@ -148,9 +150,9 @@ def _call(webhook: Webhook, payload: bytes, line: _Line) -> Called:
 
 
 def _connected(
-    webhook: Webhook, address: str, port: int, host: str, scheme: str, line: _Line
+    webhook: Webhook, addresses: Sequence[str], port: int, host: str, scheme: str, line: _Line
 ) -> socket:
-    plain = create_connection((address, port), timeout=line.seconds)
+    plain = _first_to_answer(addresses, port, line)
     line.connection = plain
     if scheme == "http":
         return plain
@@ -165,6 +167,25 @@ def _connected(
     except BaseException:
         plain.close()
         raise
+
+
+def _first_to_answer(addresses: Sequence[str], port: int, line: _Line) -> socket:
+    """A connection to the first address that takes one; nothing is sent to the others. Each has
+    its part of the time: with two, one that does not answer at all leaves half of it.
+
+    Raises OSError, for the last of them.
+    """
+    *others, last = addresses
+    for address in others:
+        with suppress(OSError):
+            return _connection_to(address, port, line.seconds / len(addresses), line)
+    return _connection_to(last, port, line.seconds / len(addresses), line)
+
+
+def _connection_to(address: str, port: int, seconds: float, line: _Line) -> socket:
+    found = create_connection((address, port), timeout=seconds)
+    found.settimeout(line.seconds)
+    return found
 
 
 def _asked(
@@ -194,8 +215,8 @@ def _asked(
     return Called(answer.status, headers, body.decode(errors="replace"))
 
 
-def _resolved(host: str, port: int, *, private: bool) -> str:
-    """An address of the host. Every one has to be allowed: which is taken is chance."""
+def _resolved(host: str, port: int, *, private: bool) -> Sequence[str]:
+    """The addresses of the host. Every one has to be allowed: which is taken is chance."""
     try:
         found = [str(one[4][0]) for one in getaddrinfo(host, port, proto=IPPROTO_TCP)]
     except (gaierror, UnicodeError):
@@ -204,7 +225,7 @@ def _resolved(host: str, port: int, *, private: bool) -> str:
         raise CallFailed(
             "the webhook's URL is one of a private network, and the block does not allow that"
         )
-    return found[0]
+    return list(dict.fromkeys(found))[:ADDRESSES_MAX]
 
 
 def _why(error: Exception) -> str:

@@ -27,6 +27,20 @@ async def test_a_call_sends_what_it_is_given_and_tells_what_comes_back(listener:
     assert (method, path, headers["x-key"], sent) == ("PUT", "/a?b=c", "k", "höre")
 
 
+async def test_of_several_addresses_one_that_answers_is_called(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolved(host: str, port: int, **_: Any) -> list[Any]:
+        return [(0, 0, 0, "", (one, port)) for one in ("::1", "127.0.0.2", "127.0.0.1")]
+
+    monkeypatch.setattr(webhooks, "getaddrinfo", resolved)
+    url = f"http://of.several.example:{listener.port}/a"
+    assert (await call(Webhook(url=url), "")).body == "thanks"
+    assert len(listener.heard) == 1
+    with pytest.raises(CallFailed):
+        await call(Webhook(url=url, allow_private_urls=False), "")
+
+
 async def test_redirects_are_not_followed(listener: Listener) -> None:
     listener.status = 302
     assert (await call(Webhook(url=listener.url), "")).status == 302
