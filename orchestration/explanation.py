@@ -77,6 +77,8 @@ class Around(Struct, frozen=True, kw_only=True):
     pool_limit: Limit | None = None
     heard: datetime | None = None
     """When the run's heart last beat."""
+    untagged: bool = False
+    """Whether runs without a `zombies:` tag are given up as well when they fall silent."""
     claimer: "Claimer | None" = None
     """The worker that has the run, if it is Pending."""
 
@@ -203,10 +205,8 @@ def _scheduled(
             f"{late}: it should have started at {_time(due)}, {_duration(now - due)} ago."
         )
     if state.name == AWAITING_RETRY and run.empirical_policy.retry_type == "in_process":
-        yield Sentence(
-            "No worker starts it: the process that it failed in tries again. If that is gone, run "
-            "it again by hand."
-        )
+        end = _when_it_stays_silent(run, around) or " If that is gone, run it again by hand."
+        yield Sentence(f"No worker starts it: the process that it failed in tries again.{end}")
         return
     yield from _waits_for_a_worker(run, around, now)
 
@@ -288,14 +288,22 @@ def _heard_of(run: FlowRun, around: Around, now: datetime) -> Iterator[Sentence]
     policy = policy_of(run.tags)
     if around.heard is not None:
         silent = _duration(now - around.heard)
-        then = {"crash": "it is crashed", "retry": "it is started again, or crashed"}
-        end = f" If it stays silent, {then[policy]}." if policy else ""
+        end = _when_it_stays_silent(run, around)
         yield Sentence(f"It was last heard of {silent} ago.{end}")
     elif policy is not None:
         yield Sentence(
             f"Its tag {TAG}{policy} has no effect: it sends no heartbeats. Set "
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY where it runs."
         )
+
+
+def _when_it_stays_silent(run: FlowRun, around: Around) -> str:
+    """What becomes of it then; nothing is said if nothing does."""
+    policy = policy_of(run.tags, untagged=around.untagged)
+    if policy is None or around.heard is None:
+        return ""
+    then = "it is crashed" if policy == "crash" else "it is started again, or crashed"
+    return f" If it stays silent, {then}."
 
 
 def _paused(run: FlowRun, state: State) -> Iterator[Sentence]:

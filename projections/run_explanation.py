@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eventstore import log
 from eventstore.codec import Codec
@@ -39,9 +40,12 @@ class Explanation(Struct, frozen=True):
 
 
 async def explanation(
-    database: Database, codec: Codec, id_: str, now: datetime
+    database: Database, codec: Codec, id_: str, now: datetime, *, untagged: bool
 ) -> Explanation | None:
-    """Why a flow run is in the state it is in; None if there is no such run."""
+    """Why a flow run is in the state it is in; None if there is no such run.
+
+    `untagged`: whether runs without a `zombies:` tag are given up as well when they fall silent.
+    """
     rows = await database.fetch_keys(FLOW_RUNS.table, [(id_,)])
     if not rows:
         return None
@@ -52,7 +56,7 @@ async def explanation(
     changes = [
         Change(fact.event, fact.actor) for fact in facts if isinstance(fact.event, FlowRunStateSet)
     ]
-    around = await _around(database, run)
+    around = replace(await _around(database, run), untagged=untagged)
     return Explanation(id_, run.name, run.state_name, explained(run, changes, around, now))
 
 

@@ -27,8 +27,9 @@ def explain(
             f"{run!r} is no id of a flow run; the page of the run and `prefect flow-run ls` show it"
         )
 
-    async def work(database: Database, _: Settings) -> Explanation | None:
-        return await explanation(database, CODEC, id_, datetime.now(UTC))
+    async def work(database: Database, settings: Settings) -> Explanation | None:
+        untagged = settings.services_zombies_untagged
+        return await explanation(database, CODEC, id_, datetime.now(UTC), untagged=untagged)
 
     found = on_database(context, work, read_only=True)
     if found is None:

@@ -11,5 +11,7 @@ area = Area("/flow_runs", "Flow Runs")
 @area.get("/{id:uuid}/explain", answers={200: Explanation})
 async def explain_flow_run(call: Call) -> Answer:
     """Say in plain sentences why a flow run is in the state it is in, from its events."""
-    found = await explanation(call.server.database, CODEC, call.id, call.server.now())
+    server = call.server
+    untagged = server.settings.services_zombies_untagged
+    found = await explanation(server.database, CODEC, call.id, server.now(), untagged=untagged)
     return ok(there(found, "Flow run not found"))

@@ -78,7 +78,11 @@ async def why(visit: Visit) -> Why | None:
         return None
     await server.pulses.flush()
     found = await run_explanation.explanation(
-        server.database, server.store.codec, visit.id, visit.now
+        server.database,
+        server.store.codec,
+        visit.id,
+        visit.now,
+        untagged=server.settings.services_zombies_untagged,
     )
     if found is None:
         raise Missing(GONE)

@@ -1,5 +1,6 @@
 """Explanations of flow runs, over HTTP and on the command line."""
 
+import asyncio
 import uuid
 from pathlib import Path
 
@@ -8,7 +9,10 @@ from msgspec import json
 from eventstore.migrate import Target
 from tests.api.talk import expect, make_flow, make_flow_run, set_state, talk_to
 from tests.conftest import StartServer
+from tests.emitting import emission
 from tests.serving import run_cli
+
+HEARD_SECONDS = 30.0
 
 
 async def test_a_run_is_explained_alike_over_http_and_on_the_command_line(
@@ -31,6 +35,30 @@ async def test_a_run_is_explained_alike_over_http_and_on_the_command_line(
     assert done.stdout.startswith(f"{run['name']} is AwaitingRetry.\n- {first}\n- It waits for")
     shown = run_cli(target, tmp_path, "explain", run["id"], "--json")
     assert json.decode(shown.stdout)["sentences"][0]["text"] == first
+
+
+async def test_what_becomes_of_a_silent_run_without_a_tag_is_for_the_server_to_say(
+    start_server: StartServer, target: Target, tmp_path: Path
+) -> None:
+    untagged = {"PLUPERFECT_SERVICES_ZOMBIES_UNTAGGED": "true"}
+    ends = "If it stays silent, it is crashed."
+    async with talk_to(start_server(settings=untagged).url) as client:
+        run = await make_flow_run(client, await make_flow(client))
+        await set_state(client, "flow_runs", run["id"], "RUNNING")
+        beat = emission(
+            event="prefect.flow-run.heartbeat",
+            resource={"prefect.resource.id": f"prefect.flow-run.{run['id']}"},
+        )
+        await expect(client, "POST", "/events", 204, [beat])
+        async with asyncio.timeout(HEARD_SECONDS):
+            while True:  # It is in a table: there is no signal.
+                told = await expect(client, "GET", f"/flow_runs/{run['id']}/explain", 200)
+                if len(told["sentences"]) > 1:
+                    break
+                await asyncio.sleep(0.05)
+        assert told["sentences"][1]["text"].endswith(ends)
+    assert ends in run_cli(target, tmp_path, "explain", run["id"], settings=untagged).stdout
+    assert ends not in run_cli(target, tmp_path, "explain", run["id"]).stdout
 
 
 async def test_who_holds_a_limit_is_named(server_url: str) -> None:

@@ -246,6 +246,24 @@ def test_when_a_running_run_was_last_heard_of() -> None:
     assert len(texts(quiet)) == 1
 
 
+def test_a_run_without_a_tag_is_crashed_where_the_server_says_so() -> None:
+    around = Around(heard=NOON - MINUTE, untagged=True)
+    quiet = flow_run(state("RUNNING"), run_count=1)
+    assert texts(quiet, around=around)[1].endswith("If it stays silent, it is crashed.")
+    assert len(texts(quiet, around=Around(untagged=True))) == 1
+    left = flow_run(state("RUNNING"), run_count=1, tags=("zombies:leave",))
+    assert texts(left, around=around)[1:] == ["It was last heard of 1 minute ago."]
+
+
+def test_a_process_that_is_to_try_again_may_fall_silent() -> None:
+    waits = state("SCHEDULED", "AwaitingRetry", scheduled_time=NOON - SECOND)
+    policy = FlowRunPolicy(retries=1, retry_type="in_process")
+    run = flow_run(waits, run_count=1, empirical_policy=policy, tags=("zombies:crash",))
+    tried = texts(run, change(waits), around=Around(heard=NOON - MINUTE))
+    assert tried[-1].endswith("tries again. If it stays silent, it is crashed.")
+    assert texts(run, change(waits))[-1].endswith("If that is gone, run it again by hand.")
+
+
 def test_a_tag_that_has_no_effect_is_told() -> None:
     run = flow_run(state("RUNNING"), run_count=1, tags=("zombies:retry",))
     assert "it sends no heartbeats" in texts(run)[1]

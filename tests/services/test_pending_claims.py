@@ -67,7 +67,7 @@ async def why(server: Server, id_: str) -> str:
     """What there is to say about a run."""
     await server.pulses.flush()
     database, codec = server.database, server.store.codec
-    told = await run_explanation.explanation(database, codec, id_, server.now())
+    told = await run_explanation.explanation(database, codec, id_, server.now(), untagged=False)
     assert told is not None
     return " ".join(sentence.text for sentence in told.sentences)
 
