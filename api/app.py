@@ -15,7 +15,8 @@ from litestar.types import ASGIApp
 
 from api import csrf
 from api.databases import open_database, open_notifier
-from api.http import Api, Gate
+from api.dispatch import Api
+from api.gate import Gate
 from api.routes import areas
 from api.server import Server
 from api.settings import Settings

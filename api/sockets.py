@@ -13,7 +13,7 @@ import msgspec
 from litestar.connection import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
-from api.http import Gate
+from api.gate import Gate
 from orchestration.documents import accept
 from orchestration.refusals import Invalid
 

@@ -16,7 +16,8 @@ from msgspec import Meta, Raw, Struct
 from msgspec.structs import replace
 
 from api.errors import HttpError, body_content, http_error, invalid, invalid_body
-from api.http import NO_CONTENT, Answer, Area, Call, Gate, Parameter, ok
+from api.gate import Gate
+from api.http import NO_CONTENT, Answer, Area, Call, Parameter, ok
 from api.proxy import api_url
 from api.server import Server
 from api.sockets import (

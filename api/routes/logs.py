@@ -2,7 +2,8 @@
 
 from msgspec import Struct
 
-from api.http import Answer, Area, Call, Gate
+from api.gate import Gate
+from api.http import Answer, Area, Call
 from api.lists import limited
 from api.server import Server
 from api.sockets import (

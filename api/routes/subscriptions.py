@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from api.connections import over
 from api.errors import HttpError
-from api.http import Answer, Area, Call, Gate, Parameter
+from api.gate import Gate
+from api.http import Answer, Area, Call, Parameter
 from api.server import Server
 from api.sockets import (
     SERVER_ERROR,

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from api.http import Area, Gate
+from api.gate import Gate
+from api.http import Area
 from api.server import Server
 from api.sockets import SERVER_ERROR, Closed, Socket, converse, first_frame, first_to_end
 from eventstore.errors import EventStoreError

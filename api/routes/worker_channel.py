@@ -17,7 +17,8 @@ import msgspec
 from msgspec import Struct
 
 from api.background import cleanup_terms
-from api.http import Area, Gate
+from api.gate import Gate
+from api.http import Area
 from api.server import Server
 from api.slots import with_slots
 from api.sockets import (

@@ -19,9 +19,11 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec.structs import replace
 
 from api import openapi
+from api.bodies import read_body
 from api.connections import over
 from api.errors import HttpError, http_error
-from api.http import Call, basic, read_body, same
+from api.gate import basic, same
+from api.http import Call
 from api.proxy import api_url
 from api.routes import areas
 from api.routing import Router

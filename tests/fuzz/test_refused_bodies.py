@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from api.bodies import decoded
 from api.errors import http_error
-from api.http import Endpoint, decoded
+from api.http import Endpoint
 from api.routes import areas
 
 MARK = "a value that nobody else has"
