@@ -15,9 +15,8 @@ from msgspec import Struct
 from eventstore.codec import from_microseconds, to_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
 from projections import emission_totals, text_search
+from projections.emission_conditions import RESOURCE_ID, ROLE, starts_with
 from projections.emission_filters import (
-    RESOURCE_ID,
-    ROLE,
     EventAnyResourceFilter,
     EventFilter,
     EventNameFilter,
@@ -26,7 +25,6 @@ from projections.emission_filters import (
     EventTextFilter,
     Glimpse,
     OccurredFilter,
-    starts_with,
 )
 from projections.emissions import Place
 from projections.run_sums import Bins
@@ -72,7 +70,7 @@ class Wanted(Struct, frozen=True):
         return bool(self.text or (self.resources and (self.prefixes or self.part != "any")))
 
     def filter(self, *, windowless: bool) -> EventFilter:
-        """The same for `projections.emission_filters.predicate`."""
+        """The same for `projections.emission_conditions.predicate`."""
         ids = list(self.resources)
         return EventFilter(
             occurred=None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from eventstore.database import Dialect, Reader, Row, Table
 from projections.bucket_places import places
-from projections.emission_filters import starts_with
+from projections.emission_conditions import starts_with
 from projections.projection import Key, Model, Totals, rows_of
 from projections.run_sums import Bins
 from projections.run_totals import WIDTHS

@@ -17,13 +17,8 @@ from eventstore.events import Recorded
 from orchestration.emissions import INDEXED_BYTES_MAX, FeedTrimmed
 from orchestration.identifiers import utc
 from orchestration.own_emissions import EMITTING, emission_of
-from projections.emission_filters import (
-    RESOURCE_ID,
-    ROLE,
-    EventFilter,
-    Glimpse,
-    where,
-)
+from projections.emission_conditions import RESOURCE_ID, ROLE, where
+from projections.emission_filters import EventFilter, Glimpse
 from projections.emission_totals import EMISSION_TOTALS, TOTALS_OF_EMISSIONS
 from projections.projection import Model, Projection, Rows, rows_of
 

@@ -15,7 +15,7 @@ from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Row
 from eventstore.selection import Selection
 from projections import text_search
-from projections.emission_filters import starts_with
+from projections.emission_conditions import starts_with
 from projections.where import Draft, all_of, any_of
 
 PAGE_EVENTS = 50

@@ -36,7 +36,8 @@ from orchestration.refusals import Invalid
 from orchestration.task_run_reports import Report, is_report, understand
 from orchestration.task_runs import TaskRunReported
 from orchestration.zombies import run_of_heartbeat
-from projections.emission_filters import EventFilter, Glimpse, predicate
+from projections.emission_conditions import predicate
+from projections.emission_filters import EventFilter, Glimpse
 from projections.emissions import glimpse
 from projections.flow_runs import FLOW_RUNS
 from projections.pulses import FLOW_RUN

@@ -9,7 +9,7 @@ from msgspec import Struct
 from api.ui import linked
 from api.ui.page import Missing, Page, Visit
 from projections import emission_pages
-from projections.emission_filters import RESOURCE_ID, ROLE
+from projections.emission_conditions import RESOURCE_ID, ROLE
 
 JSON_CHARACTERS_SHOWN = 200_000
 """Longer ones are cut off, visibly; the API has them whole."""

@@ -15,7 +15,7 @@ from eventstore.events import type_name
 from eventstore.selection import Selection
 from orchestration.own_emissions import EMITTING, emission_of
 from projections import emission_pages, emission_totals
-from projections.emission_filters import predicate
+from projections.emission_conditions import predicate
 from projections.emission_pages import Density, FeedPage, Part, Shown, Wanted
 from projections.emissions import glimpse
 from projections.text_search import QUERY_LENGTH_MAX

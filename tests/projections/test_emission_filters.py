@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from eventstore.database import Database, Transaction
 from eventstore.events import Recorded
 from orchestration.emissions import EmissionReceived
-from projections.emission_filters import EventFilter, conditions, predicate, where, within_window
+from projections.emission_conditions import conditions, predicate, where
+from projections.emission_filters import EventFilter, within_window
 from projections.emissions import EMISSIONS, glimpse, page, projection, total
 from projections.projection import Rows
 from tests.emitting import Json, at, emission, wire

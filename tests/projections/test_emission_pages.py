@@ -15,7 +15,7 @@ from eventstore.codec import to_microseconds
 from eventstore.migrate import Target
 from eventstore.sqlite_dialect import SqliteDialect
 from projections import emission_pages
-from projections.emission_filters import predicate
+from projections.emission_conditions import predicate
 from projections.emission_pages import FeedPage, Part, Wanted, _Search, density, page, place
 from projections.emissions import Place, glimpse
 from projections.run_sums import Bins
