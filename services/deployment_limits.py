@@ -48,6 +48,13 @@ async def up_to_date(reader: Reader, known: Deployment) -> Deployment:
     )
 
 
+def concerned(before: Deployment | None, shared: ConcurrencyLimit | None) -> tuple[str, ...]:
+    """For `slots.contention`: the limit that a deployment has, and the one that it is to share.
+    Whoever changes those decides under the same lock, and in another batch."""
+    own = None if before is None else before.global_concurrency_limit
+    return tuple(dict.fromkeys(one.id for one in (own, shared) if one is not None))
+
+
 async def follows(
     reader: Reader,
     id_: str,

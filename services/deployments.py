@@ -43,7 +43,8 @@ from projections.flows import FLOWS
 from services import deployment_limits, scheduled_runs
 from services import work_pools as pools
 from services.large_schemas import by_schema
-from services.shell import Clock, Decided, Done, Origin, Shell, fresh_ids, unchanged
+from services.shell import Clock, Decided, Done, Locked, Origin, Shell, fresh_ids, unchanged
+from services.slots import contention
 
 CATEGORY = "deployment"
 READY_AT_ONCE = 200
@@ -111,7 +112,10 @@ async def put(
             actor=origin.actor,
             correlation=origin.correlation,
             decide=decide_under_lock,
-            contention=f"deployment-name:{body.flow_id}:{body.name}",
+            contention=(
+                f"deployment-name:{body.flow_id}:{body.name}",
+                *contention(await _limits_of(database, body, facts)),
+            ),
         )
         return command, None
 
@@ -126,6 +130,13 @@ async def put(
     document = await deployments.by_id(database, found.id)
     position = None if written is None else written.position
     return (document or "null").encode(), new, position
+
+
+async def _limits_of(reader: Reader, body: DeploymentCreate, facts: Facts) -> tuple[str, ...]:
+    """The limits that a deployment has, or is to have."""
+    held = await deployments.id_by_name(reader, body.flow_id, body.name)
+    known = None if held is None else await deployments.entity(reader, held)
+    return deployment_limits.concerned(known, facts.limit)
 
 
 async def update(
@@ -216,8 +227,16 @@ async def _execute(
             flow=None if flow is None else Neighbour(flow.id, flow.name),
         )
         events = decide(replace(command, around=around), known)
-        more = await deployment_limits.follows(shell.store.database, known.id, known, events)
-        return Decided(events, None, more=more)
+        if not await deployment_limits.follows(shell.store.database, known.id, known, events):
+            return Decided(events, None)
+
+        async def with_its_limit(tx: Transaction) -> Decided[None]:
+            more = await deployment_limits.follows(tx, known.id, known, events)
+            return Decided(events, None, more=more)
+
+        shared = command.facts.limit if isinstance(command, UpdateDeployment) else None
+        locks = contention(deployment_limits.concerned(known, shared))
+        return Decided((), None, locked=Locked(locks, with_its_limit))
 
     return await shell.execute(DEPLOYMENTS, CATEGORY, command.id, decide_one, origin)
 

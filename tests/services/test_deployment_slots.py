@@ -414,3 +414,37 @@ async def test_deployments_share_a_global_limit_that_outlives_them(server: Serve
     assert answer.status == "REJECT"
     await deployments.delete(server.shell, one.deployment["id"], ORIGIN)
     assert await read.by_id(server.database, shared) is not None
+
+
+async def test_who_changes_a_limit_and_who_changes_its_deployment_lose_nothing(
+    server: Server,
+) -> None:
+    made = await new_deployment(server, await new_flow(server))
+    limit_id = made["global_concurrency_limit"]["id"]
+    for n in range(2, 22):
+        active = ConcurrencyLimitUpdate(active=n % 2 == 0)
+        await asyncio.gather(
+            deployments.update(
+                server.shell, made["id"], DeploymentUpdate(concurrency_limit=n), server.now, ORIGIN
+            ),
+            concurrency_limits.update(server.shell, limit_id, active, server.now(), ORIGIN),
+        )
+        seen = await read.by_id(server.database, limit_id)
+        assert seen is not None
+        assert (seen.limit.limit, seen.limit.active) == (n, n % 2 == 0)
+
+
+async def test_who_changes_a_limit_and_who_deploys_anew_lose_nothing(server: Server) -> None:
+    flow = await new_flow(server)
+    made = await new_deployment(server, flow)
+    limit_id = made["global_concurrency_limit"]["id"]
+    for n in range(2, 22):
+        body = DeploymentCreate(name=made["name"], flow_id=flow, concurrency_limit=n)
+        active = ConcurrencyLimitUpdate(active=n % 2 == 0)
+        await asyncio.gather(
+            deployments.put(server.shell, body, server.now, ORIGIN),
+            concurrency_limits.update(server.shell, limit_id, active, server.now(), ORIGIN),
+        )
+        seen = await read.by_id(server.database, limit_id)
+        assert seen is not None
+        assert (seen.limit.limit, seen.limit.active) == (n, n % 2 == 0)
