@@ -83,7 +83,16 @@ NOTIFY = "notify"
 """The capability of blocks that notifications are sent through."""
 ANSWER_CHARACTERS_MAX = 1_000
 """Of what a webhook answered, so much is told."""
-_UNTOLD = ("authorization", "set-cookie", "traceparent", "via", "x-forwarded", "x-b3")
+_UNTOLD = (
+    "authorization",
+    "set-cookie",
+    "traceparent",
+    "via",
+    "x-b3",
+    "x-cloud-trace",
+    "x-envoy",
+    "x-forwarded",
+)
 """Headers of the answer that are not told begin like this."""
 
 

@@ -42,6 +42,7 @@ def listener() -> Iterator[Listener]:
             self.send_response(listening.statuses.get(self.path, listening.status))
             self.send_header("Location", f"{listening.url}/elsewhere")
             self.send_header("Set-Cookie", "secret=1")
+            self.send_header("X-Envoy-Upstream-Service-Time", "1")
             self.send_header("Content-Length", str(len(listening.body)))
             self.end_headers()
             self.wfile.write(listening.body)
