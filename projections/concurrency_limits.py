@@ -256,7 +256,7 @@ async def of_deployment(
     return limit_id, None if options is None else parse(ConcurrencyOptions, options)
 
 
-_AWAITING = (
+AWAITING = (
     "SELECT flow_runs.id FROM flow_runs JOIN deployment_limits "
     "ON deployment_limits.deployment_id = flow_runs.deployment_id "
     "WHERE flow_runs.state_type = 'SCHEDULED' "
@@ -268,24 +268,25 @@ _AWAITING = (
 async def awaiting(reader: Reader, limit_id: str, most: int) -> list[str]:
     """Ids of runs that wait for slots of a limit on their deployments; `most` of them, those that
     were expected to start first."""
-    return [str(row[0]) for row in await reader.fetch(_AWAITING, limit_id, most)]
+    return [str(row[0]) for row in await reader.fetch(AWAITING, limit_id, most)]
 
 
-_AWAITED = (
+# That a deployment's id is not empty leads SQLite to the index that holds these runs alone.
+AWAITED = (
     "SELECT DISTINCT deployment_limits.limit_id FROM flow_runs JOIN deployment_limits "
     "ON deployment_limits.deployment_id = flow_runs.deployment_id "
     "WHERE flow_runs.state_type = 'SCHEDULED' "
-    f"AND flow_runs.state_name = '{AWAITING_SLOT}' "
+    f"AND flow_runs.state_name = '{AWAITING_SLOT}' AND flow_runs.deployment_id > '' "
     "AND deployment_limits.limit_id IS NOT NULL LIMIT $1"
 )
 
 
 async def awaited(reader: Reader, most: int) -> list[str]:
     """Limits for whose slots runs wait, as `awaiting` finds them."""
-    return [str(row[0]) for row in await reader.fetch(_AWAITED, most)]
+    return [str(row[0]) for row in await reader.fetch(AWAITED, most)]
 
 
-_AWAITING_OF_DEPLOYMENT = (
+AWAITING_OF_DEPLOYMENT = (
     "SELECT id FROM flow_runs WHERE state_type = 'SCHEDULED' "
     f"AND state_name = '{AWAITING_SLOT}' AND deployment_id = $1 "
     "ORDER BY expected_start_time LIMIT $2"
@@ -294,7 +295,7 @@ _AWAITING_OF_DEPLOYMENT = (
 
 async def awaiting_of_deployment(reader: Reader, deployment_id: str, most: int) -> list[str]:
     """As `awaiting`: runs of one deployment that wait for a slot, whatever its limit is by now."""
-    return [str(row[0]) for row in await reader.fetch(_AWAITING_OF_DEPLOYMENT, deployment_id, most)]
+    return [str(row[0]) for row in await reader.fetch(AWAITING_OF_DEPLOYMENT, deployment_id, most)]
 
 
 # --- leases ---------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ READ_MODEL_MIGRATIONS = (
     "0019.variables",
     "0020.idle-deployments",
     "0034.task-run-names",
+    "0035.awaiting-slot",
     "0021.blocks",
     "0025.automations",
     "0029.result-storage",

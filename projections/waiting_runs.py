@@ -37,7 +37,7 @@ async def running(reader: Reader, after: str) -> list[tuple[str, list[str]]]:
 
 TO_BE_RETRIED = (
     "SELECT id, tags FROM flow_runs WHERE state_type = 'SCHEDULED' "
-    f"AND state_name = '{AWAITING_RETRY}' AND id > $1 ORDER BY id LIMIT $2"
+    f"AND state_name = '{AWAITING_RETRY}' AND {_ACTIVE} AND id > $1 ORDER BY id LIMIT $2"
 )
 
 
@@ -97,9 +97,12 @@ async def cancelled_after(reader: Reader, since: int, id: str, limit: int) -> li
     return await reader.fetch(CANCELLED_AFTER, since, id, limit)
 
 
+# Neither engine looks through a LIMIT: for the order of the ids SQLite would walk through all runs
+# that there are, and read each.
 CRASHED_WITH_OPEN_TASK_RUNS = (
-    "SELECT id FROM flow_runs WHERE end_time >= $1 AND state_type = 'CRASHED' AND id > $2 "
-    "AND EXISTS (SELECT 1 FROM task_runs WHERE task_runs.flow_run_id = flow_runs.id AND "
+    "SELECT id FROM (SELECT id, state_type FROM flow_runs WHERE end_time >= $1 "
+    f"ORDER BY end_time LIMIT {2**62}) AS ended WHERE state_type = 'CRASHED' AND id > $2 "
+    "AND EXISTS (SELECT 1 FROM task_runs WHERE task_runs.flow_run_id = ended.id AND "
     f"(task_runs.state_type IS NULL OR task_runs.state_type NOT IN {_ENDED})) "
     "ORDER BY id LIMIT $3"
 )

@@ -71,6 +71,8 @@ class Operator(Struct, frozen=True):
     def types(self, block: str) -> str:
         """What the commands print; each of them must work."""
         environment = serving.inherited_environment() | {"HOME": str(self.home), **self.settings}
+        # The commands of this checkout, wherever another one is installed.
+        environment["PYTHONPATH"] = str(serving.REPOSITORY)
         environment["PATH"] = os.pathsep.join((*map(str, self.programs), environment["PATH"]))
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block],

@@ -1,5 +1,6 @@
 """The indexes are used. SQLite plans without statistics, so an empty database tells."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 
 from eventstore.database import Database, Value
 from eventstore.sqlite_dialect import SqliteDialect
+from projections import waiting_runs
+from projections.concurrency_limits import AWAITED, AWAITING, AWAITING_OF_DEPLOYMENT
 from projections.criteria import ACTIVE
 from projections.deployments import COMING, keys_taken_sql
 from projections.filter_compiler import where
@@ -140,6 +143,28 @@ async def test_what_is_to_come_of_a_deployment_is_found_among_its_own_runs(
 async def test_slots_that_are_taken_are_found_by_their_keys(database: Database) -> None:
     steps = await plan_of(database, keys_taken_sql(2), ID, "a", "b")
     assert " flow_runs_by_idempotency_key " in steps, steps
+
+
+@pytest.mark.parametrize(
+    ("sql", "index"),
+    [
+        (AWAITED, "flow_runs_awaiting_slot"),
+        (AWAITING, "flow_runs_awaiting_slot"),
+        (AWAITING_OF_DEPLOYMENT, "flow_runs_awaiting_slot"),
+        (waiting_runs.PAUSED, "flow_runs_by_state"),
+        (waiting_runs.RUNNING, "flow_runs_by_state"),
+        (waiting_runs.PENDING, "flow_runs_by_state"),
+        (waiting_runs.CANCELLING_FIRST, "flow_runs_by_state"),
+        (waiting_runs.TO_BE_RETRIED, "flow_runs_by_state"),
+        (waiting_runs.CANCELLED_AFTER, "flow_runs_by_end"),
+        (waiting_runs.CRASHED_WITH_OPEN_TASK_RUNS, "flow_runs_by_end"),
+    ],
+)
+def test_what_services_look_for_is_not_looked_for_among_all_runs(
+    sqlite_template: Path, sql: str, index: str
+) -> None:
+    steps = plan(sqlite_template, sql, (1,) * len(set(re.findall(r"\$\d+", sql))))
+    assert f" INDEX {index} " in f"{steps} ".replace("\n", " "), steps
 
 
 async def plan_of(database: Database, sql: str, *params: Value) -> str:

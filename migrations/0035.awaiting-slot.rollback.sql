@@ -1,0 +1,1 @@
+DROP INDEX IF EXISTS flow_runs_awaiting_slot;
