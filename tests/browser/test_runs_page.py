@@ -127,6 +127,28 @@ def test_a_stretch_of_time_is_told_in_the_zone_of_who_looks(server_url: str, vis
     expect(page).to_have_url(re.compile(r"runs\?until="))
 
 
+def test_a_long_name_that_is_read_from_the_right_is_cut_off_at_its_end(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    runs.run("تحميل البيانات " * 12 + "7", "COMPLETED", flow="تقرير 🚀")
+    page = visit(server_url, "runs", width=SMALL)
+    cell = page.locator("td.main-cell")
+    expect(cell).to_contain_text("تحميل")
+    assert cell.evaluate("it => it.scrollWidth > it.clientWidth")
+    seen = cell.evaluate(
+        """cell => {
+          const text = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT).nextNode();
+          const range = document.createRange();
+          range.setStart(text, 0);
+          range.setEnd(text, 5);
+          const [word, box] = [range.getBoundingClientRect(), cell.getBoundingClientRect()];
+          return box.left <= word.left && word.right <= box.right;
+        }"""
+    )
+    assert seen
+    assert_whole(page)
+
+
 def test_a_list_that_is_filtered_stays_live_as_it_is_filtered(
     server_url: str, runs: Runs, visit: Visit
 ) -> None:
