@@ -87,7 +87,7 @@ SELDOM = {
         "a_flow_is_deleted",
         "a_flow_that_does_not_exist",
     ),
-    "live": ("a_page_that_nobody_sees",),
+    "live": ("a_page_that_nobody_sees", "a_filter_that_no_server"),
     "log_page": (
         "on_a_narrow_screen",
         "an_empty_log",
@@ -122,6 +122,7 @@ SELDOM = {
         "a_stretch_of_time",
         "pages_neither_repeat",
         "what_the_rules_refuse",
+        "a_long_name_that_is_read",
     ),
     "schedules_page": (
         "intervals_and_rules",

@@ -1,5 +1,7 @@
 """What happens is on the page at once, as long as somebody looks at it."""
 
+import re
+
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
@@ -89,6 +91,27 @@ def test_a_page_goes_on_by_itself_after_the_server_was_started_anew(
     Runs(server.url).run("after")
     expect(page.get_by_role("row").filter(has_text="after")).to_be_visible(timeout=20_000)
     expect(status).to_have_attribute("data-is", "live")
+
+
+def test_a_filter_that_no_server_heard_is_told_and_takes_effect_once_there_is_one_again(
+    start_server: StartServer, visit: Visit
+) -> None:
+    server = start_server()
+    runs = Runs(server.url)
+    runs.run("calm-otter")
+    runs.run("brave-heron")
+    page = visit(server.url, expected="")  # What fails here is meant to.
+    rows = page.locator("td.main-cell")
+    expect(rows).to_have_count(2)
+    server.stop()
+    page.get_by_label("Run name contains").fill("otter")
+    said = page.get_by_text("Filters take effect once the connection is back")
+    expect(said.first).to_be_visible()
+    expect(rows).to_have_count(2)
+    start_server(port=server.port)
+    expect(rows).to_have_count(1)
+    expect(page).to_have_url(re.compile("q=otter"))
+    expect(page.get_by_label("Run name contains")).to_have_value("otter")
 
 
 def test_a_page_that_nobody_sees_holds_no_connection_and_catches_up(

@@ -7,6 +7,7 @@
 // A page that nobody sees holds no connection (browsers allow six per origin); it goes on where it
 // was when it is seen again. `pluperfect:patched` is dispatched on each region after a patch.
 
+import { toast } from "./actions.js";
 import { morph } from "./morph.js";
 import { tell } from "./times.js";
 
@@ -15,6 +16,7 @@ const LOST_AFTER_MILLISECONDS = 1500; // A restart that is quicker than this is 
 
 const sign = document.getElementById("connection");
 let stream = null, position = null, made = null, address = null, failures = 0, retry = 0, worry = 0, ended = false;
+let unanswered = null; // A form of filters that says something else than what is shown.
 
 function is(state, text) {
   clearTimeout(worry);
@@ -39,7 +41,7 @@ function open() {
   const root = document.documentElement.dataset.root;
   const query = new URLSearchParams({ page: address, position, made });
   stream = new EventSource(`${root}live?${query}`);
-  stream.addEventListener("hello", () => { failures = 0; is("live", "live"); });
+  stream.addEventListener("hello", () => { failures = 0; is("live", "live"); again(); });
   stream.addEventListener("patch", (message) => {
     for (const [id, html] of Object.entries(heard(message))) {
       const element = document.getElementById(id);
@@ -63,6 +65,12 @@ function open() {
     const wait = RETRY_MILLISECONDS[Math.min(failures++, RETRY_MILLISECONDS.length - 1)];
     retry = setTimeout(open, wait);
   };
+}
+
+function again() {
+  const form = unanswered;
+  unanswered = null;
+  if (form?.isConnected) form.requestSubmit();
 }
 
 function close() {
@@ -91,6 +99,15 @@ window.addEventListener("pageshow", (event) => { if (event.persisted) open(); })
 // Lists that were filtered by htmx: the address has changed, and main with its position.
 document.addEventListener("htmx:afterSwap", () => tell());
 document.addEventListener("htmx:afterSettle", follow);
+document.addEventListener("htmx:sendError", (event) => {
+  const first = unanswered === null;
+  unanswered = event.target.closest("form");
+  if (stream?.readyState === EventSource.OPEN) setTimeout(again, RETRY_MILLISECONDS[0]); // One that got lost.
+  if (first) toast({ text: "The server did not answer; what is shown is as it was. Filters take effect once the connection is back.", failed: true });
+});
+document.addEventListener("htmx:responseError", (event) => {
+  toast({ text: `The server could not show that (error ${event.detail.xhr.status}); what is shown is as it was.`, failed: true });
+});
 
 customElements.define("log-position", class extends HTMLElement {
   receive(position) { this.textContent = position; }
