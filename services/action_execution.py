@@ -92,6 +92,7 @@ _UNTOLD = (
     "x-cloud-trace",
     "x-envoy",
     "x-forwarded",
+    "x-prefect",
 )
 """Headers of the answer that are not told begin like this."""
 

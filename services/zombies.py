@@ -28,7 +28,7 @@ from projections import pulses, waiting_runs
 from projections.entities import entity_id
 from projections.flow_runs import FLOW_RUNS
 from projections.task_runs import TASK_RUNS
-from services import flow_runs
+from services import flow_runs, task_slots
 from services.pulses import WRITE_SECONDS
 from services.run_timers import PagedRuns
 from services.shell import Clock, Decided, Origin, Shell, untold
@@ -172,6 +172,7 @@ class Zombies(PagedRuns):
                 rules=task_rules.MINIMAL,
                 facts=TaskFacts(now=now),
             )
-            return Decided(task_run_decisions.decide(command, run), None)
+            freed = await task_slots.let_go(self._shell.store.database, run, CRASHED)
+            return Decided(task_run_decisions.decide(command, run), None, more=freed)
 
         await self._shell.execute(TASK_RUNS, CATEGORY, id_, decide, origin)

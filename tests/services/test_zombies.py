@@ -34,6 +34,8 @@ from tests.services.runs_here import (
     task_states,
 )
 from tests.services.serving_here import serving
+from tests.services.test_task_slots import holders, limit, propose
+from tests.services.test_task_slots import new_task as tagged_task
 from tests.serving import verify_digests
 
 AFTER = timedelta(seconds=0.5)
@@ -216,6 +218,18 @@ async def test_a_run_of_a_deployment_is_started_again_so_often(server: Server) -
         "Running",
         "Crashed",
     ]
+
+
+async def test_whoever_starts_it_again_finds_the_slots_of_its_tasks_free(server: Server) -> None:
+    limit_id = await limit(server, "db", 1)
+    id_ = await deployed_run(server, tags=RETRY)
+    task = await tagged_task(server, "db", flow_run_id=id_)
+    assert (await propose(server, task, "RUNNING")).status == "ACCEPT"
+    assert await holders(server, limit_id) == {task}
+    await beat(server, id_)
+    await becomes(server, id_, "AwaitingRetry")
+    await becomes(server, task, "Crashed")
+    assert await holders(server, limit_id) == set()
 
 
 async def test_a_run_that_nobody_could_start_again_is_crashed(server: Server) -> None:
