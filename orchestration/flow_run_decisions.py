@@ -21,8 +21,8 @@ from orchestration.flow_runs import (
 )
 from orchestration.identifiers import Labels
 from orchestration.refusals import AlreadyExists, MissingReference, NotNow
-from orchestration.run_clock import timestamp_after
 from orchestration.run_policies import current_names
+from orchestration.settling import Settled, in_its_place, settled
 from orchestration.states import (
     RUNNING,
     SCHEDULED,
@@ -31,19 +31,16 @@ from orchestration.states import (
     StateType,
     former,
     recorded,
-    with_details,
 )
 from orchestration.surroundings import Surroundings
 from orchestration.transition import (
     FlowFacts,
     Judgement,
-    OrchestrationResult,
     PauseSeen,
     Policy,
     Resuming,
     TakeSlots,
     Transition,
-    answer,
     judge,
 )
 
@@ -153,44 +150,22 @@ def decide(command: FlowRunCommand, flow_run: FlowRun | None) -> list[FlowRunEve
             assert_never(command)
 
 
-class Settled(Struct, frozen=True):
-    """What becomes of a proposed state: what the client is told, and what is recorded."""
-
-    answer: OrchestrationResult
-    event: FlowRunStateSet | None = None
-    takes_slots: bool = False
-    """Whether the slot that the facts found free has to be taken with it."""
-
-
-def settle(command: SetFlowRunState, flow_run: FlowRun | None) -> Settled:
+def settle(command: SetFlowRunState, flow_run: FlowRun | None) -> Settled[FlowRunStateSet]:
     """Judge a proposed state. Raises `NotFound` if there is no such run."""
     run = existing(flow_run, command.id)
-    current = run.state
-    judgement = judge(command.rules, Transition(current, command.proposed, run), command.facts)
-    if judgement.state is None:
-        told = answer(judgement.status, current, judgement.reason, judgement.delay_seconds)
-        return Settled(told)
-    state = _in_its_place(judgement.state, run)
-    event = _state_set(run, state, judgement, command.proposed.type, command.around)
-    told = answer(judgement.status, state, judgement.reason)
-    return Settled(told, event, TakeSlots() in judgement.afterwards)
-
-
-def _in_its_place(state: State, run: FlowRun) -> State:
-    """The state with its references to the run, at a time of its own."""
-    changes: dict[str, str] = {"flow_run_id": run.id}
-    if run.parent_task_run_id is not None:
-        changes["task_run_id"] = run.parent_task_run_id
-    return State(
-        state.id,
-        state.type,
-        state.name,
-        timestamp_after(run.state, state.timestamp),
-        state.message,
-        state.data,
-        with_details(state.state_details, **changes),
-        state.extras,
+    proposed = command.proposed
+    judgement = judge(command.rules, Transition(run.state, proposed, run), command.facts)
+    return settled(
+        judgement,
+        run.state,
+        _references(run),
+        lambda state: _state_set(run, state, judgement, proposed.type, command.around),
     )
+
+
+def _references(run: FlowRun) -> dict[str, str]:
+    parent = run.parent_task_run_id
+    return {"flow_run_id": run.id} | ({} if parent is None else {"task_run_id": parent})
 
 
 def _state_set(
@@ -274,7 +249,7 @@ def _create(command: CreateFlowRun, flow_run: FlowRun | None) -> list[FlowRunEve
         Transition(None, command.state, run),
         FlowFacts(now=command.state.timestamp, pause_key=command.state.id),
     )
-    state = _in_its_place(command.state, run)
+    state = in_its_place(command.state, run.state, _references(run))
     return [created, _state_set(run, state, judgement, state.type, around)]
 
 

@@ -7,9 +7,9 @@ from msgspec import UNSET, Raw, Struct
 from eventstore.decider import Decider
 from orchestration.identifiers import Labels
 from orchestration.refusals import AlreadyExists
-from orchestration.run_clock import timestamp_after
 from orchestration.run_policies import current_names
-from orchestration.states import RUNNING, State, recorded, with_details
+from orchestration.settling import Settled, settled
+from orchestration.states import RUNNING, State, recorded
 from orchestration.task_run_bodies import TaskRunCreate, TaskRunUpdate, check
 from orchestration.task_run_reports import read_report
 from orchestration.task_runs import (
@@ -28,12 +28,10 @@ from orchestration.transition import (
     BelongsToAttempt,
     CacheResult,
     Judgement,
-    OrchestrationResult,
     Policy,
     TakeSlots,
     TaskFacts,
     Transition,
-    answer,
     judge,
 )
 
@@ -117,43 +115,12 @@ def decide(command: TaskRunCommand, task_run: TaskRun | None) -> list[TaskRunEve
             assert_never(command)
 
 
-class Settled(Struct, frozen=True):
-    """What becomes of a proposed state: what the client is told, and what is recorded."""
-
-    answer: OrchestrationResult
-    event: TaskRunStateSet | None = None
-    takes_slots: bool = False
-    """Whether the slots that the facts found free have to be taken with it."""
-
-
-def settle(command: SetTaskRunState, task_run: TaskRun | None) -> Settled:
+def settle(command: SetTaskRunState, task_run: TaskRun | None) -> Settled[TaskRunStateSet]:
     """Judge a proposed state. Raises `NotFound` if there is no such task run."""
     run = existing(task_run, command.id)
-    current = run.state
-    judgement = judge(command.rules, Transition(current, command.proposed, run), command.facts)
-    if judgement.state is None:
-        told = answer(judgement.status, current, judgement.reason, judgement.delay_seconds)
-        return Settled(told)
-    state = _in_its_place(judgement.state, run)
-    return Settled(
-        answer(judgement.status, state, judgement.reason),
-        _state_set(state, judgement),
-        TakeSlots() in judgement.afterwards,
-    )
-
-
-def _in_its_place(state: State, run: TaskRun) -> State:
-    """The state with its references to the task run, at a time of its own."""
-    return State(
-        state.id,
-        state.type,
-        state.name,
-        timestamp_after(run.state, state.timestamp),
-        state.message,
-        state.data,
-        with_details(state.state_details, flow_run_id=run.flow_run_id, task_run_id=run.id),
-        state.extras,
-    )
+    judgement = judge(command.rules, Transition(run.state, command.proposed, run), command.facts)
+    references = {"flow_run_id": run.flow_run_id, "task_run_id": run.id}
+    return settled(judgement, run.state, references, lambda state: _state_set(state, judgement))
 
 
 def _state_set(state: State, judgement: Judgement[TaskRun]) -> TaskRunStateSet:

@@ -8,13 +8,15 @@ from msgspec.structs import replace
 
 from orchestration import flow_run_decisions, task_run_decisions
 from orchestration.flow_rules import CORE, MARK_LATE, MINIMAL
-from orchestration.flow_runs import FlowRun
+from orchestration.flow_runs import FlowRun, FlowRunStateSet
 from orchestration.flow_slot_rules import holds_slot
 from orchestration.run_policies import FlowRunPolicy
+from orchestration.settling import Settled
 from orchestration.states import State, StateType
 from orchestration.task_rules import CLIENT_SIDE, holds_slots
 from orchestration.task_rules import CORE as TASK_CORE
 from orchestration.task_rules import MINIMAL as TASK_MINIMAL
+from orchestration.task_runs import TaskRunStateSet
 from orchestration.transition import (
     AbortDetails,
     DeploymentSlot,
@@ -54,13 +56,13 @@ def slot(**known: Any) -> DeploymentSlot:
 
 def settled(
     run: FlowRun, to: State, found: DeploymentSlot | None, rules: Policy = CORE, **known: Any
-) -> flow_run_decisions.Settled:
+) -> Settled[FlowRunStateSet]:
     command = set_flow(run, to, rules)
     facts: FlowFacts = replace(command.facts, slot=found, **known)
     return flow_run_decisions.settle(replace(command, facts=facts), run)
 
 
-def lease_of(told: flow_run_decisions.Settled) -> str | None:
+def lease_of(told: Settled[FlowRunStateSet]) -> str | None:
     assert told.answer.state is not None
     return told.answer.state.state_details.deployment_concurrency_lease_id
 
@@ -217,7 +219,7 @@ class TestCancelLate:
 class TestSecureTagSlots:
     def _settled(
         self, found: TagSlots | None, rules: Policy = TASK_CORE, current: State | None = None
-    ) -> task_run_decisions.Settled:
+    ) -> Settled[TaskRunStateSet]:
         run = task_run(current or state("PENDING"), tags=("db", "gpu"))
         command = set_task(run, state("RUNNING", at=LATER), rules)
         return task_run_decisions.settle(
