@@ -37,7 +37,9 @@ def _for_a_worker(dialect: Dialect) -> str:
     """
     retry_type = {
         "sqlite": "json_extract(flow_runs.document, '$.empirical_policy.retry_type')",
-        "postgres": "flow_runs.document::json -> 'empirical_policy' ->> 'retry_type'",
+        # Postgres reads no JSON with a NUL, wherever in it that is; parameters may have one.
+        "postgres": r"replace(flow_runs.document, '\u0000', '\u0020')::json "
+        "-> 'empirical_policy' ->> 'retry_type'",
     }[dialect.name]
     return (
         f"(flow_runs.state_name <> '{AWAITING_RETRY}' "

@@ -32,3 +32,18 @@ async def test_a_poll_shows_the_runs_of_deployments_and_makes_them_ready(server_
         assert await expect(client, "POST", path, 200, early) == []
         await expect(client, "POST", path, 404, {"work_queue_names": ["none"]})
         await expect(client, "POST", "/work_pools/none/get_scheduled_flow_runs", 404)
+
+
+async def test_a_run_whose_parameters_hold_a_nul_is_in_nobodys_way(server_url: str) -> None:
+    parameters = {"text": "a\0b", "path": "\\u0000"}
+    async with talk_to(server_url) as client:
+        await expect(client, "POST", "/work_pools/", 201, {"name": "p", "type": "process"})
+        body = {"name": "d", "flow_id": await make_flow(client), "work_pool_name": "p"}
+        deployment = await expect(client, "POST", "/deployments/", 201, body)
+        path = f"/deployments/{deployment['id']}/create_flow_run"
+        run = await expect(client, "POST", path, 201, {"parameters": parameters})
+        retry = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
+        await expect(client, "POST", f"/flow_runs/{run['id']}/set_state", 201, retry)
+        path = "/work_pools/p/get_scheduled_flow_runs"
+        (one,) = await expect(client, "POST", path, 200, {})
+        assert (one["flow_run"]["id"], one["flow_run"]["parameters"]) == (run["id"], parameters)
