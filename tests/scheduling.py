@@ -115,6 +115,7 @@ SELDOM = {
     "runs_of_tasks_and_scatter": (
         "task_runs_page",
         "the_scatter_shows",
+        "where_there_are_no_runs",
         "a_click_on_a_dot",
     ),
     "runs_page": (
@@ -134,6 +135,7 @@ SELDOM = {
         "the_sidebar_folds",
         "pages_without_runs",
         "a_link_that_leads_nowhere",
+        "an_address_that_asks_for_nonsense",
         "everything_works_below",
         "a_browser_signs_in",
     ),

@@ -115,6 +115,18 @@ def test_every_run_that_has_started_is_a_dot_and_new_ones_come_live(
     assert id_ not in page.content()
 
 
+def test_where_there_are_no_runs_what_to_type_comes_first_and_then_the_picture(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    page = visit(server_url)
+    scatter = page.locator("run-scatter")
+    expect(page.get_by_text("No runs yet")).to_be_visible()
+    expect(scatter).to_be_hidden()
+    runs.run("first-otter", "COMPLETED")
+    expect(scatter).to_contain_text("1 run by start and duration")
+    assert scatter.evaluate("it => it.placed.width > 0")
+
+
 def test_the_scatter_shows_what_the_list_shows(server_url: str, runs: Runs, visit: Visit) -> None:
     runs.of_every_state()
     page = visit(server_url)

@@ -115,6 +115,15 @@ def test_a_page_that_cannot_be_made_says_whose_fault_it_is_and_what_to_pass_on(
     expect(page.get_by_role("heading", name="No artifacts yet")).to_be_visible()
 
 
+def test_an_address_that_asks_for_nonsense_leads_to_the_page_without_it(
+    server_url: str, visit: Visit
+) -> None:
+    page = visit(server_url, "runs?after=rubbish", live=False, expected="status of 422")
+    expect(page.get_by_role("link", name="Try again")).to_have_count(0)
+    page.get_by_role("link", name="Begin anew").click()
+    expect(page.get_by_role("heading", name="No runs yet")).to_be_visible()
+
+
 def test_a_link_that_leads_nowhere_leads_back(server_url: str, visit: Visit) -> None:
     page = visit(server_url, "nothing/is/here", live=False, expected="status of 404")
     page.get_by_role("link", name="Front page").last.click()

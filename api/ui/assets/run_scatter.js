@@ -82,6 +82,7 @@ customElements.define("run-scatter", class extends HTMLElement {
     } catch {
       if (this.asked !== asked) return;
       this.asked = null;
+      this.hidden = false;
       this.said.textContent = "The picture could not be read; the list below is not affected. It is tried again with the next change.";
     }
   }
@@ -106,6 +107,7 @@ customElements.define("run-scatter", class extends HTMLElement {
   tell() {
     const shown = this.dots.size;
     const drag = matchMedia("(pointer: fine)").matches ? "; drag to narrow it" : "";
+    this.hidden = !shown && !this.total; // The list below says why there is nothing.
     if (!shown) this.said.textContent = this.total ? "None of these runs has started" : "No runs";
     else if (this.sampled) this.said.textContent = `A sample of ${grouped(shown)} of ${grouped(this.total)} runs, spread over the time${drag}`;
     else this.said.textContent = `${grouped(shown)} ${shown === 1 ? "run" : "runs"} by start and duration${drag.replace("it", "the time")}`;
