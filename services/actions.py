@@ -73,6 +73,9 @@ class Actions(SideBySide):
         self._calls = asyncio.Semaphore(CALLS_MAX)
         self._attempts: dict[str, int] = {}
         """By invocation."""
+        self._rests: dict[str, int] = {}
+        """Automations that are looked at again later, and when, in microseconds: however often they
+        fire meanwhile, two attempts are so far apart."""
 
     async def load(self) -> None:
         """See `Timed`."""
@@ -88,6 +91,11 @@ class Actions(SideBySide):
 
     async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
         """Do what this automation has to do."""
+        rests = self._rests.get(id_)
+        if rests is not None and rests > to_microseconds(self._clock()):
+            self._timers.set(id_, rests)
+            return
+        self._rests.pop(id_, None)
         database = self._shell.store.database
         firings = await automation_firings.oldest_of(database, id_, FIRINGS_MAX + 1)
         for firing in firings[:FIRINGS_MAX]:
@@ -96,7 +104,8 @@ class Actions(SideBySide):
             except NoRoom:
                 again = ROOM_AGAIN
             if again is not None:
-                self._timers.set(id_, to_microseconds(self._clock() + again))
+                self._rests[id_] = rests = to_microseconds(self._clock() + again)
+                self._timers.set(id_, rests)
                 return
         if len(firings) > FIRINGS_MAX:
             self._timers.set(id_, to_microseconds(self._clock()))

@@ -33,7 +33,7 @@ from tests.services.in_pools import new_run_in
 from tests.services.listener import Listener, listener
 from tests.services.runs_here import ORIGIN, flow_states, set_state
 from tests.services.serving_here import serving
-from tests.serving import verify_digests
+from tests.serving import free_port, verify_digests
 
 __all__ = ["listener"]
 
@@ -300,6 +300,22 @@ async def test_runs_are_cancelled_suspended_resumed_and_deleted(server: Server) 
     assert (await flow_states(server, stopped))[-1] == "Suspended"
     assert (await flow_states(server, resumed))[-1] == "Resuming"
     assert await flow_runs.by_id(server.database, deleted, server.now()) is None
+
+
+async def test_what_fires_meanwhile_brings_no_other_attempt_forward(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "AGAIN", timedelta(hours=1))
+    async with serving(target) as server:
+        block = await webhook(server, f"http://127.0.0.1:{free_port()}")
+        call = {"type": "call-webhook", "block_document_id": block, "payload": "{{ event.id }}"}
+        await automation(server, REACTIVE, call)
+        await automation(server, REACTIVE, NOTHING)
+        for n in range(1, 9):
+            await emit(server, "x")
+            await until_told(server, n, AutomationActionExecuted)
+        assert await told(server, AutomationActionFailed) == []
+    verify_digests(target)
 
 
 async def webhook(server: Server, url: str) -> str:
