@@ -147,10 +147,20 @@ def strangers_named(names: Iterable[str], profile: str | None = None) -> list[st
     return [unknown(name) + where for name in strangers(names)]
 
 
+OF_CLIENTS = frozenset({"API_URL", "API_KEY"})
+"""What those try to set here who are used to one command for both sides."""
+
+
 def unknown(name: str) -> str:
     """A sentence about a name that is no setting, with the nearest one that is."""
     from difflib import get_close_matches  # lazily: only a mistake needs it
 
+    short = name.upper().removeprefix("PLUPERFECT_").removeprefix("PREFECT_")
+    if short in OF_CLIENTS:
+        return (
+            f"{name} is for clients, not for a server; set it where your flows run, with "
+            f"`prefect config set PREFECT_{short}=…`."
+        )
     near = get_close_matches(name.upper(), BY_NAME, n=1, cutoff=0.75)
     return f"There is no setting {name!r}." + (f" Did you mean {near[0]!r}?" if near else "")
 

@@ -106,6 +106,11 @@ def prepare_services(settings: Settings) -> Prepared:
 
 def _prepare_database(settings: Settings) -> None:
     target = target_of(settings)
+    if settings.database_read_only and target.path is not None and not target.path.exists():
+        raise CannotStart(
+            f"There is no database {target.path}, and PLUPERFECT_DATABASE_READ_ONLY forbids to "
+            "make one."
+        )
     try:
         if settings.database_migrate_on_start and not settings.database_read_only:
             bring_up_to_date(settings)
@@ -116,13 +121,7 @@ def _prepare_database(settings: Settings) -> None:
                 "run `pluperfect server database upgrade`."
             )
     except EventStoreError as error:
-        raise CannotStart(sentence(error)) from None
-
-
-def sentence(error: Exception) -> str:
-    """An error's message as a sentence of its own."""
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+        raise CannotStart(str(error)) from None
 
 
 def run(prepared: Prepared, ready: Callable[[], None], *, pid_file_required: bool = False) -> int:

@@ -382,7 +382,11 @@ def _spoken(target: Target) -> Iterator[None]:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise unavailable(error) from error
+            if isinstance(unavailable(error), DatabaseUnavailable):
+                raise DatabaseUnavailable(
+                    f"cannot change the SQLite database {target.path}: {error}"
+                ) from error
+            raise
         return
     import psycopg
 

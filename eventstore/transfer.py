@@ -217,7 +217,7 @@ async def import_log(
             try:
                 return await _import(tx, database.dialect, texts, lines, progress)
             except DamagedFile as error:
-                raise DamagedFile(f"{path} cannot be imported: {error}") from error
+                raise DamagedFile(f"the file {path} cannot be imported: {error}") from error
 
         return await database.transact(work)
 
@@ -304,6 +304,8 @@ def _line_decoder(lines: LineTable) -> msgspec.json.Decoder[Struct]:
 
 
 def _header(line: bytes) -> Header:
+    if not line.endswith(b"\n"):
+        raise DamagedFile("it is not an exported log, or only the beginning of one")
     try:
         header = _header_decoder.decode(line)
     except (msgspec.MsgspecError, ValueError):

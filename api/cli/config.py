@@ -62,7 +62,7 @@ def set_(
     assignments: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME=VALUE...",
+            metavar="NAME=VALUE",
             help="For example PLUPERFECT_API_PORT=4300.",
             autocompletion=_assignments,
         ),
@@ -111,7 +111,7 @@ def _keep(table: MutableMapping[str, Any], declared: Declared, text: str) -> Non
 def unset(
     context: typer.Context,
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", autocompletion=_names, show_default=False)
+        list[str], typer.Argument(metavar="NAME", autocompletion=_names, show_default=False)
     ],
     yes: Yes = False,
 ) -> None:

@@ -255,8 +255,9 @@ def status(context: typer.Context, json: Json = False, output: Output = None) ->
         print_json({"database": where, "up_to_date": good, "migrations": migrations})
     else:
         typer.echo(where)
+        width = max(map(len, states))
         for name, state in sorted(states.items()):
-            typer.echo(f"  {name:<24}{state}")
+            typer.echo(f"  {name:<{width}}  {state}")
         if "unknown" in states.values():
             typer.echo("A newer release has been at work here; use that one.")
         elif not good:

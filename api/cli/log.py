@@ -10,7 +10,7 @@ import typer
 
 from api.cli.on_database import on_database
 from api.cli.progress import progress_bar
-from api.cli.terminal import Json, Yes, configuration, confirm, fail, print_json
+from api.cli.terminal import Json, Yes, configuration, confirm, fail, print_json, warn
 from api.settings import Settings
 from eventstore import client, log, transfer, verify
 from eventstore.codec import EVENTS, from_microseconds
@@ -58,6 +58,8 @@ def tail(
     ] = None,
 ) -> None:
     """Show the newest events. With --follow, ctrl + c ends it."""
+    for kind in types or ():
+        _known(kind)
     if url is not None:
         if not follow or after is not None:
             fail("--url goes with --follow and --from, not with --after")
@@ -114,6 +116,17 @@ def tail(
         on_database(context, until_interrupted, read_only=True)
     except BrokenPipeError:
         raise typer.Exit(0) from None
+
+
+def _known(kind: str) -> None:
+    """Warn of a type that this release does not write; a newer one may have, so it is shown."""
+    known = catalogue.CODEC.types
+    if kind in known or (kind.endswith("*") and any(n.startswith(kind[:-1]) for n in known)):
+        return
+    from difflib import get_close_matches  # lazily: only a mistake needs it
+
+    near = get_close_matches(kind.removesuffix("*"), known, n=1, cutoff=0.5)
+    warn(f"There is no event type {kind!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
 
 
 def _tail_of_server(
@@ -205,12 +218,15 @@ def export(
 
     async def work(database: Database, _: Settings) -> transfer.Header:
         with progress_bar("Exporting", RECORDS) as progress:
-            return await transfer.export_log(database, file, LINES, progress)
+            try:
+                return await transfer.export_log(database, file, LINES, progress)
+            except OSError as error:
+                fail(f"The file {file} cannot be written: {error.strerror}")
 
     if file.exists():
-        fail(f"{file} is there already; choose another name or remove it first")
+        fail(f"The file {file} is there already; choose another name or remove it first")
     if not file.absolute().parent.is_dir():
-        fail(f"there is no folder {file.absolute().parent} to write {file.name} into")
+        fail(f"There is no folder {file.absolute().parent} to write {file.name} into")
     written = on_database(context, work, read_only=True)
     typer.echo(f"Wrote {written.events} events and {written.lines} run log lines to {file}.")
 
@@ -226,9 +242,9 @@ def import_(
     A database that is not there yet is created.
     """
     if not file.exists():
-        fail(f"there is no file {file}")
+        fail(f"There is no file {file}")
     if file.is_dir():
-        fail(f"{file} is a folder; give the file that `pluperfect log export` wrote")
+        fail(f"{str(file)!r} is a folder; give the file that `pluperfect log export` wrote")
     confirm(f"Import {file} into the empty log of this database?", yes)
 
     async def work(database: Database, _: Settings) -> transfer.Header:

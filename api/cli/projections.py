@@ -76,9 +76,7 @@ def verify(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[NAME]...", help="Only these read models.", autocompletion=_completed
-        ),
+        typer.Argument(metavar="NAME", help="Only these read models.", autocompletion=_completed),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -120,7 +118,7 @@ def rebuild_(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...", help="The read models to rebuild.", autocompletion=_completed
+            metavar="NAME", help="The read models to rebuild.", autocompletion=_completed
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Rebuild every read model.")] = False,

@@ -38,7 +38,7 @@ def replay(
     gone.
     """
     if into.exists():
-        fail(f"{into} is there already; choose another name or remove it first")
+        fail(f"The file {into} is there already; choose another name or remove it first")
     moment = _moment(until)
 
     async def work(database: Database, _: Settings) -> past.Copied:

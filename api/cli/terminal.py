@@ -36,10 +36,17 @@ def chosen_profile(context: typer.Context) -> str | None:
 
 
 def fail(*problems: str) -> NoReturn:
-    """End the command with exit code 1 and one line per problem."""
+    """End the command with exit code 1 and one line per problem, each a sentence."""
     for problem in problems:
-        typer.secho(f"Error: {problem}", fg=typer.colors.RED, err=True)
+        typer.secho(f"Error: {sentence(problem)}", fg=typer.colors.RED, err=True)
     raise typer.Exit(1)
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its beginning, unless that is a name, and a mark at its end."""
+    first = text.partition(" ")[0]
+    begun = text[:1].upper() + text[1:] if first.isalpha() else text
+    return begun if begun.endswith((".", "?", "!")) else f"{begun}."
 
 
 def fail_misconfigured(error: Misconfigured) -> NoReturn:

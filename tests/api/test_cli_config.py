@@ -105,7 +105,8 @@ def test_prefects_name_is_kept_under_ours_and_replaces_it() -> None:
         ("PLUPERFECT_API_PORT=", "config unset PLUPERFECT_API_PORT"),
         ("PLUPERFECT_HOME=there", "set it as an environment variable"),
         ("PLUPERFECT_PROFILE=x", "set it as an environment variable"),
-        ("PREFECT_API_URL=http://x", "no setting 'PREFECT_API_URL'"),
+        ("PREFECT_API_URL=http://x", "with `prefect config set PREFECT_API_URL=…`"),
+        ("PLUPERFECT_API_KEY=x", "PLUPERFECT_API_KEY is for clients, not for a server"),
     ],
 )
 def test_what_cannot_be_set_is_refused_in_one_line_and_nothing_is_written(
@@ -304,6 +305,8 @@ def test_a_home_that_is_a_file_is_said_in_a_sentence(home: Path) -> None:
         (("server", "database", "reset"), "Running servers go on with the old rows"),
         (("server", "database", "downgrade"), "by the next upgrade; run log lines are not in"),
         (("projections", "rebuild"), "in one step. Interrupted, it changes nothing;"),
+        (("projections", "rebuild"), "rebuild [OPTIONS] [NAME]..."),
+        (("config", "set"), "set [OPTIONS] {NAME=VALUE}..."),
         (("config", "set"), "A running server goes on with what it started with."),
     ],
 )

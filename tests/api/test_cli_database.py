@@ -146,7 +146,7 @@ def test_long_work_waits_for_its_turn_no_longer_than_the_settings_say(
         took = time.monotonic() - began
 
     assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stderr == f"Error: another process has held {sqlite_file.path} for 0.5 s\n"
+    assert done.stderr == f"Error: Another process has held {sqlite_file.path} for 0.5 s.\n"
     assert took < 5
 
 
@@ -173,7 +173,10 @@ def test_a_schema_is_not_changed_while_another_program_holds_the_file(
         )
 
     assert done.returncode == 1
-    assert done.stderr == "Error: SQLite: database is locked\n"
+    assert (
+        done.stderr
+        == f"Error: Cannot change the SQLite database {sqlite_file.path}: database is locked.\n"
+    )
     assert migrate.applied(sqlite_file) == migrate.available(sqlite_file)
 
 
@@ -210,12 +213,15 @@ def test_status_says_what_is_applied_and_what_is_not(tmp_path: Path) -> None:
     behind = serving.run_cli(target, tmp_path, "server", "database", "status", "--json")
     migrate.upgrade(target)
     there = json.loads(_cli(target, tmp_path, "status", "-o", "json"))
+    rows = _cli(target, tmp_path, "status").splitlines()[1:]
 
     assert behind.returncode == 1
     states = {row["name"]: row["state"] for row in json.loads(behind.stdout)["migrations"]}
     assert states["0002.read-models"] == "applied"
     assert states["0003.log-lines"] == "pending"
     assert there["up_to_date"] is True
+    assert [row.split() for row in rows] == [[name, "applied"] for name in states]
+    assert len({row.index(" applied") for row in rows}) == 1
 
 
 def test_downgrade_goes_back_by_number_of_steps_or_by_name(target: Target, tmp_path: Path) -> None:
@@ -284,9 +290,9 @@ def test_stamp_notes_a_revision_without_running_it(target: Target, tmp_path: Pat
 def test_a_folder_is_no_database(tmp_path: Path) -> None:
     said = _refused(Target(path=tmp_path), tmp_path, "status")
 
-    assert said == f"Error: {tmp_path} is a folder, not a database\n"
+    assert said == f"Error: {tmp_path} is a folder, not a database.\n"
 
 
 def test_a_revision_that_does_not_exist_is_one_line(target: Target, tmp_path: Path) -> None:
     for command in (("upgrade", "-r", "4711"), ("downgrade", "-r", "4711"), ("stamp", "4711")):
-        assert "there is no migration '4711'" in _refused(target, tmp_path, *command, "-y")
+        assert "Error: There is no migration '4711'; " in _refused(target, tmp_path, *command, "-y")

@@ -153,9 +153,9 @@ def test_a_log_is_imported_where_nothing_is_yet(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("log", "export", "missing/log.zst"), "there is no folder "),
-        (("log", "import", "missing.zst", "-y"), "there is no file missing.zst"),
-        (("log", "import", ".", "-y"), ". is a folder; give the file"),
+        (("log", "export", "missing/log.zst"), "There is no folder "),
+        (("log", "import", "missing.zst", "-y"), "There is no file missing.zst.\n"),
+        (("log", "import", ".", "-y"), "'.' is a folder; give the file"),
         (("log", "import", "log.zst"), "Say so with --yes."),
     ],
 )
@@ -199,7 +199,41 @@ def test_what_is_wrong_with_a_log_is_said_with_its_place(
     for arguments in (("projections", "verify"), ("projections", "rebuild", "flows")):
         refused = _pluperfect(copy, tmp_path, *arguments)
         assert refused.returncode == 1
-        assert refused.stderr.startswith("Error: the event at position 3 is missing; ")
+        assert refused.stderr.startswith("Error: The event at position 3 is missing; ")
+
+
+def test_an_export_onto_a_full_disk_is_one_line_with_the_name_of_the_file(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    # What is written to this device never fits; the export appears under its name when complete.
+    (tmp_path / "log.zst.part").symlink_to("/dev/full")
+    refused = serving.run_cli(
+        Target(path=sqlite_template), tmp_path, "log", "export", str(tmp_path / "log.zst")
+    )
+
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"Error: The file {tmp_path / 'log.zst'} cannot be written: No space left on device.\n"
+    )
+    assert list(tmp_path.glob("log.zst*")) == []
+
+
+def test_a_type_of_event_that_does_not_exist_is_answered_with_the_nearest(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    def said(kind: str) -> str:
+        done = serving.run_cli(
+            Target(path=sqlite_template), tmp_path, "log", "tail", "--type", kind
+        )
+        assert done.returncode == 0
+        return str(done.stderr)
+
+    assert said("flow.creatd") == (
+        "Warning: There is no event type 'flow.creatd'. Did you mean 'flow.created'?\n"
+    )
+    assert said("xylophone.*") == "Warning: There is no event type 'xylophone.*'.\n"
+    assert said("flow.created") == ""
+    assert said("flow-run.*") == ""
 
 
 def test_ctrl_c_is_how_a_tail_that_follows_ends(

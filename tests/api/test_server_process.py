@@ -166,7 +166,7 @@ def test_an_unreachable_postgres_is_one_line(tmp_path: Path) -> None:
 
     said = _start_refused(Target(url=url), tmp_path)
 
-    assert "cannot reach Postgres" in said.replace("Cannot", "cannot")
+    assert "Error: Cannot reach Postgres" in said
     assert "sesame" not in said
 
 
@@ -217,6 +217,15 @@ def test_without_leave_to_migrate_the_command_to_run_is_named(tmp_path: Path) ->
 
     assert "pluperfect server database upgrade" in said
     assert not path.exists()
+
+
+def test_the_past_is_not_looked_for_in_a_file_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "past.db"
+
+    said = _start_refused(Target(path=path), tmp_path, PLUPERFECT_DATABASE_READ_ONLY="true")
+
+    assert f"There is no database {path}" in said
+    assert "upgrade" not in said
 
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
