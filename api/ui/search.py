@@ -37,8 +37,7 @@ async def hits(visit: Visit) -> Hits:
     text = visit.query.text("q")
     if not text:
         return Hits("", (), (), (), (), (), {}, (), None, {})
-    matching = filters(asked(visit.query), visit.now)
-    runs = await run_pages.page(database, database.dialect, matching, "START_TIME_DESC")
+    runs = await _runs(visit)
     flows = await run_pages.flows_found(database, database.dialect, text)
     pools = await work_pool_pages.pools_named(database, database.dialect, text, SEARCH_MAX)
     queues = await work_pool_pages.queues_named(database, database.dialect, text, SEARCH_MAX)
@@ -50,7 +49,7 @@ async def hits(visit: Visit) -> Hits:
     tasks = await task_run_list.page(database, database.dialect, Wanted(text=text))
     return Hits(
         text=text,
-        runs=runs.runs[:SEARCH_MAX],
+        runs=runs,
         flows=flows,
         pools=pools,
         queues=queues,
@@ -60,6 +59,18 @@ async def hits(visit: Visit) -> Hits:
         looked_until=tasks.looked_until,
         others=await named_pages.named(database, database.dialect, text),
     )
+
+
+async def _runs(visit: Visit) -> list[ListedRun]:
+    """What has run comes first, newest first; then what is yet to come, the next one first."""
+    database, dialect = visit.server.database, visit.server.database.dialect
+    matching = filters(asked(visit.query), visit.now)
+    due = await run_pages.page(database, dialect, matching, "START_TIME_DESC", due_by=visit.now)
+    coming = run_pages.upcoming(matching, visit.now)
+    if len(due.runs) >= SEARCH_MAX or coming is None:
+        return list(due.runs[:SEARCH_MAX])
+    later = await run_pages.page(database, dialect, coming, "START_TIME_ASC")
+    return [*due.runs, *later.runs][:SEARCH_MAX]
 
 
 page = Page(

@@ -1,13 +1,17 @@
 """Pages as HTTP: what is cached, what is refused, what is safe."""
 
 import gzip
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from api.ui.site import FORM_BYTES_MAX
 from eventstore.migrate import Target
+from projections.run_pages import SEARCH_MAX
 from tests import serving
 from tests.browser.making_runs import Runs
 from tests.conftest import StartServer
@@ -225,3 +229,22 @@ def test_a_task_run_is_found_by_a_part_of_its_name(root: str) -> None:
     page = httpx.get(f"{root}search?q=AD-ROW").text
     assert "load-rows-1" in page and "fetch-1" not in page
     assert "of otter" in page
+
+
+def test_what_has_run_is_found_before_what_is_yet_to_come(root: str) -> None:
+    api = f"{root}api"
+    flow = httpx.post(f"{api}/flows/", json={"name": "etl"}).json()["id"]
+    now = datetime.now(UTC)
+
+    def run(name: str, state: dict[str, Any]) -> None:
+        body = {"flow_id": flow, "name": name, "state": state}
+        assert httpx.post(f"{api}/flow_runs/", json=body).is_success
+
+    for hours in range(SEARCH_MAX, 0, -1):
+        due = (now + timedelta(hours=hours)).isoformat()
+        run(f"otter-in-{hours}-h", {"type": "SCHEDULED", "state_details": {"scheduled_time": due}})
+    run("otter-that-ran", {"type": "RUNNING"})
+    page = httpx.get(f"{root}search?q=otter").text
+    found = re.findall(r">(otter-[a-z0-9-]+)</a>", page)
+    assert found[:3] == ["otter-that-ran", "otter-in-1-h", "otter-in-2-h"]
+    assert len(found) == SEARCH_MAX

@@ -6,10 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import (
-    Visit,
-    assert_accessible,
-)
+from tests.browser.conftest import SMALL, Visit, assert_accessible
 from tests.browser.looks import assert_each_can_be_used, in_every_look
 from tests.browser.making_limits import Limits
 
@@ -103,6 +100,8 @@ def test_who_holds_slots_of_a_tag_and_who_waits_for_a_deployment_is_said(
     row.get_by_role("link", name="nightly", exact=True).click()
     expect(page.get_by_text("All of its slots are taken: 1 run waits for one.")).to_be_visible()
     expect(page.get_by_role("button", name="Delete…")).to_have_count(0)
+    page.set_viewport_size({"width": SMALL, "height": 800})
+    expect(page.get_by_role("row").filter(has_text="run waits")).to_contain_text("1 waiting")
     page.get_by_role("link", name="1 waiting").click()
     expect(page.locator("#runs td.main-cell a")).to_have_text(["second-heron"])
 
