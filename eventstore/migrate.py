@@ -358,12 +358,14 @@ def _ready(backend: Any, target: Target) -> Any:
     if target.path is not None:
         milliseconds = round(busy_timeout(target.lock_timeout_seconds) * 1000)
         backend.connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+        # Stays in the file. Done here, under the lock: it takes the whole database for itself.
+        backend.connection.execute("PRAGMA journal_mode = WAL")
+        # A migration that a power failure takes back is applied again at the next start; whatever
+        # is recorded after it takes it to the disk first, being in the same file.
+        backend.connection.execute("PRAGMA synchronous = NORMAL")
     # We hold a better lock; whatever row is there was left by a dead process.
     backend.break_lock()
     backend.ensure_internal_schema_updated()
-    if target.path is not None:
-        # Stays in the file. Done here, under the lock: it takes the whole database for itself.
-        backend.connection.execute("PRAGMA journal_mode = WAL")
     return backend
 
 
