@@ -37,7 +37,7 @@ from orchestration.flow_runs import (
 from orchestration.flows import Flow
 from orchestration.identifiers import Labels
 from orchestration.names import slug
-from orchestration.refusals import MissingReference, NotFound
+from orchestration.refusals import Conflict, MissingReference, NotFound
 from orchestration.states import (
     LATE,
     SCHEDULED,
@@ -194,16 +194,20 @@ async def set_state(
     now: datetime,
     origin: Origin,
     terms: SlotTerms = STANDARD,
+    instead_of: str | None = None,
 ) -> Done[OrchestrationResult]:
     """Ask for another state of a flow run. A repeated transition gets its first answer.
 
-    Raises NotFound.
+    `instead_of`: the id of the state that it has to be in. Raises NotFound, and Conflict if it is
+    in another one.
     """
     state = proposed(wanted, new_id(), now)
     transition_id = state.state_details.transition_id
 
     async def decide_state(run: FlowRun | None, fresh: bool) -> Decided[OrchestrationResult]:
         run = existing(run, id_)
+        if instead_of is not None and run.state_id != instead_of:
+            raise Conflict("it has moved on since")
         event_ids = None if transition_id is None else (natural_id(id_, transition_id),)
         return await judged(shell, run, state, policy_for(force), now, fresh, event_ids, terms)
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from eventstore.ids import new_id
 from orchestration.documents import parse
 from orchestration.flow_runs import FlowRun
-from orchestration.refusals import NotFound
+from orchestration.refusals import Conflict, NotFound
 from orchestration.states import (
     CANCELLED,
     CANCELLING,
@@ -153,10 +153,16 @@ async def restore(
         )
         try:
             done = await flow_runs.set_state(
-                shell, change.run_id, proposed, force=True, now=now, origin=origin
+                shell,
+                change.run_id,
+                proposed,
+                force=True,
+                now=now,
+                origin=origin,
+                instead_of=change.state_id,
             )
-        except NotFound as gone:
-            refused.append(str(gone))
+        except (NotFound, Conflict) as why:
+            refused.append(str(why))
             continue
         if done.answer.state is not None and done.written is not None:
             changed.append(Changed(change.run_id, done.answer.state.id))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from orchestration.documents import parse
-from orchestration.refusals import NotFound
+from orchestration.refusals import Conflict, NotFound
 from orchestration.states import ProposedDetails, ProposedState, State
 from projections import states
 from services import task_runs
@@ -21,17 +21,26 @@ async def set_states(
     *,
     force: bool = False,
     cache_key_max: int,
+    instead_of: str | None = None,
 ) -> Outcome:
-    """Propose a state to each run; the rules decide, unless `force`."""
+    """Propose a state to each run, or to those in the state `instead_of`; the rules decide, unless
+    `force`."""
     changed: list[Changed] = []
     refused: list[str] = []
     for id_ in ids:
         try:
             done = await task_runs.set_state(
-                shell, id_, wanted, force=force, now=now, origin=origin, cache_key_max=cache_key_max
+                shell,
+                id_,
+                wanted,
+                force=force,
+                now=now,
+                origin=origin,
+                cache_key_max=cache_key_max,
+                instead_of=instead_of,
             )
-        except NotFound as gone:
-            refused.append(str(gone))
+        except (NotFound, Conflict) as why:
+            refused.append(str(why))
             continue
         told = done.answer
         if told.state is not None and done.written is not None:
@@ -68,7 +77,14 @@ async def restore(
             state_details=details,
         )
         done = await set_states(
-            shell, [change.run_id], wanted, now, origin, force=True, cache_key_max=cache_key_max
+            shell,
+            [change.run_id],
+            wanted,
+            now,
+            origin,
+            force=True,
+            cache_key_max=cache_key_max,
+            instead_of=change.state_id,
         )
         changed += done.changed
         refused += done.refused

@@ -14,7 +14,7 @@ from eventstore.committer import Written
 from eventstore.errors import AlreadyRecorded
 from eventstore.ids import new_id
 from orchestration.flow_runs import FlowRun
-from orchestration.refusals import MissingReference, NotFound
+from orchestration.refusals import Conflict, MissingReference, NotFound
 from orchestration.states import (
     RUNNING,
     TERMINAL,
@@ -133,12 +133,13 @@ async def set_state(
     origin: Origin,
     cache_key_max: int,
     slot_wait_seconds: float = SLOT_WAIT_SECONDS,
+    instead_of: str | None = None,
 ) -> Done[OrchestrationResult]:
     """Ask for another state of a task run. A repeated transition gets its first answer.
 
     `cache_key_max` is in characters; `slot_wait_seconds` is how long a run waits at most before it
-    asks again for slots of the limits on its tags. Raises NotFound, of the task run or of its flow
-    run.
+    asks again for slots of the limits on its tags; `instead_of` is the id of the state that it has
+    to be in. Raises NotFound, of the task run or of its flow run, and Conflict if it is in another.
     """
     state = proposed(wanted, new_id(), now)
     transition_id = state.state_details.transition_id
@@ -150,6 +151,8 @@ async def set_state(
 
     async def decide_state(run: TaskRun | None) -> Decided[OrchestrationResult]:
         run = existing(run, id_)
+        if instead_of is not None and run.state_id != instead_of:
+            raise Conflict("it has moved on since")
         facts = TaskFacts(
             now=now,
             flow_run=await _flow_run_facts(shell, run, state),
