@@ -56,6 +56,7 @@ class Connections:
         self._ending: set[asyncio.Task[Any]] = set()
         """The requests that were being answered when the server began to end, and still are."""
         self._ended = asyncio.Event()
+        self._given_up: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or one websocket."""
@@ -67,6 +68,10 @@ class Connections:
             scope[_RECEIVE] = receive  # type: ignore[literal-required]
             try:
                 await self._app(scope, receive, send)
+            except asyncio.CancelledError:
+                # Granian would print where the request was, as if that were a fault of ours.
+                if task not in self._given_up:
+                    raise
             finally:
                 self._requests.discard(task)
                 if task in self._ending:
@@ -112,7 +117,8 @@ class Connections:
 
     def cancel_requests(self) -> None:
         """Give up the requests that still run."""
-        for task in self._requests:
+        self._given_up = set(self._requests)
+        for task in self._given_up:
             task.cancel()
 
     @property

@@ -290,6 +290,9 @@ def test_sigterm_ends_within_three_seconds_whatever_is_in_the_way(
     request.join()
 
     assert took < SHUTDOWN_SECONDS + 0.5
+    # What is given up is said in a line; it is not a fault that somebody has to look for.
+    assert "are given up" in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
 
 
 def _ended(url: str) -> None:
