@@ -32,6 +32,7 @@ from orchestration.states import AWAITING_SLOT
 from projections.columns import micros
 from projections.entities import entity_id, evolved, stamped
 from projections.projection import Key, Model, Projection, Rows, rows_of
+from projections.where import storable
 
 LIMITS_TABLE = Table(
     "concurrency_limits",
@@ -200,7 +201,7 @@ def _seen(rows: Sequence[Row]) -> list[Seen]:
 async def by_names(reader: Reader, dialect: Dialect, names: Sequence[str]) -> list[Seen]:
     """The limits of these names, as far as there are any, by name."""
     among = dialect.in_list("name", "$1")
-    wanted = msgspec.json.encode(names).decode()
+    wanted = msgspec.json.encode(list(filter(storable, names))).decode()
     return _seen(await reader.fetch(f"{_SEEN} WHERE {among} ORDER BY name", wanted))
 
 

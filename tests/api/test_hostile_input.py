@@ -145,6 +145,30 @@ async def test_no_value_of_any_field_makes_the_server_fail(
     assert "Traceback" not in server.output()
 
 
+async def test_a_tag_with_a_nul_is_in_nobodys_way(server_url: str) -> None:
+    tags = ["a\0b", "\\u0000", "x"]
+    async with talk_to(server_url) as client:
+        flow_id = await make_flow(client, tags=tags)
+        run = await make_flow_run(client, flow_id, tags=tags, state={"type": "RUNNING"})
+        task = {"flow_run_id": run["id"], "task_key": "t", "dynamic_key": "0", "tags": tags}
+        task_run = await expect(client, "POST", "/task_runs/", 201, task)
+        body: Json = {"name": "d", "flow_id": flow_id, "tags": tags}
+        deployment = await expect(client, "POST", "/deployments/", 201, body)
+        state = {"state": {"type": "RUNNING"}}
+        await expect(client, "POST", f"/task_runs/{task_run['id']}/set_state", 201, state)
+        ids = {
+            "flows": flow_id,
+            "flow_runs": run["id"],
+            "task_runs": task_run["id"],
+            "deployments": deployment["id"],
+        }
+        for kind, id_ in ids.items():
+            for wanted in ({"any_": ["x"]}, {"all_": ["x", "\\u0000"]}):
+                body = {kind: {"tags": wanted}}
+                (one,) = await expect(client, "POST", f"/{kind}/filter", 200, body)
+                assert (one["id"], one["tags"]) == (id_, tags)
+
+
 def nested(levels: int) -> str:
     """JSON of so many levels. The standard library's encoder would give up before we do."""
     opened = ["[" if level % 2 else '{"a":' for level in range(levels)]
