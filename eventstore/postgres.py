@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 """How often to look whether another process committed."""
-IDLE_SECONDS_MAX = 60
+IDLE_SECONDS_MAX = 60.0
 """Who hangs within a transaction is thrown out by the server after this time. A writer, which may
 have the log locked, is given no more than the time that its work may take as a whole, if that is
 less: everybody waits for it, and it may have been stopped, or its network may be gone."""
@@ -42,13 +42,16 @@ what a read model that follows the log writes, nobody needs to wait for."""
 REWRITE_PATIENCE_MILLISECONDS = 500
 """How long the rewriting of a table waits for those who read it, and keeps others waiting."""
 HUNG_IN_COPY = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity AS other
 WHERE datname = current_database() AND state = 'active' AND wait_event = 'ClientRead'
   AND query LIKE 'COPY %' AND query_start < clock_timestamp() - make_interval(secs => $1)
-  AND pid IN (SELECT pid FROM pg_locks WHERE relation = 'log_head'::regclass)
+  AND EXISTS (SELECT 1 FROM pg_locks WHERE pg_locks.pid = other.pid AND (
+    relation = 'log_head'::regclass OR relation = 'checkpoints'::regclass
+      AND query_start < clock_timestamp() - make_interval(secs => $2)))
 """
 """None of the server's time limits ends a COPY whose rows do not come: to it that is no idleness.
-So whoever waits for the log in vain throws out a writer that hangs there, after the same time."""
+So whoever waits in vain throws out a writer that hangs there: with the log locked after the same
+time, with a follower's checkpoint after `IDLE_SECONDS_MAX`, for a rebuild is given as much."""
 ROLLBACK_TIMEOUT_SECONDS = 1.0
 """A connection that does not roll back within this time is thrown away."""
 
@@ -406,8 +409,8 @@ class PostgresDatabase:
         bound = min(self.options.timeout_seconds, IDLE_SECONDS_MAX)
         with suppress(DatabaseUnavailable, TimeoutError):
             async with asyncio.timeout(self.options.connect_timeout_seconds):
-                if await self.fetch(HUNG_IN_COPY, bound):
-                    logger.warning("threw out a writer that hung with the log locked")
+                if await self.fetch(HUNG_IN_COPY, bound, IDLE_SECONDS_MAX):
+                    logger.warning("threw out a writer that hung in the middle of its rows")
 
     def _idle_writer(self) -> Any | None:
         while self._writers:

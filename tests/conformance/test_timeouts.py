@@ -12,7 +12,8 @@ from contextlib import closing, contextmanager
 import psycopg
 import pytest
 
-from eventstore import committer, log
+from eventstore import checkpoints, committer, log, postgres
+from eventstore.checkpoints import Checkpoint
 from eventstore.database import Database, Transaction
 from eventstore.errors import DatabaseUnavailable
 from eventstore.migrate import Target
@@ -210,18 +211,27 @@ async def test_a_writer_that_hangs_with_the_log_locked_is_thrown_out(
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
-async def test_a_writer_that_hangs_in_the_middle_of_many_rows_is_thrown_out(target: Target) -> None:
-    patient = open_database(target, timeout_seconds=0.5)
-    store = store_on(patient)
-    await store.open()
+@pytest.mark.parametrize("held", ["log_head", "checkpoints"])
+async def test_a_writer_that_hangs_in_the_middle_of_many_rows_is_thrown_out(
+    target: Target, held: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "IDLE_SECONDS_MAX", 0.5)
+    patient = open_database(target, timeout_seconds=2.0)
+
+    async def follow(tx: Transaction) -> None:
+        await tx.execute("UPDATE log_head SET lines = 7")
+        await checkpoints.save(tx, Checkpoint("follower", 1, 7))
+
+    await patient.transact(follow)
     with closing(psycopg.connect(target.url, autocommit=True)) as hanging:
         hanging.execute("SET statement_timeout = 500")
         hanging.execute("SET idle_in_transaction_session_timeout = 500")
-        hanging.execute(f"BEGIN; SELECT * FROM {target.schema}.log_head FOR UPDATE")
+        hanging.execute(f"BEGIN; SELECT * FROM {target.schema}.{held} FOR UPDATE")
         hanging.pgconn.send_query(f"COPY {target.schema}.streams FROM STDIN".encode())
         hanging.pgconn.get_result()
-        assert (await store.submit(adding("n:1", 0, 1))).recorded[0].position == 1
-    await store.close()
+        with pytest.raises(DatabaseUnavailable):
+            await patient.transact(follow)
+        await patient.transact(follow)
     await patient.close()
 
 
