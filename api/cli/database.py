@@ -119,7 +119,7 @@ def _what_is_lost(settings: Settings, target: Target, where: str) -> str:
     last = _or_fail(lambda: asyncio.run(head()))
     return (
         f"Delete all {last.position} events and {last.lines} run log lines from {where}? "
-        "They cannot be brought back; `pluperfect log export FILE` would keep a copy of the events."
+        "They cannot be brought back; `pluperfect log export FILE` would keep a copy."
     )
 
 

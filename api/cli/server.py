@@ -80,7 +80,8 @@ def start(
         typer.Option("--late-runs/--no-late-runs", help="Mark runs Late that did not start."),
     ] = None,
     ui: Annotated[
-        bool | None, typer.Option("--ui/--no-ui", help="Serve the pages for the browser.")
+        bool | None,
+        typer.Option("--ui/--no-ui", help="Serve the pages for the browser, /docs among them."),
     ] = None,
     background: Annotated[
         bool,
