@@ -322,7 +322,10 @@ def _psycopg(target: Target) -> Iterator[Any]:
         connection = psycopg.connect(target.url, autocommit=True, connect_timeout=10)
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise DatabaseUnavailable(f"cannot reach Postgres: {reason}") from None
+        raise DatabaseUnavailable(
+            f"cannot reach Postgres: {reason}; see that it runs and takes this user and password, "
+            "or give another address with PLUPERFECT_DATABASE_URL"
+        ) from None
     with connection:
         yield connection
 

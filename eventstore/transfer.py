@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 import zstandard
@@ -336,7 +336,9 @@ def _decoded(decode: Callable[[bytes], T], number: int, text: bytes, what: str) 
         raise DamagedFile(f"line {number} is not {what}: {error}") from None
 
 
-def _texts(file: BinaryIO) -> Iterator[bytes]:
+def _texts(file: io.BufferedReader) -> Iterator[bytes]:
+    if not file.peek(len(zstandard.FRAME_HEADER)).startswith(zstandard.FRAME_HEADER):
+        raise DamagedFile("it is not an exported log, which is compressed by Zstandard")
     source = io.BufferedReader(cast(io.RawIOBase, zstandard.ZstdDecompressor().stream_reader(file)))
     try:
         while line := source.readline(LINE_BYTES_MAX):

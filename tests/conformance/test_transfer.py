@@ -253,6 +253,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "not an exported log"),
     "not compressed": (
         lambda path: path.write_text("hello\n" * 100),
+        "not an exported log, which is compressed",
+    ),
+    "broken in its compression": (
+        # Its last four bytes are a checksum.
+        lambda path: path.write_bytes(path.read_bytes()[:-4] + b"nope"),
         "compression is broken",
     ),
     "something else": (lambda path: repacked(path, [b'{"a":1}\n']), "not an exported log"),
