@@ -125,12 +125,13 @@ def _table(rows: list[list[Any]], columns: list[str], sort: int, first: int) -> 
     )
 
 
-def _rank(value: Any) -> tuple[int, float, str]:
+def _rank(value: Any) -> tuple[int, int | float, str]:
     """Numbers by size before texts; nothing last."""
     if value is None:
         return (2, 0.0, "")
     if isinstance(value, int | float):
-        return (0, float(value), "")
+        # Not as floats alone: a whole number may be greater than any of them.
+        return (0, value, "")
     return (1, 0.0, str(value).casefold())
 
 

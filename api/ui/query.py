@@ -12,6 +12,18 @@ CHOICES_MAX = 20
 T = TypeVar("T", bound=str)
 
 
+def whole(text: str, most: int) -> int | None:
+    """The whole number that a text writes, from 0 to `most`; None for every other text.
+
+    Python refuses to read numbers of thousands of digits, and reads digits of every script.
+    """
+    if not (text.isascii() and text.isdigit()):
+        return None
+    digits = text.lstrip("0") or "0"
+    number = int(digits) if len(digits) <= len(str(most)) else most + 1
+    return number if number <= most else None
+
+
 class Query:
     """Query parameters, or the fields of a form: values by name, in order."""
 

@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct
 
 from api.ui import json_text
 from api.ui.page import Said
-from api.ui.query import Query
+from api.ui.query import Query, whole
 from api.ui.schema_shapes import GROUPS, Schema, Shape, escaped, line, shape
 from orchestration.refusals import Invalid
 from orchestration.value_schemas import Place
@@ -141,11 +141,11 @@ class Reader:
         return made
 
     def _alternative(self, of: Shape, name: str, path: Place, required: bool, depth: int) -> Any:
-        chosen = self._one(f"{name}~kind")
-        if chosen is None or not chosen.isdigit() or int(chosen) >= len(of.alternatives):
+        chosen = whole(self._one(f"{name}~kind") or "", len(of.alternatives) - 1)
+        if chosen is None:
             return self._left_out(of, required)
-        inner = shape(of.alternatives[int(chosen)], self._root, depth + 1)
-        place = f"{name}|{int(chosen)}"
+        inner = shape(of.alternatives[chosen], self._root, depth + 1)
+        place = f"{name}|{chosen}"
         made = self._value(inner, place, path, required=True, depth=depth + 1)
         return self._left_out(of, required) if made is UNSET else made
 

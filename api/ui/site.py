@@ -30,7 +30,7 @@ from api.routing import Router
 from api.server import Server
 from api.ui import api_page, assets, cross_site
 from api.ui.page import Action, Deed, Missing, Page, Source, Visit
-from api.ui.query import Query
+from api.ui.query import Query, whole
 from api.version import product_version
 from eventstore.errors import DatabaseUnavailable, ReadOnly
 from orchestration.refusals import NotFound, Refusal
@@ -306,8 +306,8 @@ def _around(page: Page | None, position: int, mark: object = None) -> dict[str, 
 
 def _made(text: str, now: datetime) -> datetime:
     """When a page was made, as it says itself; now if it does not."""
-    known = text.isascii() and text.isdigit() and len(text) < 16
-    return min(datetime.fromtimestamp(int(text) / 1000, UTC), now) if known else now
+    moment = whole(text, round(now.timestamp() * 1000))
+    return now if moment is None else datetime.fromtimestamp(moment / 1000, UTC)
 
 
 def _query(call: Call) -> Query:

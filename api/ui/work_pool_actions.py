@@ -3,6 +3,7 @@
 from typing import Any
 
 from api.ui.page import Action, Ask, Deed, Said, Undo
+from api.ui.query import whole
 from api.ui.shown import counted
 from orchestration.identifiers import canonical
 from orchestration.refusals import Invalid, NotFound
@@ -42,9 +43,10 @@ def limit_in(text: str) -> int | None:
     text = text.strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and int(text) <= LIMIT_MAX):
+    limit = whole(text, LIMIT_MAX)
+    if limit is None:
         raise Invalid("A limit is a whole number, 0 or more; leave it empty for none.")
-    return int(text)
+    return limit
 
 
 async def ask_limit(deed: Deed) -> Ask | None:

@@ -4,6 +4,7 @@ import msgspec
 from msgspec import Struct
 
 from api.ui.page import Action, Deed, Page, Said, Visit
+from api.ui.query import whole
 from api.ui.work_pool_actions import change_queue, limit_in
 from api.ui.work_pool_tabs import pool
 from api.ui.work_queue import line
@@ -55,10 +56,9 @@ def _filled(deed: Deed) -> _Filled:
     except Invalid as error:
         found.errors["limit"] = str(error)
     text = form.one("priority").strip()
-    if text and not (text.isascii() and text.isdigit() and 0 < int(text) <= PRIORITY_MAX):
+    found.priority = whole(text, PRIORITY_MAX)
+    if text and not found.priority:
         found.errors["priority"] = "A priority is a whole number; 1 goes first."
-    elif text:
-        found.priority = int(text)
     try:
         msgspec.convert({"name": found.name}, WorkQueueCreate)
     except msgspec.ValidationError:
