@@ -197,6 +197,30 @@ def test_held_still_new_events_are_counted_only(server_url: str, visit: Visit) -
     expect(page.locator(ROW)).to_have_count(5)
 
 
+def test_rows_that_nobody_will_see_are_not_kept_while_the_feed_is_held_still(
+    server_url: str, visit: Visit
+) -> None:
+    emit(server_url, 2)
+    page = visit(server_url, "events?follow=no")
+    expect(page.locator(ROW)).to_have_count(2)
+    # As the stream brings them in the course of a day.
+    page.evaluate(
+        """() => {
+          for (let message = 0; message < 40; message++) {
+            const row = (_, n) => `<tr id="new-${message}-${n}" data-place="1"><td></td></tr>`;
+            const rows = Array.from({ length: 50 }, row).join("");
+            document.querySelector("live-rows").receive({ rows, number: 50 });
+          }
+        }"""
+    )
+    expect(page.get_by_role("button", name="2\u2009000 new events")).to_be_visible()
+    browser = page.context.new_cdp_session(page)
+    rows = browser.send("Runtime.evaluate", {"expression": "HTMLTableRowElement.prototype"})
+    kind = {"prototypeObjectId": rows["result"]["objectId"]}
+    kept = browser.send("Runtime.queryObjects", kind)["objects"]["description"]
+    assert int(kept.removeprefix("Array(").removesuffix(")")) < 600, kept
+
+
 def test_pages_lead_to_older_events_and_back(server_url: str, visit: Visit) -> None:
     emit(server_url, PAGE_EMISSIONS + 5)
     page = visit(server_url, "events")

@@ -48,6 +48,8 @@ customElements.define("live-rows", class extends HTMLElement {
     this.#waiting.unshift(...sent.filter((row) => !document.getElementById(row.id)));
     this.#more += number - sent.length;
     this.#reload ||= missed || this.#more > 0 || this.#waiting.length > ROWS_MAX;
+    // The whole list will be fetched: rows that nobody will see are not kept, however long one reads.
+    if (this.#reload) this.#more += this.#waiting.splice(0).length;
     if (this.#reading()) this.#sign();
     else this.#show();
   }
