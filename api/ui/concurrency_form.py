@@ -65,7 +65,9 @@ async def change(visit: Visit) -> Change:
     """The limit as it is. Raises Missing."""
     of = await line(visit)
     limit = of.seen.limit
-    decay = f"{limit.slot_decay_per_second:g}" if limit.slot_decay_per_second else ""
+    # All of its digits: what is not changed is saved as it was.
+    decay = repr(limit.slot_decay_per_second) if limit.slot_decay_per_second else ""
+    decay = decay.removesuffix(".0")
     return Change(of, Form(of.kind, of.label, str(limit.limit), decay, limit.active))
 
 

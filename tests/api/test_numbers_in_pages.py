@@ -1,5 +1,7 @@
 """Numbers that no form and no link of ours would send: said to be wrong, or of no effect."""
 
+import re
+
 import httpx
 import pytest
 
@@ -86,3 +88,16 @@ def test_a_choice_of_a_schema_that_is_none_is_no_choice(chosen: str) -> None:
     schema = {"type": "object", "properties": {"key": either}}
     sent = Query([("value/key~kind", chosen), ("value/key|1", "x")])
     assert read(schema, sent).value == {}
+
+
+def test_a_rate_that_nobody_changes_is_saved_as_it_was(root: str) -> None:
+    limits = f"{root}api/v2/concurrency_limits/"
+    body = {"name": "calls", "limit": 5, "slot_decay_per_second": 0.123456789}
+    id_ = httpx.post(limits, json=body).json()["id"]
+    place = f"{root}concurrency-limits/concurrency-limit/{id_}/edit"
+    found = re.search(r'name="decay"[^>]* value="([^"]*)"', httpx.get(place).text)
+    assert found is not None
+    form = {"name": "calls", "limit": "6", "active": "yes", "decay": found[1]}
+    assert httpx.post(place, data=form, headers=OWN).json()["said"]["failed"] is False
+    saved = httpx.get(f"{limits}{id_}").json()
+    assert (saved["limit"], saved["slot_decay_per_second"]) == (6, 0.123456789)
