@@ -98,6 +98,21 @@ async def catalogue(reader: Reader, *, text: str = "", capability: str = "") -> 
     ]
 
 
+_NEWEST = (
+    "SELECT capabilities FROM block_schemas WHERE block_type_id = $1 "
+    "ORDER BY created DESC, id DESC LIMIT 1"
+)
+_NUMBER = "SELECT count(*) FROM block_documents WHERE block_type_id = $1 AND is_anonymous = 0"
+
+
+async def line(reader: Reader, type: BlockType) -> TypeLine:
+    """One type as the catalogue has it, which may have too many to name this one."""
+    newest = await reader.fetch(_NEWEST, type.id)
+    ((documents,),) = await reader.fetch(_NUMBER, type.id)
+    able = msgspec.json.decode(newest[0][0], type=list[str]) if newest else ()
+    return TypeLine(type, able, int(documents))
+
+
 async def page(
     reader: Reader,
     dialect: Dialect,

@@ -233,15 +233,19 @@ def _json(ids: Sequence[str]) -> str:
     return msgspec.json.encode(ids).decode()
 
 
+# Waiting runs are counted of those deployments alone that are shown: a limit may have thousands.
 _LIMITED = (
-    "SELECT deployment_limits.limit_id, deployments.id, deployments.name, deployments.flow_id, "
-    "flows.name, deployment_limits.options, (SELECT count(*) FROM (SELECT 1 FROM flow_runs "
-    "WHERE flow_runs.state_type = 'SCHEDULED' "
+    "SELECT shown.limit_id, shown.id, shown.name, shown.flow_id, shown.flow_name, shown.options, "
+    "(SELECT count(*) FROM (SELECT 1 FROM flow_runs WHERE flow_runs.state_type = 'SCHEDULED' "
     f"AND flow_runs.state_name = '{AWAITING_SLOT}' "
-    f"AND flow_runs.deployment_id = deployments.id LIMIT {COUNTED_MAX}) AS awaiting) "
+    f"AND flow_runs.deployment_id = shown.id LIMIT {COUNTED_MAX}) AS awaiting) "
+    "FROM (SELECT deployment_limits.limit_id, deployments.id, deployments.name, "
+    "deployments.flow_id, flows.name AS flow_name, deployment_limits.options, "
+    "row_number() OVER (PARTITION BY deployment_limits.limit_id "
+    "ORDER BY flows.name, deployments.name, deployments.id) AS place "
     "FROM deployment_limits JOIN deployments ON deployments.id = deployment_limits.deployment_id "
-    "JOIN flows ON flows.id = deployments.flow_id WHERE {among} "
-    "ORDER BY deployment_limits.limit_id, flows.name, deployments.name, deployments.id"
+    "JOIN flows ON flows.id = deployments.flow_id WHERE {among}) AS shown "
+    "WHERE shown.place <= $2 ORDER BY shown.limit_id, shown.place"
 )
 
 
@@ -249,14 +253,13 @@ async def _limited(reader: Reader, dialect: Dialect, ids: str) -> Mapping[str, l
     among = dialect.in_list("deployment_limits.limit_id", "$1")
     found: dict[str, list[Limited]] = {}
     for limit_id, id_, name, flow_id, flow, options, waiting in await reader.fetch(
-        _LIMITED.format(among=among), ids
+        _LIMITED.format(among=among), ids, DEPLOYMENTS_SHOWN
     ):
         cancels = options is not None and (
             parse(ConcurrencyOptions, options).collision_strategy == "CANCEL_NEW"
         )
         of = found.setdefault(limit_id, [])
-        if len(of) < DEPLOYMENTS_SHOWN:
-            of.append(Limited(id_, name, flow_id, flow, cancels, int(waiting)))
+        of.append(Limited(id_, name, flow_id, flow, cancels, int(waiting)))
     return found
 
 

@@ -122,8 +122,7 @@ async def block_type(visit: Visit) -> BlockType:
 async def of_type(visit: Visit) -> OfType:
     """The type, its schemas and its blocks. Raises Missing."""
     database, type = visit.server.database, await block_type(visit)
-    lines = await block_pages.catalogue(database)
-    line = next(one for one in lines if one.type.id == type.id)
+    line = await block_pages.line(database, type)
     wanted = BlockSchemaFilter(block_type_id=Ids(any_=[type.id]))  # type: ignore[list-item]
     schemas = await block_schemas.some(database, database.dialect, wanted, SCHEMAS_SHOWN, 0)
     page = await block_pages.page(

@@ -1,19 +1,26 @@
 """What the pages of limits, variables, blocks and the search ask, on both engines."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from api.server import Server
 from api.settings import Settings
+from api.ui import blocks
+from api.ui.page import Visit
+from api.ui.query import Query
+from eventstore.database import Reader, Row, Value
 from eventstore.migrate import Target
 from orchestration.block_documents import BlockDocumentCreate
 from orchestration.block_schemas import BlockSchemaCreate
 from orchestration.block_types import BlockTypeCreate
 from orchestration.concurrency_leases import Holder
 from orchestration.concurrency_limits import ConcurrencyLimitCreate
+from orchestration.deployment_bodies import DeploymentCreate
+from orchestration.flows import FlowCreate
 from orchestration.refusals import Invalid
 from orchestration.variables import VariableCreate
 from projections import block_pages, concurrency_pages, named_pages, variable_pages
@@ -22,6 +29,8 @@ from services import (
     block_schemas,
     block_types,
     concurrency_limits,
+    deployments,
+    flows,
     slots,
     tag_limits,
     variables,
@@ -106,6 +115,54 @@ async def test_pages_of_limits_and_variables_follow_each_other(
     assert (await variable_pages.page(database, dialect, text="B", tags=["odd"])).total == 0
     with pytest.raises(Invalid):
         await variable_pages.page(database, dialect, order="changed", after="soon~1")
+
+
+class Counting:
+    """Reads, and counts the rows that it read."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.rows = 0
+
+    async def fetch(self, sql: str, *params: Value) -> Sequence[Row]:
+        """As the reader."""
+        rows = await self._reader.fetch(sql, *params)
+        self.rows += len(rows)
+        return rows
+
+
+async def test_of_the_deployments_of_a_limit_no_more_are_looked_at_than_are_shown(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, dialect = server.database, server.database.dialect
+    limit = await new_limit(server, "licences")
+    flow, _, _ = await flows.create(server.shell, FlowCreate(name="f"), server.now(), ORIGIN)
+    for name in "edcba":
+        body = DeploymentCreate(
+            name=name, flow_id=json.loads(flow)["id"], global_concurrency_limit_id=limit
+        )
+        await deployments.put(server.shell, body, server.now, ORIGIN)
+    monkeypatch.setattr(concurrency_pages, "DEPLOYMENTS_SHOWN", 2)
+    reader = Counting(database)
+    line = await concurrency_pages.one(cast(Reader, reader), dialect, limit)
+    assert line is not None
+    assert [of.name for of in line.deployments] == ["a", "b"]
+    assert reader.rows == 1 + len(line.deployments)  # The limit itself, and they.
+
+
+async def test_a_type_that_the_catalogue_has_no_room_for_is_there(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for slug in ("account", "bucket"):
+        body = BlockTypeCreate(name=slug, slug=slug)
+        type_id, _ = await block_types.create(server.shell, body, ORIGIN)
+    schema = BlockSchemaCreate(fields={"title": "b"}, block_type_id=type_id, capabilities=("put",))
+    await block_schemas.register(server.shell, schema, ORIGIN)
+    monkeypatch.setattr(block_pages, "TYPES_MAX", 1)
+    visit = Visit(server, "/blocks/catalog/bucket", {"slug": "bucket"}, Query([]), server.now(), "")
+    shown = await blocks.of_type(visit)
+    assert (shown.line.type.slug, list(shown.line.capabilities)) == ("bucket", ["put"])
+    assert shown.line.documents == 0
 
 
 async def test_blocks_are_found_by_type_and_capability_and_name_who_refers_to_them(
