@@ -81,13 +81,12 @@ async def pause(deed: Deed) -> Said:
     ids, server = _ids(deed), deed.visit.server
     waiting, done = 0, []
     for id_ in ids:
-        found = await deployments.entity(server.database, id_)
-        if found is None:
-            continue
-        waiting += len(await deployments.waiting(server.database, id_, 1, 0))
-        await commands.pause(server.shell, id_, True, server.now, deed.origin)
-        done.append(found)
-    text = f"Paused {_named(done)}."
+        of_schedules = len(await deployments.waiting(server.database, id_, 1, 0))
+        found = await _set_paused(deed, id_, True)
+        if found is not None:
+            waiting += of_schedules
+            done.append(found)
+    text = f"Paused {_named(done)}." if done else ""
     if waiting:
         were = "was" if waiting == 1 else "were"
         text += f" {counted(waiting, 'scheduled run')} {were} taken away."
@@ -96,21 +95,30 @@ async def pause(deed: Deed) -> Said:
 
 async def resume(deed: Deed) -> Said:
     """Let the schedules go on."""
-    ids, server = _ids(deed), deed.visit.server
-    done = []
-    for id_ in ids:
-        found = await deployments.entity(server.database, id_)
-        if found is not None:
-            await commands.pause(server.shell, id_, False, server.now, deed.origin)
-            done.append(found)
-    return _undoable(f"Resumed {_named(done)}.", done, "pause")
+    tried = [await _set_paused(deed, id_, False) for id_ in _ids(deed)]
+    done = [found for found in tried if found is not None]
+    return _undoable(f"Resumed {_named(done)}." if done else "", done, "pause")
+
+
+async def _set_paused(deed: Deed, id_: str, paused: bool) -> Deployment | None:
+    """The deployment as it was before; None if it is not there, or was deleted meanwhile."""
+    server = deed.visit.server
+    found = await deployments.entity(server.database, id_)
+    if found is None:
+        return None
+    try:
+        await commands.pause(server.shell, id_, paused, server.now, deed.origin)
+    except NotFound:
+        return None
+    return found
 
 
 def _undoable(text: str, done: Sequence[Deployment], back: str) -> Said:
     if not done:
         return Said("None of these deployments exists any more.", failed=True)
-    undo = Undo(f"deployments/actions/{back}", [("id", one.id) for one in done])
-    return Said(text, undo)
+    # What was so already stays so when the others are taken back.
+    changed = [("id", one.id) for one in done if one.paused is (back == "pause")]
+    return Said(text, Undo(f"deployments/actions/{back}", changed) if changed else None)
 
 
 def _named(found: Sequence[Deployment]) -> str:

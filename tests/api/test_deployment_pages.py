@@ -154,3 +154,18 @@ def test_what_people_wrote_is_never_run(root: str) -> None:
         assert "<script>alert" not in text
         assert 'href="javascript:' not in text
     assert "<script>alert" not in httpx.get(f"{root}deployments").text
+
+
+def test_to_take_a_pause_back_resumes_those_alone_that_it_paused(root: str) -> None:
+    made = Deployments(f"{root}api")
+    resting, busy = made.make("resting", schedules=[DAILY]), made.make("busy", schedules=[DAILY])
+    assert _send(root, "pause", id=resting).json()["said"]["undo"]["fields"] == [["id", resting]]
+    both = _send(root, "pause", id=[resting, busy]).json()["said"]
+    assert both["text"].startswith("Paused 2 deployments.")
+    assert both["undo"] == {"path": "deployments/actions/resume", "fields": [["id", busy]]}
+    again = _send(root, "pause", id=[resting, busy]).json()["said"]
+    assert (again["failed"], again["undo"]) == (False, None)
+    undone = _send(root, "resume", id=busy).json()["said"]
+    assert undone["undo"]["fields"] == [["id", busy]]
+    others = _send(root, "resume", id=[resting, busy]).json()["said"]
+    assert others["undo"] == {"path": "deployments/actions/pause", "fields": [["id", resting]]}
