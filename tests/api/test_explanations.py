@@ -111,7 +111,7 @@ def test_what_is_not_there_cannot_be_explained(
     start_server()
     none = run_cli(target, tmp_path, "explain", str(uuid.uuid4()))
     assert none.returncode == 1
-    assert "there is no flow run" in none.stderr
+    assert "There is no flow run" in none.stderr
     nonsense = run_cli(target, tmp_path, "explain", "nonsense")
     assert nonsense.returncode == 1
     assert "'nonsense' is no id of a flow run" in nonsense.stderr
