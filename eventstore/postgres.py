@@ -12,7 +12,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
@@ -407,10 +407,13 @@ class PostgresDatabase:
 
     async def _throw_out_the_hung(self) -> None:
         bound = min(self.options.timeout_seconds, IDLE_SECONDS_MAX)
-        with suppress(DatabaseUnavailable, TimeoutError):
+        try:
             async with asyncio.timeout(self.options.connect_timeout_seconds):
                 if await self.fetch(HUNG_IN_COPY, bound, IDLE_SECONDS_MAX):
                     logger.warning("threw out a writer that hung in the middle of its rows")
+        except (DatabaseUnavailable, TimeoutError, asyncpg.PostgresError) as error:
+            # It may be another role's. The caller is told why it waited in vain, not this.
+            logger.warning("cannot throw out whoever may hang with the log locked: %s", error)
 
     def _idle_writer(self) -> Any | None:
         while self._writers:

@@ -17,12 +17,6 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def root(server_url: str) -> str:
-    """Where the pages are, with a slash at the end."""
-    return server_url.removesuffix("api")
-
-
 def _send(root: str, path: str, **fields: Any) -> httpx.Response:
     return httpx.post(f"{root}deployments/actions/{path}", data=fields, headers=OWN, timeout=30)
 

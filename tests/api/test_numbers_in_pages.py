@@ -19,12 +19,6 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def root(server_url: str) -> str:
-    """Where the pages are, with a slash at the end."""
-    return server_url.removesuffix("api")
-
-
 @pytest.mark.parametrize(
     ("text", "number"),
     [

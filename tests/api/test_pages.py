@@ -23,12 +23,6 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def root(server_url: str) -> str:
-    """Where the pages are, with a slash at the end."""
-    return server_url.removesuffix("api")
-
-
 def test_no_page_allows_what_is_written_into_it_to_run(root: str) -> None:
     for path in ("", "runs", "search?q=<script>alert(1)</script>", "docs", "no/such/page"):
         answer = httpx.get(root + path, headers={"accept": "text/html"})
