@@ -12,7 +12,7 @@ between and has the newest next.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from hashlib import blake2b
 from time import monotonic
 from typing import Any, NamedTuple
@@ -85,12 +85,12 @@ def now(server: Server, page: Page) -> Mark:
 
 
 async def changes(
-    page: Page, visit: Visit, mark: Mark, end: Awaitable[None]
+    page: Page, visit: Visit, mark: Mark, end: Callable[[], Awaitable[None]]
 ) -> AsyncGenerator[bytes, None]:
-    """Messages for a page that was rendered at `mark` and at the time of its visit, until `end` is
-    done."""
+    """Messages for a page that was rendered at `mark` and at the time of its visit, until what
+    `end` begins is done. It is begun with the first message: HEAD asks for none."""
     follower = _Follower(page, visit, mark)
-    ended = asyncio.ensure_future(end)
+    ended = asyncio.ensure_future(end())
     try:
         # So that the browser knows at once that it is connected, and where to go on from.
         yield b"retry: %d\nid: %b\nevent: hello\ndata: \n\n" % (

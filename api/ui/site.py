@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -187,7 +187,7 @@ class Site:
         page, parameters = found
         visit = self._visit(call, path, parameters, Query.parse(text))
         visit = replace(visit, now=_made(call.query.get("made", ""), visit.now))
-        messages = live.changes(page, visit, mark, over(call.scope))
+        messages = live.changes(page, visit, mark, partial(over, call.scope))
         return _Reply(
             200,
             b"text/event-stream",

@@ -40,7 +40,7 @@ async def test_a_heartbeat_is_shown_without_an_event(
         visit = Visit(server, path, {"name": "main"}, query, server.now(), "")
         mark = live.now(server, work_pool.page)
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        messages = live.changes(work_pool.page, visit, mark, over)
+        messages = live.changes(work_pool.page, visit, mark, lambda: over)
 
         async def patched() -> str:
             async for message in messages:

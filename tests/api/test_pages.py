@@ -164,6 +164,18 @@ def test_a_stream_is_given_only_for_a_page_and_a_position(root: str, query: str)
     assert httpx.get(f"{root}live?{query}").status_code == 400
 
 
+def test_the_head_of_a_stream_is_answered_and_leaves_nothing_behind(
+    start_server: StartServer,
+) -> None:
+    server = start_server()
+    live = server.url.removesuffix("api") + "live?page=/runs&position=0"
+    answer = httpx.head(live)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"] == "text/event-stream"
+    server.stop()
+    assert "never awaited" not in server.output()
+
+
 def test_parts_of_a_log_are_given_and_a_place_that_is_none_is_refused(root: str) -> None:
     runs = Runs(f"{root}api")
     id_ = runs.run("noisy-otter")
