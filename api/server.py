@@ -108,6 +108,8 @@ class Server:
             await known_blocks.register_missing(self.shell)
         except EventStoreError as error:
             logger.warning("the known block types could not be registered: %s", error)
+        except Exception:
+            logger.exception("the known block types could not be registered")
 
     async def close(self) -> None:
         """Finish what was accepted, then let go of the database."""

@@ -111,7 +111,7 @@ async def _serve(
         waiting = asyncio.create_task(stopping.wait())
         await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
-            logger.error("the HTTP server ended by itself")
+            logger.error("the HTTP server ended by itself", exc_info=serving.exception())
             return 1
         await _drain(granian, serving, connections)
     return 0

@@ -150,7 +150,7 @@ class Committer:
                 batch = self._take()
                 if batch:
                     self._told.clear()
-                    await self._write(batch)
+                    await self._write_or_refuse(batch)
                     self._told.set()
         except Exception:
             logger.exception("the committer failed")
@@ -189,6 +189,22 @@ class Committer:
         self._queued_bytes -= size
         self._queue.extendleft(reversed(put_back))
         return batch
+
+    async def _write_or_refuse(self, batch: list[_Waiting]) -> None:
+        """Write a batch. What nobody foresaw is its end, and not that of all writing.
+
+        A driver may end in a cancellation that nobody asked for: then it is such an error, too.
+        """
+        try:
+            await self._write(batch)
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            logger.exception("a batch could not be written")
+            self._hooks.rolled_back()
+            unknown = CommitUnknown(f"the command could not be written: {error!r}")
+            _refuse(batch, unknown)
 
     async def _write(self, batch: list[_Waiting]) -> None:
         """Write a batch; if it raises, find the command to blame by halves."""

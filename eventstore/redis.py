@@ -189,7 +189,10 @@ class RedisNotifier:
                 failures = 0
                 while not self._closing:
                     last = await self._hear_some(last)
-            except _AWAY as error:
+            except Exception as error:
+                # Also one that answers what no Redis would: no error ends the listening.
+                if not isinstance(error, _AWAY):
+                    logger.exception("what Redis answered cannot be understood")
                 self._is_away(error)
                 pause = AWAY_PAUSES_SECONDS[min(failures, len(AWAY_PAUSES_SECONDS) - 1)]
                 failures += 1
@@ -230,10 +233,11 @@ class RedisNotifier:
             await self._to_tell.wait()
             try:
                 await self._tell_some()
-            except _AWAY as error:
+            except Exception as error:
                 # Others have found out by themselves when Redis is back.
                 self._outbox.clear()
-                logger.debug("could not tell other processes through Redis: %s", error)
+                level = logging.DEBUG if isinstance(error, _AWAY) else logging.ERROR
+                logger.log(level, "could not tell other processes through Redis: %r", error)
             if not self._outbox:
                 self._to_tell.clear()
 

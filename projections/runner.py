@@ -21,7 +21,7 @@ from typing import Any
 from eventstore import checkpoints
 from eventstore.checkpoints import Checkpoint
 from eventstore.database import Transaction
-from eventstore.errors import DatabaseUnavailable
+from eventstore.errors import DatabaseUnavailable, EventStoreError
 from eventstore.events import Recorded
 from eventstore.ring import Entry
 from eventstore.store import EventStore
@@ -46,6 +46,8 @@ SUPERSEDED_SECONDS = 2.0
 """How often a process whose read model another release keeps up looks whether that is still so."""
 UNAVAILABLE_PAUSES_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)
 """Pauses between attempts while the database is away; the last one is repeated."""
+FAILED_PAUSE_SECONDS = 30.0
+"""Before an event is tried again that could not be folded: what was in the way may be mended."""
 
 
 class Superseded(Exception):
@@ -66,7 +68,7 @@ class Projector:
         self.position = 0
         """Everything up to here is known to be in the read model."""
         self.failure: Exception | None = None
-        """Why this projection cannot go on. An event is never skipped."""
+        """Why this projection does not go on. An event is never skipped: it is tried again."""
         self._store = store
         self._cursor = 0
         """Where this process believes the checkpoint to be."""
@@ -82,7 +84,8 @@ class Projector:
             before = self.position
             try:
                 await self._locate()
-                self.failure = None
+                if isinstance(self.failure, Superseded):
+                    self.failure = None
                 await self._work()
             except Superseded as error:
                 if self.failure is None:
@@ -99,11 +102,16 @@ class Projector:
                 self._working = False
                 logger.warning("projection %s waits: %s", self.projection.name, error)
                 await asyncio.sleep(pause)
-            except Exception as error:
+            except EventStoreError as error:
                 logger.exception("projection %s stopped", self.projection.name)
                 self.failure = error
                 self._wake()
                 return
+            except Exception as error:
+                logger.exception("projection %s stands still", self.projection.name)
+                self.failure, self._working = error, False
+                self._wake()
+                await asyncio.sleep(FAILED_PAUSE_SECONDS)
 
     async def reached(self, position: int, timeout_seconds: float) -> bool:
         """Wait until everything up to a position is in the read model; whether it came in time."""
@@ -204,7 +212,9 @@ class Projector:
                 await rows.write(tx)
             return bool(moved)
 
-        if not await self._store.database.transact(work):
+        ours = await self._store.database.transact(work)
+        self.failure = None
+        if not ours:
             return False
         self._cursor = until
         self.position = max(self.position, until)

@@ -6,6 +6,7 @@ pool.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,6 +16,8 @@ from eventstore.store import EventStore
 from orchestration.work_pools import WorkPoolDeleted, WorkPoolUpdated, shown_to_workers
 from orchestration.worker_cleanups import CleanupLapsed, CleanupRequested, CleanupReturned
 from projections.entities import entity_id
+
+logger = logging.getLogger(__name__)
 
 UPDATED = "work_pool_updated"
 DELETED = "work_pool_deleted"
@@ -85,9 +88,16 @@ class PoolWatch:
             async for page in self._store.follow(after):
                 self._hear(page)
         except EventStoreError as error:
-            for watches in self._watches.values():
-                for watch in watches:
-                    watch.fail(error)
+            self._fail(error)
+        except Exception as error:
+            logger.exception("the log cannot be followed for the workers of pools")
+            self._fail(EventStoreError(f"the log cannot be followed: {error!r}"))
+
+    def _fail(self, error: EventStoreError) -> None:
+        """Each channel ends and says why; with the first one that comes back it begins anew."""
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.fail(error)
 
     def _hear(self, page: Sequence[Entry]) -> None:
         for entry in page:

@@ -9,7 +9,6 @@ it heard within its last second.
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 
@@ -23,6 +22,8 @@ WRITE_SECONDS = 1.0
 """How long a pulse may be known to one process alone."""
 PULSES_PER_WRITE_MAX = 1_000
 """Cells written in one transaction."""
+FAILED_PAUSE_SECONDS_MAX = 30.0
+"""How long the writing rests after an error that nobody foresaw; doubled each time up to this."""
 
 PULSES = Table(
     "pulses", {"subject": "text", "at": "bigint", "interval_seconds": "bigint"}, key=("subject",)
@@ -50,10 +51,11 @@ class Pulses:
         if self._task is None:
             return
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
-        with suppress(DatabaseUnavailable):
+        await asyncio.gather(self._task, return_exceptions=True)
+        try:
             await self.flush()
+        except Exception as error:  # Whoever closes has more to close.
+            logger.warning("the last pulses could not be written: %s", error)
 
     def note(self, subject: str, at: datetime, interval_seconds: int | None = None) -> None:
         """Something was heard of at this time, and may be heard of every so many seconds."""
@@ -97,12 +99,19 @@ class Pulses:
         self._gone.difference_update(gone)
 
     async def _run(self) -> None:
+        pause = WRITE_SECONDS
         while True:
             await self._waiting.wait()
             self._waiting.clear()
             try:
                 await self.flush()
+                pause = WRITE_SECONDS
             except DatabaseUnavailable as error:
                 logger.warning("pulses could not be written, they will be later: %s", error)
                 self._waiting.set()
-            await asyncio.sleep(WRITE_SECONDS)
+            except Exception:
+                # Without pulses everybody is taken for offline: it goes on, whatever it was.
+                logger.exception("pulses could not be written, they will be tried again")
+                self._waiting.set()
+                pause = min(2 * pause, FAILED_PAUSE_SECONDS_MAX)
+            await asyncio.sleep(pause)

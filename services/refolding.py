@@ -9,7 +9,6 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from eventstore import leases, log
 from eventstore.codec import Codec
@@ -33,6 +32,8 @@ LOOK_SECONDS = 0.5
 """How often a process looks whether another one is done."""
 RETRY_SECONDS = 5.0
 """Pause after the database went away or readers were in the way."""
+FAILED_AGAIN_SECONDS = 60.0
+"""Pause after an error that nobody foresaw: somebody may mend what was in the way."""
 
 
 class Refolding:
@@ -104,9 +105,9 @@ class Refolding:
                 logger.warning("read models are not folded anew yet: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:
-                logger.exception("read models cannot be folded anew")
+                logger.exception("read models cannot be folded anew; it is tried again")
                 self._store.releases.held = f"read models cannot be folded anew: {error}"
-                return
+                await asyncio.sleep(FAILED_AGAIN_SECONDS)
         logger.warning("folded anew: %s", self._names)
         self._store.releases.held = None
         if self._then is not None:
@@ -153,8 +154,12 @@ class Refolding:
     async def _renew(self, database: Database, fence: Fence) -> None:
         while True:
             await asyncio.sleep(LEASE_SECONDS / 3)
-            with suppress(DatabaseUnavailable):
+            try:
                 await self._hold(database, fence, LEASE_SECONDS)
+            except DatabaseUnavailable:
+                pass
+            except Exception:
+                logger.exception("the lease on folding read models anew could not be renewed")
 
     async def _hold(self, database: Database, fence: Fence, seconds: float) -> None:
         async def work(tx: Transaction) -> None:

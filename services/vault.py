@@ -146,8 +146,7 @@ class Vault:
         """Stop."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def destroyed(self) -> None:
         """Secrets were destroyed: return when no trace is left, or go on without the caller."""
@@ -189,6 +188,8 @@ class Vault:
                 logger.error("%s", self._why_locked(missing))
         except (SecretsLocked, DatabaseUnavailable) as error:
             logger.error("%s", error)
+        except Exception:
+            logger.exception("it is not known whether there are keys for all secrets")
 
 
 def wrapped_with(master: MasterKey, id: str, data_key: bytes) -> Wrapped:

@@ -25,6 +25,8 @@ class Harm(Struct, frozen=True):
     delay_seconds_max: float = 0.2
     cut: float = 0.0
     """The connection breaks before this addition."""
+    nonsense: float = 0.0
+    """How likely any other command is answered with a number, which no Redis would."""
 
 
 class RedisProxy:
@@ -85,6 +87,8 @@ class RedisProxy:
                         return
                     self._add(command)
                     writer.write(_FAKE_ID)
+                elif self.harm.nonsense and self._random.random() < self.harm.nonsense:
+                    writer.write(b":5\r\n")
                 else:
                     to_upstream.write(command)
                     writer.write(await _message(upstream))

@@ -6,9 +6,9 @@ import pytest
 
 from eventstore import log
 from eventstore.committer import Written
-from eventstore.database import Database
+from eventstore.database import CommitUnknown, Database, Transaction
 from eventstore.errors import DatabaseUnavailable
-from eventstore.log import Appended
+from eventstore.log import Appended, Command, Decision
 from tests.conformance.test_visibility import Gate
 from tests.conformance.toys import adding, store_on
 
@@ -66,6 +66,21 @@ async def test_nobody_waits_for_a_committer_that_was_cancelled(
                 await waiting
         with pytest.raises(DatabaseUnavailable):
             await store.submit(adding("n:3", 0, 1))
+        await store.close()
+
+
+async def test_a_cancellation_that_nobody_asked_for_ends_one_batch_and_no_more(
+    database: Database,
+) -> None:
+    async def leak(tx: Transaction) -> Decision:
+        raise asyncio.CancelledError
+
+    store = store_on(database)
+    await store.open()
+    async with asyncio.timeout(20):
+        with pytest.raises(CommitUnknown):
+            await store.submit(Command(Decision(), decide=leak))
+        assert (await store.submit(adding("n:1", 0, 1))).position == 1
         await store.close()
 
 

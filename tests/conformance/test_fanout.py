@@ -247,6 +247,23 @@ async def test_what_nobody_can_read_in_the_stream_does_no_harm(
     assert await positions(other.follow(0), 2) == [1, 2]
 
 
+async def test_who_answers_what_no_redis_would_is_away_until_it_answers_as_one(
+    running_redis: RunningRedis, processes: Processes, caplog: pytest.LogCaptureFixture
+) -> None:
+    running_redis.start()
+    proxy = RedisProxy(running_redis.port, Harm(nonsense=1.0), seed=1)
+    await proxy.start()
+    one, hears = await processes.another(proxy.url)
+    other, _ = await processes.another(proxy.url)
+    await until(lambda: "cannot be understood" in caplog.text)
+    assert not hears.connected
+    await other.submit(adding("n:1", 0, 1))
+    await heard_by(one, 1)
+    proxy.harm = Harm()
+    await until(lambda: hears.connected)
+    await proxy.close()
+
+
 async def test_two_logs_in_one_redis_do_not_hear_each_other(
     running_redis: RunningRedis, processes: Processes, tmp_path: Path, sqlite_template: Path
 ) -> None:
