@@ -29,6 +29,8 @@ class Part(Struct, frozen=True):
     """Names of the task runs that wrote them, by id."""
     more: bool
     """Whether there are lines beyond, in the direction that was read."""
+    began: int | None
+    """Time of the run's first line, which may be none of these."""
 
 
 _COLUMNS = "line, timestamp, level, task_run_id, name, message"
@@ -40,8 +42,12 @@ _PART = (
 _AS_ONE_ROW = f"SELECT json_group_array(json_array({_COLUMNS})) FROM ({{}})"
 _decode = msgspec.json.Decoder(list[Line]).decode
 
+_BEGAN = "SELECT timestamp FROM log_lines WHERE {of} = $1 ORDER BY timestamp, line LIMIT 1"
+_TIME = "SELECT timestamp FROM log_lines WHERE line = $1 AND {of} = $2"
+
+LINE_MAX = 2**63 - 1
 _START = (-(2**63), 0)
-_END = (2**63 - 1, 2**63 - 1)
+_END = (LINE_MAX, LINE_MAX)
 
 
 def statement(of: Of, backward: bool) -> str:
@@ -58,26 +64,34 @@ async def part(
     *,
     after: str | None = None,
     before: str | None = None,
+    line: int | None = None,
     backward: bool = False,
 ) -> Part:
     """Lines of a run from its first one on, or from its last one back if `backward`.
 
-    `after` and `before` say behind or before which line: `TIME~LINE`. Raises Invalid.
+    `after` and `before` say behind or before which line: `TIME~LINE`. `line` says from which one
+    on, by its number: none, if the run has no such line. Raises Invalid.
     """
     backward = backward or before is not None
     place = before or after
-    time, line = (_END if backward else _START) if place is None else _place(place)
+    if line is not None:
+        found = await reader.fetch(_TIME.format(of=of), line, id)
+        at = (found[0][0], line - 1) if found else _END
+    else:
+        at = (_END if backward else _START) if place is None else _place(place)
     sql = statement(of, backward)
     if dialect.name == "postgres":
-        lines = [_line(row) for row in await reader.fetch(sql, id, time, line, PART_LINES + 1)]
+        lines = [_line(row) for row in await reader.fetch(sql, id, *at, PART_LINES + 1)]
     else:
-        rows = await reader.fetch(_AS_ONE_ROW.format(sql), id, time, line, PART_LINES + 1)
+        rows = await reader.fetch(_AS_ONE_ROW.format(sql), id, *at, PART_LINES + 1)
         lines = _decode(rows[0][0])
     more = len(lines) > PART_LINES
     lines = lines[:PART_LINES]
     if backward:
         lines.reverse()
-    return Part(lines, await task_names(reader, dialect, lines), more)
+    first = await reader.fetch(_BEGAN.format(of=of), id)
+    began = first[0][0] if first else None
+    return Part(lines, await task_names(reader, dialect, lines), more, began)
 
 
 def _line(row: Row) -> Line:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from api.ui.page import Lines, Source, Visit
+from api.ui.query import whole
 from eventstore.database import Row
 from orchestration.identifiers import canonical
 from projections import log_lines, run_lines
@@ -22,6 +23,8 @@ from projections.run_lines import Line
 LEVELS = ((10, "Debug"), (20, "Info"), (30, "Warning"), (40, "Error"), (50, "Critical"))
 """Names of Python's levels."""
 FIND_CHARACTERS_MAX = 200
+LINES_MAX = 200_000
+"""Lines that one page holds, with those that come while it is open. Of more it shows a window."""
 
 Kind = Literal["flow-run", "task-run"]
 
@@ -43,6 +46,7 @@ class Log(Struct, frozen=True):
     """Times are counted from the first line."""
     task: str
     levels: Sequence[tuple[int, str]] = LEVELS
+    lines_max: int = LINES_MAX
 
 
 def log(visit: Visit, kind: Kind, running: bool) -> Log:
@@ -73,7 +77,7 @@ _OF: dict[Kind, run_lines.Of] = {"flow-run": "flow_run_id", "task-run": "task_ru
 
 
 def source(kind: Kind) -> Source:
-    """Parts of the lines: `?after=TIME~LINE`, `?before=TIME~LINE`, `?from=end`."""
+    """Parts of the lines: `?after=TIME~LINE`, `?before=TIME~LINE`, `?from=end`, `?line=LINE`."""
 
     async def read(visit: Visit) -> bytes:
         database, query = visit.server.database, visit.query
@@ -84,6 +88,7 @@ def source(kind: Kind) -> Source:
             visit.id,
             after=query.one("after") or None,
             before=query.one("before") or None,
+            line=whole(query.one("line"), run_lines.LINE_MAX),
             backward=query.one("from") == "end",
         )
         return msgspec.json.encode(part)

@@ -218,6 +218,118 @@ def test_lines_of_several_parts_are_all_there_and_few_are_in_the_document(
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+def _numbers(page: Page) -> list[int]:
+    """What the lines that the view holds are called, without those of the document alone."""
+    held: list[int] = page.locator("log-view").evaluate(
+        "view => view.lines.map(line => Number(line.text.replace('line ', '')))"
+    )
+    return held
+
+
+def _loaded(page: Page) -> None:
+    expect(page.locator(".log-lines")).to_have_attribute("aria-busy", "false")
+
+
+def _holding(page: Page, lines_max: int) -> None:
+    """As if a page held fewer lines, read anew."""
+    page.locator("log-view").evaluate(
+        "(view, most) => { view.dataset.linesMax = most; view.receive({again: true}) }", lines_max
+    )
+    _loaded(page)
+
+
+def test_a_page_that_stays_open_lets_the_oldest_lines_go_and_says_so(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    run = runs.run("chatty-otter", "RUNNING")
+    runs.post("/logs/", [_line(run, at, f"line {at}") for at in range(900)])
+    page = visit(server_url, f"runs/flow-run/{run}?time=since")
+    expect(_count(page)).to_have_text("900 lines")
+    expect(page.locator("[data-earlier]")).to_be_hidden()
+    _show(page)
+    _holding(page, 1000)
+    for start in range(900, 2900, 500):
+        lines = [_line(run, at, f"line {at}") for at in range(start, start + 500)]
+        runs.post("/logs/", lines)
+        expect(page.get_by_text(f"line {start + 499}", exact=True)).to_be_in_viewport()
+        held = _numbers(page)
+        assert len(held) <= 1000
+        assert held == list(range(start + 500 - len(held), start + 500))
+    assert page.locator("log-view").evaluate("view => view.known.size") == len(held)
+    expect(_count(page)).to_contain_text("the last ")
+    expect(page.get_by_text("Earlier lines are left out here.")).to_be_visible()
+    # Counted from the run's first line, which is not here any more.
+    expect(page.locator(".log-at").last).to_have_text("+00:48:19.000")
+    # A line from long ago that comes now stands behind none of those that are here.
+    runs.post("/logs/", [_line(run, 1, "line 1")])
+    runs.post("/logs/", [_line(run, 2900, "line 2900")])
+    expect(page.get_by_text("line 2900", exact=True)).to_be_in_viewport()
+    assert 1 not in _numbers(page)
+    assert_whole(page)
+
+
+def test_a_page_holds_fewer_lines_if_they_are_very_long(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    run = runs.run("wordy-otter", "RUNNING")
+    runs.post("/logs/", [_line(run, 0, "short")])
+    page = visit(server_url, f"runs/flow-run/{run}")
+    expect(_count(page)).to_have_text("1 line")
+    held = page.locator("log-view").evaluate(
+        """view => {
+          const time = view.lines[0].time, text = "x".repeat(1e6);
+          const row = at => [1000 + at, time + at, 20, null, "", text];
+          for (let at = 1; at <= 60; at++) view.receive({lines: [row(at)], tasks: {}});
+          return [view.lines.length, view.lines.at(-1).number];
+        }"""
+    )
+    assert held[0] <= 50 and held[1] == 1060
+    expect(_count(page)).to_contain_text("the last ")
+
+
+def test_every_line_can_be_reached_from_a_page_that_holds_some(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    run = runs.run("endless-otter", "RUNNING")
+    total, most = 4 * PART_LINES, PART_LINES + 1000
+    for start in range(0, total, 1000):
+        runs.post("/logs/", [_line(run, at, f"line {at}") for at in range(start, start + 1000)])
+    page = visit(server_url, f"runs/flow-run/{run}")
+    expect(_count(page)).to_have_text("20\u2009000 lines")
+    _holding(page, most)
+    seen: set[int] = set()
+    for back in (True, False):
+        button = page.get_by_role("button", name=f"Show those {'before' if back else 'after'}")
+        expect(button).to_be_visible()
+        while button.is_visible():
+            held = _numbers(page)
+            assert held == list(range(held[0], held[0] + len(held)))
+            assert len(held) <= most
+            seen.update(held)
+            button.click()
+            _loaded(page)
+            _show(page)
+            edge = held[0] - 1 if back else held[-1] + 1
+            expect(page.get_by_text(f"line {edge}", exact=True)).to_be_in_viewport()
+        assert _numbers(page)[0 if back else -1] == (0 if back else total - 1)
+    assert seen | set(_numbers(page)) == set(range(total))
+    # What is written now comes at the end again.
+    runs.post("/logs/", [_line(run, total, f"line {total}")])
+    expect(page.locator(".log-new")).to_have_text("1 new line")
+    assert _numbers(page)[-1] == total
+
+    page.get_by_role("button", name="Show those before").click()
+    page.get_by_label("Follow").check()
+    expect(page.get_by_text(f"line {total}", exact=True)).to_be_in_viewport()
+    expect(page.locator("[data-later]")).to_be_hidden()
+    number = page.locator("log-view").evaluate("view => view.lines.at(-10).number")
+    page.goto(f"{page.url.partition('#')[0]}#L{number - 9_000}")
+    expect(page.locator(".log-line[aria-current] .log-message")).to_be_in_viewport()
+    expect(page.locator(".log-line[aria-current] .log-message")).to_have_text(
+        f"line {total - 9 - 9_000}"
+    )
+
+
 def test_all_lines_can_be_downloaded_and_those_shown_copied(
     server_url: str, noisy: tuple[str, str], visit: Visit
 ) -> None:

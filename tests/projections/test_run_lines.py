@@ -35,9 +35,14 @@ async def _whole(database: Database, backward: bool) -> list[int]:
     numbers: list[int] = []
     place: str | None = None
     while True:
-        asked = {"before" if backward else "after": place} if place else {}
         found: Part = await run_lines.part(
-            database, database.dialect, "flow_run_id", RUN, backward=backward, **asked
+            database,
+            database.dialect,
+            "flow_run_id",
+            RUN,
+            after=None if backward else place,
+            before=place if backward else None,
+            backward=backward,
         )
         part = [line[0] for line in found.lines]
         assert part == [line[0] for line in sorted(found.lines, key=lambda line: line[1::-1])]
@@ -78,6 +83,17 @@ async def test_a_part_names_the_task_runs_of_its_lines(database: Database) -> No
     assert found.lines[0] == (1, 0, 20, None, "logger", "é\x1b[1m\n")
     only = await run_lines.part(database, database.dialect, "task_run_id", TASK)
     assert [line[0] for line in only.lines] == [2]
+
+
+async def test_a_part_from_a_line_on_says_when_the_run_began(database: Database) -> None:
+    await _write(database, _row(1, 5), _row(2, 3), _row(3, 5), _row(4, 5), _row(5, 0, run=OTHER))
+    found = await run_lines.part(database, database.dialect, "flow_run_id", RUN, line=3)
+    assert [line[0] for line in found.lines] == [3, 4]
+    assert found.began == 3
+    of_another = await run_lines.part(database, database.dialect, "flow_run_id", RUN, line=5)
+    assert of_another.lines == []
+    none = await run_lines.part(database, database.dialect, "flow_run_id", new_id())
+    assert none.began is None
 
 
 @pytest.mark.parametrize("place", ["", "x", "1", "1~", "~1", f"{2**63}~1", "1~2~3"])

@@ -1,5 +1,6 @@
-// <log-view>: what a run printed. All lines are here, in order of time; only those that can be seen are
-// in the document. The toolbar is the server's (templates/log_view.html), its state is in the address.
+// <log-view>: what a run printed. Its lines are here, in order of time; only those that can be seen are
+// in the document. Of very many lines a window is here, without a gap: what it leaves out is said above and
+// below it. The toolbar is the server's (templates/log_view.html), its state is in the address.
 
 import { Heights } from "./heights.js";
 import { key } from "./keys.js";
@@ -7,7 +8,8 @@ import { finder, plain, write } from "./log_text.js";
 import { toast } from "./actions.js";
 import { grouped } from "./times.js";
 
-const LINES_MAX = 200_000; // Held by one page; a file of all lines can be downloaded.
+const CHARACTERS_MAX = 50_000_000; // Held by one page, of few lines that are long: 100 MB.
+const KEPT = 0.9; // Of what a page may hold, when lines have to go: not with every line that comes.
 const SHOWN_CHARACTERS_MAX = 20_000; // Of one message.
 const COPIED_LINES_MAX = 20_000;
 const BEYOND_PIXELS = 400; // Drawn above and below what can be seen.
@@ -34,9 +36,12 @@ function offset(microseconds) {
 class Line {
   constructor([number, time, level, task, logger, message]) {
     Object.assign(this, { number, time, level, task, logger, message, text: plain(message) });
+    this.characters = message.length + (this.text === message ? 0 : this.text.length);
     this.breaks = 0;
     for (let at = this.text.indexOf("\n"); at >= 0; at = this.text.indexOf("\n", at + 1)) this.breaks += 1;
   }
+
+  get place() { return `${this.time}~${this.number}`; }
 
   before(other) { return this.time < other.time || (this.time === other.time && this.number < other.number); }
 }
@@ -62,66 +67,123 @@ customElements.define("log-view", class extends HTMLElement {
   disconnectedCallback() { this.stop?.abort(); this.run = null; }
 
   clear() {
+    // Until there are other lines: the page would jump beneath the reader.
+    this.frame.style.minHeight = `${this.frame.offsetHeight}px`;
+    this.loaded = false;
     this.lines = [];
+    this.characters = 0;
     this.known = new Set();
     this.names = {};
     this.fresh = 0;
+    this.earlier = this.later = false; // Whether there are lines before and behind those that are here.
     this.select();
   }
 
   // --- From the server
 
-  async load() {
-    const run = (this.run = {}), back = this.following;
+  /** Read lines from the beginning on, or back from the end; or from a place, so that what is beyond it is left out. */
+  async load(back = this.following, place = back ? { from: "end" } : {}) {
+    const run = (this.run = {}), beyond = back ? "earlier" : "later";
+    // What is written meanwhile comes behind what is being read, and only then there is no gap.
+    this.waiting = back ? null : [];
     this.note("loading");
-    let place = back ? { from: "end" } : {};
+    this.frame.ariaBusy = "true";
     try {
       for (;;) {
         const answer = await fetch(`${this.dataset.source}?${new URLSearchParams(place)}`);
         if (!answer.ok) throw new Error(answer.status);
         const part = await answer.json();
         if (this.run !== run) return;
-        this.take(part);
-        if (!part.more || this.lines.length >= LINES_MAX) { this.partial = part.more; break; }
+        this.take(part, { back });
+        if (part.more && this.full(KEPT)) this[beyond] = true;
+        if (!part.more || this[beyond]) break;
         const edge = back ? part.lines[0] : part.lines.at(-1);
         place = { [back ? "before" : "after"]: `${edge[1]}~${edge[0]}` };
       }
+      const waiting = this.waiting ?? [];
+      this.waiting = null;
+      for (const data of waiting) this.receive(data);
       this.loaded = true;
       this.tell();
-      if (this.target && !this.shown.some((line) => line.number === this.target)) {
-        toast({ text: "The line of this address is not among the lines that are shown.", failed: true });
-      }
+      if (this.target && !this.sought) await this.seek();
     } catch {
       if (this.run === run) this.note("failed");
     }
+    if (this.run !== run) return;
+    this.frame.style.minHeight = "";
+    this.frame.ariaBusy = "false";
+  }
+
+  /** Another window of lines: from a place on, or back from it. */
+  async move(back, place) {
+    this.follow(false);
+    this.clear();
+    this[back ? "later" : "earlier"] = true;
+    await this.load(back, place);
+  }
+
+  /** If the line of the address is left out, show those from it on. */
+  async seek() {
+    this.sought = true;
+    const is = (line) => line.number === this.target;
+    if ((this.earlier || this.later) && !this.lines.some(is)) await this.move(false, { line: this.target });
+    if (!this.shown.some(is)) toast({ text: "The line of this address is not among the lines that are shown.", failed: true });
   }
 
   /** What was written since, over the page's live stream. */
   receive(data) {
+    if (this.later) return; // It belongs behind lines that are not here.
     if (data.again) { this.clear(); this.load(); }
-    else this.take(data, true);
+    else if (this.waiting) this.waiting.push(data);
+    else this.take(data, { live: true });
   }
 
-  take({ lines, tasks }, live = false) {
+  take({ lines, tasks, began }, { live = false, back = false } = {}) {
     Object.assign(this.names, tasks);
     this.column(tasks);
-    const fresh = lines.filter(([number]) => !this.known.has(number)).map((line) => new Line(line));
+    const oldest = this.lines[0];
+    const fresh = lines.filter(([number]) => !this.known.has(number)).map((line) => new Line(line))
+      .filter((line) => !(live && this.earlier && oldest && line.before(oldest)));
     if (!fresh.length) { this.tell(); return; }
     fresh.sort((a, b) => (a.before(b) ? -1 : 1));
-    for (const line of fresh) this.known.add(line.number);
-    const last = this.lines.at(-1), before = this.shown.length;
+    this.began = Math.min(began ?? this.began ?? Infinity, fresh[0].time);
+    for (const line of fresh) { this.known.add(line.number); this.characters += line.characters; }
+    const last = this.lines.at(-1);
     if (!last || last.before(fresh[0])) {
       for (const line of fresh) { this.lines.push(line); if (this.wanted(line)) this.append(line); }
       this.draw();
     } else {
       // In front, or in between: what came late from another process.
-      this.lines = fresh.at(-1).before(this.lines[0]) ? fresh.concat(this.lines) : this.lines.concat(fresh).sort((a, b) => (a.before(b) ? -1 : 1));
+      this.lines = fresh.at(-1).before(oldest) ? fresh.concat(this.lines) : this.lines.concat(fresh).sort((a, b) => (a.before(b) ? -1 : 1));
       this.select();
     }
-    if (live && !this.following) this.fresh += Math.max(0, this.shown.length - before);
+    if (this.full()) this.cut(live || back);
+    if (live && !this.following) this.fresh += fresh.filter((line) => this.wanted(line)).length;
     if (this.following) this.toEnd();
-    else if (this.target) this.toTarget();
+    else if (this.target && !this.arrived) this.toTarget();
     this.tell();
+  }
+
+  /** Whether as many lines are here as a page may hold, or so much of them. */
+  full(part = 1) {
+    return this.lines.length > Number(this.dataset.linesMax) * part || this.characters > CHARACTERS_MAX * part;
+  }
+
+  /** Let lines go: the earliest ones, or the latest ones. */
+  cut(earliest) {
+    const all = this.lines, linesMax = Number(this.dataset.linesMax) * KEPT;
+    let gone = 0;
+    while (gone < all.length - 1 && (all.length - gone > linesMax || this.characters > CHARACTERS_MAX * KEPT)) {
+      const line = all[earliest ? gone : all.length - 1 - gone];
+      this.known.delete(line.number);
+      this.characters -= line.characters;
+      gone += 1;
+    }
+    this.lines = earliest ? all.slice(gone) : all.slice(0, all.length - gone);
+    const writers = new Set(this.lines.map((line) => line.task));
+    this.names = Object.fromEntries(Object.entries(this.names).filter(([id]) => writers.has(id)));
+    this[earliest ? "earlier" : "later"] = true;
+    this.select();
   }
 
   /** A column for the names of task runs, as wide as they are, if there are several. */
@@ -155,6 +217,7 @@ customElements.define("log-view", class extends HTMLElement {
   /** Choose anew from all lines, and stay at the line that is on top. */
   select() {
     const anchor = this.shown?.length ? this.shown[this.heights.at(this.frame.scrollTop)] : null;
+    const match = this.shown?.[this.matches?.[this.current]];
     const within = anchor ? this.frame.scrollTop - this.heights.top(this.heights.at(this.frame.scrollTop)) : 0;
     this.measure();
     this.finder = finder(this.fields.find.value);
@@ -164,6 +227,7 @@ customElements.define("log-view", class extends HTMLElement {
     for (const row of this.rows.values()) row.remove();
     this.rows.clear();
     for (const line of this.lines) if (this.wanted(line)) this.append(line);
+    this.current = match ? this.matches.findIndex((row) => this.shown[row] === match) : -1;
     this.draw();
     if (this.following) this.toEnd();
     else if (anchor) {
@@ -218,7 +282,7 @@ customElements.define("log-view", class extends HTMLElement {
     at.className = "log-at";
     at.href = `#L${line.number}`;
     at.title = `${day.format(moment)}\nLink to this line`;
-    at.textContent = this.fields.since.checked ? offset(line.time - (this.lines[0]?.time ?? line.time)) : clock.format(moment);
+    at.textContent = this.fields.since.checked ? offset(line.time - (this.began ?? line.time)) : clock.format(moment);
     const level = document.createElement("span");
     level.className = "log-level";
     level.textContent = levelName(line.level);
@@ -295,6 +359,7 @@ customElements.define("log-view", class extends HTMLElement {
     const row = this.shown.findIndex((line) => line.number === this.target);
     if (row < 0) return;
     this.frame.scrollIntoView({ block: "nearest" });
+    this.arrived = true;
     this.toRow(row);
   }
 
@@ -307,8 +372,10 @@ customElements.define("log-view", class extends HTMLElement {
   tell() {
     const all = this.lines.length, shown = this.shown.length;
     const count = this.querySelector("[data-count]");
-    const only = this.partial ? `the ${"running" in this.dataset ? "last" : "first"} ` : "";
+    const only = this.earlier === this.later ? "" : `the ${this.earlier ? "last" : "first"} `;
     count.textContent = shown === all ? `${only}${grouped(all)} ${all === 1 ? "line" : "lines"}` : `${grouped(shown)} of ${only}${grouped(all)} lines`;
+    this.querySelector("[data-earlier]").hidden = !(this.earlier && all);
+    this.querySelector("[data-later]").hidden = !(this.later && all);
     if (all) this.note(shown ? null : "none");
     else if (this.loaded) this.note("empty");
     const fresh = this.querySelector(".log-new");
@@ -364,6 +431,7 @@ customElements.define("log-view", class extends HTMLElement {
   follow(yes) {
     this.following = yes;
     this.fields.follow.checked = yes;
+    if (yes && this.later) { this.clear(); this.load(); }
     if (yes) { this.toEnd(); this.tell(); }
   }
 
@@ -381,7 +449,9 @@ customElements.define("log-view", class extends HTMLElement {
     let drawing = 0;
     on(this.frame, "scroll", () => {
       const end = this.atEnd();
-      if (end !== this.following && (end ? "running" in this.dataset : true)) { this.following = end; this.fields.follow.checked = end; }
+      // Without lines, as long as others are read, everything is the end.
+      const lasts = "running" in this.dataset && !this.later && this.frame.ariaBusy !== "true";
+      if (end !== this.following && (!end || lasts)) { this.following = end; this.fields.follow.checked = end; }
       if (end && this.fresh) { this.fresh = 0; this.tell(); }
       drawing ||= requestAnimationFrame(() => { drawing = 0; this.draw(); });
     });
@@ -392,6 +462,7 @@ customElements.define("log-view", class extends HTMLElement {
     on(window, "hashchange", () => {
       this.target = Number(/^#L(\d+)$/.exec(location.hash)?.[1] ?? 0);
       this.follow(false);
+      this.seek();
       for (const [line, row] of this.rows) row.toggleAttribute("aria-current", line.number === this.target);
       if (![...this.rows].some(([line, row]) => line.number === this.target && row.getBoundingClientRect().bottom > 0)) this.toTarget();
     });
@@ -402,6 +473,8 @@ customElements.define("log-view", class extends HTMLElement {
       else if (at("[data-previous]")) this.step(-1);
       else if (at("[data-lift]")) this.only("");
       else if (at("[data-lift-all]")) { this.fields.level.value = "0"; this.only(""); }
+      else if (at("[data-show-earlier]")) this.move(true, { before: this.lines[0].place }).then(() => this.toEnd());
+      else if (at("[data-show-later]")) this.move(false, { after: this.lines.at(-1).place });
       else if (at("[data-again]")) { this.clear(); this.load(); }
       else if (at(".log-new")) this.follow(true);
       else if (at("[data-copy-lines]")) this.copy(at("[data-copy-lines]"));
