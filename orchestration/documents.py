@@ -15,7 +15,7 @@ from types import UnionType
 from typing import Annotated, Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType, ValidationError, inspect, json
+from msgspec import UNSET, Raw, Struct, UnsetType, ValidationError, inspect, json
 from msgspec.structs import fields
 
 from orchestration.refusals import Invalid
@@ -34,6 +34,7 @@ S = TypeVar("S", bound=Struct)
 
 K = TypeVar("K")
 
+_LIST = re.compile(rb"[ \t\n\r]*\[")
 _encoder = json.Encoder()
 _MARK = EXTRAS_NAME.encode()
 _UNKNOWN = "unknown field"
@@ -76,6 +77,11 @@ def accept(kind: type[K], sent: bytes) -> K:
     decoder: json.Decoder[K]
     decoder, keeps_any_json = _reader(key)
     try:
+        if _LIST.match(sent) and _is_never_a_list(key):
+            # Refused whatever is in it: to look at, and to make, the millions of things for which
+            # a body has room keeps everybody else waiting.
+            json.decode(sent, type=Raw)  # What is no JSON is refused for that.
+            return decoder.decode(sent)
         if keeps_any_json and len(sent) > _SHALLOW_BYTES_MAX and too_deep(sent):
             raise _nested()
         try:
@@ -176,6 +182,20 @@ def _plan(kind: type[Struct]) -> _Plan:
         nested,
         keeps_extras=EXTRAS_NAME in types,
         forbids_unknown=kind.__struct_config__.forbid_unknown_fields,
+    )
+
+
+@cache
+def _is_never_a_list(kind: Any) -> bool:
+    """Whether a list is surely refused where this is wanted. (A Struct may be written as one.)"""
+    return all(
+        get_origin(one) is dict
+        or one in (str, type(None))
+        or (
+            (isinstance(one, type) and issubclass(one, Struct))
+            and not one.__struct_config__.array_like
+        )
+        for one in _options(kind)
     )
 
 
