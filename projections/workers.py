@@ -1,19 +1,19 @@
 """Read model: workers. Table: migrations/0013.work-pools.sql."""
 
-from datetime import datetime
 from typing import get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from eventstore.codec import from_microseconds, to_microseconds
-from eventstore.database import Reader, Row, Table
+from eventstore.codec import from_microseconds
+from eventstore.database import Dialect, Reader, Row, Table
 from orchestration.documents import document, parse
 from orchestration.workers import Worker, WorkerEvent, WorkerStatus, evolve
 from projections.columns import micros
+from projections.criteria import Time, condition
 from projections.entities import entity_projection
 from projections.projection import Model
-from projections.where import Operator
+from projections.where import FALSE, Draft, Operator, all_of, combine
 
 TABLE = Table(
     "workers",
@@ -60,15 +60,10 @@ class StatusCriterion(Struct, frozen=True, forbid_unknown_fields=True):
     not_any_: tuple[WorkerStatus, ...] | None = None
 
 
-class HeartbeatCriterion(Struct, frozen=True, forbid_unknown_fields=True):
-    before_: datetime | None = None
-    after_: datetime | None = None
-
-
 class WorkerFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """Which workers of a pool."""
 
-    last_heartbeat_time: HeartbeatCriterion | None = None
+    last_heartbeat_time: Time | None = None
     status: StatusCriterion | None = None
     operator: Operator = "and_"
 
@@ -90,35 +85,42 @@ def _heard(row: Row) -> Worker:
     )
 
 
-def _asked(asked: WorkerFilter, params: list[int | str]) -> str:
-    """The condition of a filter; what it compares with is added to `params`."""
+def _asked(asked: WorkerFilter, draft: Draft) -> str:
+    """The condition of a filter. Its operator joins its criteria; within one, all must hold."""
     conditions = []
-    heartbeat, status = asked.last_heartbeat_time, asked.status
-    if heartbeat is not None:
-        for sign, moment in (("<=", heartbeat.before_), (">=", heartbeat.after_)):
-            if moment is not None:
-                params.append(to_microseconds(moment))
-                conditions.append(f"pulses.at {sign} ${len(params)}")
-    if status is not None:
-        for negation, statuses in (("", status.any_), ("NOT ", status.not_any_)):
-            if statuses is None or (negation and not statuses):
-                continue
-            listed = ", ".join(f"'{one}'" for one in statuses) or "NULL"
-            conditions.append(f"workers.status {negation}IN ({listed})")
-    joined = " OR " if asked.operator == "or_" else " AND "
-    return f"({joined.join(conditions)})" if conditions else "TRUE"
+    if asked.last_heartbeat_time is not None:
+        conditions.append(condition(asked.last_heartbeat_time, "pulses.at", draft))
+    if asked.status is not None:
+        conditions.append(_in_status(asked.status))
+    return combine(asked.operator, conditions)
+
+
+def _in_status(asked: StatusCriterion) -> str:
+    conditions = []
+    if asked.any_ is not None:
+        listed = ", ".join(f"'{one}'" for one in asked.any_)
+        conditions.append(f"workers.status IN ({listed})" if listed else FALSE)
+    if asked.not_any_:
+        listed = ", ".join(f"'{one}'" for one in asked.not_any_)
+        conditions.append(f"workers.status NOT IN ({listed})")
+    return all_of(conditions)
 
 
 async def of_pool(
-    reader: Reader, pool_id: str, asked: WorkerFilter | None, limit: int, offset: int
+    reader: Reader,
+    dialect: Dialect,
+    pool_id: str,
+    asked: WorkerFilter | None,
+    limit: int,
+    offset: int,
 ) -> list[Worker]:
     """Workers of a pool that match, the one that was heard of last in front."""
-    params: list[int | str] = [limit, offset, pool_id]
-    condition = _asked(asked or WorkerFilter(), params)
+    draft = Draft(dialect)
+    where = draft.where(_asked(asked or WorkerFilter(), draft), first=4)
     rows = await reader.fetch(
-        f"{_WITH_PULSE} WHERE workers.work_pool_id = $3 AND {condition} "
+        f"{_WITH_PULSE} WHERE workers.work_pool_id = $3 AND {where.sql} "
         "ORDER BY pulses.at DESC, workers.id LIMIT $1 OFFSET $2",
-        *params,
+        *(limit, offset, pool_id, *where.params),
     )
     return [_heard(row) for row in rows]
 

@@ -20,7 +20,7 @@ from api.slots import (
 )
 from orchestration.documents import document
 from orchestration.flow_runs import FlowRun
-from orchestration.identifiers import Text
+from orchestration.identifiers import Text, tidy
 from orchestration.refusals import NotFound
 from orchestration.work_pools import WorkPool, WorkPoolCreate, WorkPoolUpdate, is_reserved
 from orchestration.work_queues import WorkQueue, WorkQueueCreate, WorkQueueUpdate
@@ -76,6 +76,9 @@ class WorkerPoll(Struct, frozen=True, kw_only=True):
     scheduled_before: datetime | None = None
     scheduled_after: datetime | None = None
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        tidy(self, times=("scheduled_before", "scheduled_after"))
 
 
 class WorkerFlowRun(Struct, frozen=True, kw_only=True):
@@ -370,8 +373,9 @@ async def read_workers(call: Call, body: WorkerQuery) -> Answer:
     """Workers of a pool that match, the one that was heard of last in front."""
     pool = await _pool(call)
     await call.server.pulses.flush()
+    database, limit = call.server.database, limited(call, body.limit)
     found = await workers.of_pool(
-        call.server.database, pool.id, body.workers, limited(call, body.limit), body.offset or 0
+        database, database.dialect, pool.id, body.workers, limit, body.offset or 0
     )
     return Answer(200, _listed(found))
 

@@ -11,6 +11,7 @@ from api.lists import array, limited
 from api.slots import QueueSlots, WorkQueueConcurrencyStatus, slot_summaries
 from orchestration.documents import document
 from orchestration.flow_runs import FlowRun
+from orchestration.identifiers import tidy
 from orchestration.refusals import Conflict
 from orchestration.work_pools import DEFAULT_AGENT_POOL, WorkPool
 from orchestration.work_queues import WorkQueue, WorkQueueCreate, WorkQueueUpdate
@@ -64,6 +65,9 @@ class QueuePoll(Struct, frozen=True, kw_only=True):
 
     limit: int | None = None
     scheduled_before: datetime | None = None
+
+    def __post_init__(self) -> None:
+        tidy(self, times=("scheduled_before",))
 
 
 async def shown_queues(call: Call, queues: list[WorkQueue], slots: QueueSlots) -> bytes:

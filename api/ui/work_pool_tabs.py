@@ -118,9 +118,9 @@ async def queues(visit: Visit) -> Queues:
 
 async def workers_of(visit: Visit) -> Workers:
     """The workers, the one that was heard of last in front."""
-    server, of = visit.server, await pool(visit)
-    await server.pulses.flush()
-    found = await workers.of_pool(server.database, of.id, None, WORKERS_MAX, 0)
+    database, of = visit.server.database, await pool(visit)
+    await visit.server.pulses.flush()
+    found = await workers.of_pool(database, database.dialect, of.id, None, WORKERS_MAX, 0)
     return Workers(of, found, len(found) == WORKERS_MAX)
 
 

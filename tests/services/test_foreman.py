@@ -90,7 +90,8 @@ async def test_a_worker_that_falls_silent_is_offline_and_its_pool_not_ready(
         assert fact.recorded_at - began > timedelta(seconds=1.5), "two of its intervals"
         changed = await said(server, WorkPoolStatusChanged)
         assert (changed.event.status, changed.position) == ("NOT_READY", fact.position + 1)
-        (worker,) = await workers.of_pool(server.database, pool.id, None, 10, 0)
+        database = server.database
+        (worker,) = await workers.of_pool(database, database.dialect, pool.id, None, 10, 0)
         assert worker.status == "OFFLINE"
         assert worker.last_heartbeat_time == fact.event.last_heartbeat_time
         await beat(server, pool, "w")
