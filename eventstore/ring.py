@@ -4,8 +4,8 @@ Whoever follows the log reads from here while it keeps up, and from the database
 """
 
 from collections import deque
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from msgspec import Struct
@@ -27,6 +27,11 @@ class Entry(Struct, frozen=True):
     row: Row
 
 
+Hear = Callable[[Sequence[Entry]], None]
+"""Told of entries in the moment in which they come in, or of none: then no more will. It may
+neither wait nor raise, as whoever wrote the entries waits meanwhile."""
+
+
 class Ring:
     """A gapless stretch of the log that ends at its newest known event."""
 
@@ -34,6 +39,7 @@ class Ring:
         self._entries: deque[Entry] = deque()
         self._bytes = 0
         self._waiting = Waiting()
+        self._hearing: list[Hear] = []
         self.head = head
         """Position of the newest event known in this process."""
 
@@ -52,18 +58,37 @@ class Ring:
             return False
         if skipped >= len(entries):
             return True
-        for entry in islice(entries, skipped, None):
+        new = entries[skipped:] if skipped else entries
+        for entry in new:
             self._entries.append(entry)
             self._bytes += len(entry.row[10])
             self.head = entry.recorded.position
         while len(self._entries) > RING_EVENTS_MAX or self._bytes > RING_BYTES_MAX:
             self._bytes -= len(self._entries.popleft().row[10])
         self._waiting.wake()
+        for hear in self._hearing:
+            hear(new)
         return True
 
     def fail(self, error: EventStoreError) -> None:
         """There will be no more entries: whoever waits, or comes to wait, is told why."""
         self._waiting.fail(error)
+        for hear in self._hearing:
+            hear(())
+
+    def check(self) -> None:
+        """Raise what `fail` was given, if it was."""
+        self._waiting.check()
+
+    @contextmanager
+    def telling(self, hear: Hear) -> Iterator[None]:
+        """For as long as the block lasts, `hear` is told. It costs less than a task that waits for
+        each batch, if hardly any needs more than a look."""
+        self._hearing.append(hear)
+        try:
+            yield
+        finally:
+            self._hearing.remove(hear)
 
     def after(self, position: int, limit: int) -> list[Entry] | None:
         """Up to `limit` entries after `position`; None if they are older than the ring."""

@@ -23,7 +23,7 @@ from eventstore.log import Appended, Command, Head, Inline, Versions
 from eventstore.notifier import Batch, Notifier
 from eventstore.releases import Releases
 from eventstore.ring import Entry, Ring
-from eventstore.subscription import PAGE_MAX, follow
+from eventstore.subscription import PAGE_MAX, follow, newer
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +100,10 @@ class EventStore:
     def follow(self, after: int, page: int = PAGE_MAX) -> AsyncIterator[Sequence[Entry]]:
         """See `eventstore.subscription.follow`."""
         return follow(self.database, self.codec, self.ring, after, page)
+
+    async def newer(self, after: int, page: int = PAGE_MAX) -> Sequence[Entry]:
+        """See `eventstore.subscription.newer`."""
+        return await newer(self.database, self.codec, self.ring, after, page)
 
     async def read_position(self, position: int) -> Recorded[Any] | None:
         """The event at one position, or None."""

@@ -45,17 +45,28 @@ async def follow(
     DatabaseUnavailable; the reader goes on from the last position it was given.
     """
     while True:
-        entries: Sequence[Entry] | None = ring.after(after, page)
-        if entries is None:
-            rows = await read_rows(database, database.dialect, after, limit=page)
-            entries = [Entry(codec.recorded(row), row) for row in rows]
-            if not entries and ring.head > after:
-                raise LogCorrupted(f"the events after position {after} are gone")
+        entries = await newer(database, codec, ring, after, page)
         if not entries:
             await ring.wait(after)
             continue
         after = entries[-1].recorded.position
         yield entries
+
+
+async def newer(
+    database: Database, codec: Codec, ring: Ring, after: int, page: int = PAGE_MAX
+) -> Sequence[Entry]:
+    """The next events after a position, a page at most; none if the ring knows of none.
+
+    Raises what `follow` raises.
+    """
+    entries = ring.after(after, page)
+    if entries is not None:
+        return entries
+    rows = await read_rows(database, database.dialect, after, limit=page)
+    if not rows and ring.head > after:
+        raise LogCorrupted(f"the events after position {after} are gone")
+    return [Entry(codec.recorded(row), row) for row in rows]
 
 
 async def read_until(

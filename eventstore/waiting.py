@@ -27,12 +27,16 @@ class Waiting:
         self._failure = error
         self.wake()
 
+    def check(self) -> None:
+        """Raise what `fail` was given, if it was."""
+        if self._failure is not None:
+            raise type(self._failure)(str(self._failure)) from self._failure
+
     async def until(self, has_come: Callable[[], bool]) -> None:
         """Return as soon as it has, which is asked again after each `wake`. Raises what `fail` was
         given."""
         while not has_come():
-            if self._failure is not None:
-                raise type(self._failure)(str(self._failure)) from self._failure
+            self.check()
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._futures.add(future)
             try:

@@ -7,14 +7,14 @@ each term that another process had, the nearest ones are read from the read mode
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from eventstore.codec import to_microseconds
 from eventstore.errors import ContentionTimeout, EventStoreError, Overloaded, VersionConflict
 from eventstore.events import Recorded
-from eventstore.ring import Entry
+from eventstore.ring import Entry, Ring
 from services.shell import Clock, Origin, Shell
 from services.timers import Timers
 
@@ -45,6 +45,12 @@ class Timed(ABC):
         """When each entity is to be seen to, in microseconds since 1970."""
         self._under_way: dict[asyncio.Task[None], str] = {}
         """Entities that are being seen to while the loop goes on: none, but see `SideBySide`."""
+        self._position = 0
+        """Every event of the log up to this one has been noted."""
+        self._resting: asyncio.Future[None] | None = None
+        """Ends the rest of the loop, while it rests."""
+        self._planned: int | None = None
+        """The nearest timer when it began to rest."""
 
     @abstractmethod
     async def load(self) -> None:
@@ -66,25 +72,63 @@ class Timed(ABC):
 
     async def run(self, origin: Origin) -> None:
         """See `services.service.Service`."""
+        ring = self._shell.store.ring
         # First where the log is, then the rows: what happens between is seen twice, not never.
-        pages = self._shell.store.follow(self._shell.store.ring.head)
-        await self.load()
-        page = asyncio.ensure_future(_next(pages))
-        try:
+        self._position = ring.head
+        with ring.telling(self._hear):
+            await self.load()
             while True:
-                await asyncio.wait(
-                    {page, *self._under_way},
-                    timeout=self._pause(),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if page.done():
-                    for entry in page.result():
-                        self.note(entry.recorded)
-                    page = asyncio.ensure_future(_next(pages))
+                await self._rest(ring)
+                await self._catch_up(ring)
                 await self._see_to_batch(origin)
                 await self._read_on()
+
+    async def _rest(self, ring: Ring) -> None:
+        """Wait until there may be something to do. Raises why the log cannot be followed, if so."""
+        ring.check()
+        if self._position < ring.head:
+            return
+        self._resting = resting = asyncio.get_running_loop().create_future()
+        self._planned = self._timers.next
+        try:
+            await asyncio.wait(
+                {resting, *self._under_way},
+                timeout=self._pause(),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         finally:
-            page.cancel()
+            self._resting = None
+
+    def _hear(self, entries: Sequence[Entry]) -> None:
+        """Note what comes in while nothing is done, and wake up only if that brings work: most of
+        what is written concerns no timer that is near, and there are ten of these services."""
+        resting = self._resting
+        if resting is None:
+            return  # At work: see `_catch_up`.
+        try:
+            for entry in entries:
+                self.note(entry.recorded)
+        except Exception:
+            wake = True  # It is noted again, by the task that has to end with this.
+        else:
+            if entries:
+                self._position = entries[-1].recorded.position
+            wake = not entries or self._timers.exhausted or self._comes_sooner()
+        if wake:
+            self._resting = None
+            resting.set_result(None)
+
+    def _comes_sooner(self) -> bool:
+        due = self._timers.next
+        return due is not None and (self._planned is None or due < self._planned)
+
+    async def _catch_up(self, ring: Ring) -> None:
+        """Note what came in while something was done."""
+        while self._position < ring.head:
+            page = await self._shell.store.newer(self._position)
+            for entry in page:
+                self.note(entry.recorded)
+            self._position = page[-1].recorded.position
 
     async def _read_on(self) -> None:
         """Take in what did not fit, when there is room."""
@@ -218,7 +262,3 @@ class SideBySide(Timed):
     def _pause(self) -> float:
         full = len(self._under_way) >= self._batch_max
         return SLEEP_SECONDS_MAX if full else super()._pause()
-
-
-async def _next(pages: AsyncIterator[Sequence[Entry]]) -> Sequence[Entry]:
-    return await anext(pages)

@@ -1,7 +1,8 @@
 """Services that do something at times: one thing that cannot be done keeps no other waiting."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,13 +10,16 @@ import pytest
 
 from api.server import Server
 from api.settings import Settings
+from eventstore import ring
 from eventstore.codec import to_microseconds
-from eventstore.errors import DatabaseUnavailable, Overloaded
+from eventstore.errors import DatabaseUnavailable, LogCorrupted, Overloaded
 from eventstore.events import Recorded
 from eventstore.migrate import Target
-from services import timed
+from orchestration.flows import FlowCreate, FlowCreated
+from services import flows, timed
 from services.shell import Origin
 from services.timed import SideBySide, Timed
+from tests.services.runs_here import new_flow
 from tests.services.serving_here import serving
 
 ORIGIN = Origin("tester")
@@ -159,3 +163,141 @@ async def test_what_is_under_way_ends_with_the_term(server: Server) -> None:
     running.cancel()
     await asyncio.wait({running})
     assert task.cancelled()
+
+
+class Greeter(Timed):
+    """Greets each new flow: as soon as it hears of it, or a day later."""
+
+    name = "greeter"
+
+    def __init__(self, server: Server, delay: timedelta = timedelta(0)) -> None:
+        super().__init__(server.shell, server.now, timers_max=100, batch_max=2)
+        self._delay = delay
+        self.looked = 0
+        """How often it looked whether something is due."""
+        self.greeted: list[str] = []
+        self.news = asyncio.Event()
+        self.busy = asyncio.Event()
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+
+    async def load(self) -> None:
+        self._timers.fill(())
+
+    def note(self, recorded: Recorded[Any]) -> None:
+        if isinstance(recorded.event, FlowCreated):
+            if recorded.event.name == "unspeakable":
+                raise ValueError("there is no way to say this name")
+            self.expect(recorded.event.id, self._delay)
+
+    def expect(self, id_: str, delay: timedelta) -> None:
+        self._timers.set(id_, to_microseconds(self._clock() + delay))
+
+    async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
+        self.busy.set()
+        await self.may_go_on.wait()
+        self.greeted.append(id_)
+        self.news.set()
+
+    async def _see_to_batch(self, origin: Origin) -> None:
+        self.looked += 1
+        self.news.set()
+        await super()._see_to_batch(origin)
+
+    def _pause(self) -> float:
+        self.news.set()  # It is about to rest.
+        return super()._pause()
+
+    async def until(self, has_come: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not has_come():
+                self.news.clear()
+                await self.news.wait()
+
+
+@asynccontextmanager
+async def at_work(greeter: Greeter) -> AsyncIterator[asyncio.Task[None]]:
+    running = asyncio.create_task(greeter.run(ORIGIN))
+    try:
+        yield running
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+
+
+async def until_it_rests(greeter: Greeter) -> None:
+    await greeter.until(lambda: greeter._resting is not None)
+
+
+async def test_what_is_due_at_once_is_seen_to_as_it_is_heard_of(server: Server) -> None:
+    greeter = Greeter(server)
+    async with at_work(greeter):
+        await until_it_rests(greeter)
+        flow = await new_flow(server)
+        await greeter.until(lambda: greeter.greeted == [flow])
+
+
+async def test_what_happens_while_it_is_at_work_is_noted_before_it_rests(server: Server) -> None:
+    greeter = Greeter(server)
+    greeter.may_go_on.clear()
+    async with at_work(greeter):
+        await until_it_rests(greeter)
+        first = await new_flow(server)
+        await asyncio.wait_for(greeter.busy.wait(), WAIT_SECONDS)
+        others = [await new_flow(server) for _ in range(5)]
+        greeter.may_go_on.set()
+        await greeter.until(lambda: len(greeter.greeted) == 6)
+        assert greeter.greeted == [first, *others]
+
+
+async def test_what_left_the_ring_while_it_was_at_work_is_read_from_the_log(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ring, "RING_EVENTS_MAX", 2)
+    greeter = Greeter(server)
+    greeter.may_go_on.clear()
+    async with at_work(greeter):
+        await until_it_rests(greeter)
+        first = await new_flow(server)
+        await asyncio.wait_for(greeter.busy.wait(), WAIT_SECONDS)
+        others = [await new_flow(server) for _ in range(5)]
+        greeter.may_go_on.set()
+        await greeter.until(lambda: len(greeter.greeted) == 6)
+        assert greeter.greeted == [first, *others]
+
+
+async def test_it_is_not_woken_by_what_changes_nothing_that_is_near(server: Server) -> None:
+    greeter = Greeter(server, delay=timedelta(days=1))
+    async with at_work(greeter):
+        await until_it_rests(greeter)
+        await new_flow(server)  # There was no timer at all before.
+        await greeter.until(lambda: greeter.looked >= 1)
+        await until_it_rests(greeter)
+        looked = greeter.looked
+        for _ in range(5):
+            await new_flow(server)
+        assert greeter.looked == looked
+        greeter._delay = timedelta(0)
+        flow = await new_flow(server)
+        await greeter.until(lambda: greeter.greeted == [flow])
+
+
+async def test_an_event_that_it_cannot_note_ends_its_term_and_spares_the_writer(
+    server: Server,
+) -> None:
+    greeter = Greeter(server)
+    async with at_work(greeter) as running:
+        await until_it_rests(greeter)
+        body = FlowCreate(name="unspeakable")
+        await flows.create(server.shell, body, server.now(), ORIGIN)
+        with pytest.raises(ValueError, match="no way to say"):
+            await asyncio.wait_for(running, WAIT_SECONDS)
+
+
+async def test_a_log_that_cannot_be_followed_any_further_ends_its_term(server: Server) -> None:
+    greeter = Greeter(server)
+    async with at_work(greeter) as running:
+        await until_it_rests(greeter)
+        server.store.ring.fail(LogCorrupted("a page is torn"))
+        with pytest.raises(LogCorrupted, match="a page is torn"):
+            await asyncio.wait_for(running, WAIT_SECONDS)
