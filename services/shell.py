@@ -37,6 +37,15 @@ NATURAL_KEYS = UUID("0b6f7f0e-6f5a-5c2b-9d7a-3c1f6f0e9a11")
 """Namespace of event ids that are natural keys. For ever: changing it forgets what was done."""
 
 
+class Proviso(Struct, frozen=True):
+    """What has to be so for a command to be carried out, looked at under the lock."""
+
+    stream: str
+    """Only commands that write to it depend on that."""
+    check: Callable[[Transaction], Awaitable[None]]
+    """Raises a refusal if it is not so."""
+
+
 class Origin(Struct, frozen=True):
     """Who asked for something, and as part of what."""
 
@@ -45,6 +54,8 @@ class Origin(Struct, frozen=True):
     causation: int | None = None
     fence: Fence | None = None
     """Of a service: the term in which it may write."""
+    proviso: Proviso | None = None
+    """Of a person, who decided on what was there then."""
 
 
 class Decided(Struct, Generic[A], frozen=True):
@@ -217,13 +228,14 @@ class Shell:
                 return await attempt(True)
             if decided.locked is not None:
                 command = self._choosing(stream, version, decided.locked, origin, chosen)
-                return command, decided.answer
+                return _provided(command, origin), decided.answer
             if not decided.events and not decided.effects:
                 # No append will find out that this was decided on something old.
                 if fresh or await self._is_at(stream, version):
                     return None, decided.answer
                 return await attempt(True)
-            return self._command(stream, version, decided, origin), decided.answer
+            command = self._command(stream, version, decided, origin)
+            return _provided(command, origin), decided.answer
 
         answer, written = await execute(self.store.submit, attempt)
         if chosen:
@@ -310,17 +322,16 @@ class Shell:
 
         Commands with the same `contention`, or one in common, never share a batch.
         """
-        return await self.store.submit(
-            Command(
-                Decision(),
-                actor=origin.actor,
-                correlation=origin.correlation,
-                causation=origin.causation,
-                decide=decide,
-                contention=contention,
-                fence=origin.fence,
-            )
+        command = Command(
+            Decision(),
+            actor=origin.actor,
+            correlation=origin.correlation,
+            causation=origin.causation,
+            decide=decide,
+            contention=contention,
+            fence=origin.fence,
         )
+        return await self.store.submit(_provided(command, origin))
 
     def recent_row(self, model: Model[Any], key: str) -> Row | None:
         """An entity's row as this process's newest batch left it, if remembered."""
@@ -330,6 +341,23 @@ class Shell:
     async def append_lines(self, lines: Lines, size: int) -> Written:
         """Write rows of an append-only table that shares the log's commits."""
         return await self.store.submit(Command(Decision(lines=(lines,))), size)
+
+
+def _provided(command: Command, origin: Origin) -> Command:
+    """A command that is refused if what it was wished for with is not so any more."""
+    proviso, decide = origin.proviso, command.decide
+    if proviso is None:
+        return command
+    decided = command.decision
+
+    async def check_and_decide(tx: Transaction) -> Decision:
+        decision = decided if decide is None else await decide(tx)
+        if any(new.stream == proviso.stream and new.events for new in decision.appends):
+            await proviso.check(tx)
+        return decision
+
+    command.decide = check_and_decide
+    return command
 
 
 def _unless_taken(once: Once, decision: Decision) -> SerialDecide:

@@ -12,9 +12,12 @@ from msgspec import UNSET, Struct
 
 from api.ui import schema_form
 from api.ui.blocks import block_type
-from api.ui.page import Action, Deed, Missing, Page, Said, Visit
+from api.ui.editing import ChangedMeanwhile
+from api.ui.page import Action, Deed, Edited, Missing, Page, Said, Visit
+from api.ui.query import Query
 from api.ui.schema_fields import Form
 from api.ui.schema_shapes import escaped
+from eventstore.database import Reader
 from orchestration.block_documents import BlockDocument, BlockDocumentCreate, BlockDocumentUpdate
 from orchestration.block_schemas import DEFINITIONS, REFERENCES, Fields
 from orchestration.block_secrets import OBSCURED
@@ -30,6 +33,7 @@ from services import block_documents as commands
 
 CHOICE = "block/"
 """Begins the names of inputs that choose a block."""
+SECRETS = "Secret values"
 NAME_WRONG = "A name consists of small letters, digits and dashes, and is not empty."
 NAME_TAKEN = "There is a block of this type with this name already."
 _OTHER_SCHEMAS: Fields = {"JsonValue": {}}
@@ -182,6 +186,18 @@ async def change(visit: Visit) -> Filling:
     return Filling(type, form, await _references(visit, schema, of.references), of.name)
 
 
+async def edits(visit: Visit, _: Query) -> Edited:
+    """What can be changed of the block. Of its secrets only that they are others can be seen."""
+
+    async def values(reader: Reader) -> Mapping[str, Any] | None:
+        found = await block_documents.by_id(reader, visit.id)
+        if found is None:
+            return None
+        return {**found.data, **found.references, SECRETS: found.secret}
+
+    return Edited(f"{commands.CATEGORY}:{visit.id}", values, unseen=(SECRETS,))
+
+
 # --- actions --------------------------------------------------------------------------------------
 
 
@@ -234,6 +250,8 @@ async def update(deed: Deed) -> Said:
     body = BlockDocumentUpdate(data=data, merge_existing_data=False)
     try:
         await commands.update(server.shell, server.vault, of.id, body, deed.origin)
+    except ChangedMeanwhile:
+        raise
     except Refusal as refused:
         return Said(str(refused), failed=True)
     return Said(f"Saved the block {of.name}.", go=f"blocks/block/{of.id}")
@@ -264,10 +282,11 @@ edit_page = Page(
     path="/blocks/block/{id:uuid}/edit",
     template="block_edit.html",
     title="Edit block",
+    edits=edits,
     section="/blocks",
     view=change,
     actions=(
-        Action("/blocks/block/{id:uuid}/edit", update),
+        Action("/blocks/block/{id:uuid}/edit", update, edits=edits),
         schema_form.switch("/blocks/block/{id:uuid}/fields", _plain_of_block, hidden=OBSCURED),
     ),
     scripts=("schema_form.js",),

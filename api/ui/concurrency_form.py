@@ -1,14 +1,17 @@
 """Pages to make a concurrency limit and to change one."""
 
+from collections.abc import Mapping
 from math import isfinite
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from api.ui.concurrency import line
-from api.ui.page import Action, Deed, Page, Said, Visit
+from api.ui.page import Action, Deed, Edited, Page, Said, Visit
 from api.ui.query import Query
 from api.ui.work_pool_actions import limit_in
+from eventstore.database import Reader
 from orchestration.concurrency_limits import (
     DEPLOYMENT,
     TAG,
@@ -17,8 +20,10 @@ from orchestration.concurrency_limits import (
 )
 from orchestration.identifiers import INDEXED_CHARACTERS_MAX
 from orchestration.refusals import Conflict, Invalid
+from projections import concurrency_limits as rows
 from projections.concurrency_pages import Kind, LimitLine
 from services import concurrency_limits
+from services.slots import LIMIT
 
 LIMIT_WRONG = "A limit is a whole number, 0 or more."
 DECAY_WRONG = "Slots per second: a number, 0 or more, such as 0.5; leave it empty for none."
@@ -69,6 +74,24 @@ async def change(visit: Visit) -> Change:
     decay = repr(limit.slot_decay_per_second) if limit.slot_decay_per_second else ""
     decay = decay.removesuffix(".0")
     return Change(of, Form(of.kind, of.label, str(limit.limit), decay, limit.active))
+
+
+async def edits(visit: Visit, _: Query) -> Edited:
+    """What can be changed of the limit; how many of its slots are taken is not among it."""
+
+    async def values(reader: Reader) -> Mapping[str, Any] | None:
+        found = await rows.by_id(reader, visit.id)
+        if found is None:
+            return None
+        limit = found.limit
+        return {
+            "Name": limit.name,
+            "Slots": limit.limit,
+            "Slots per second": limit.slot_decay_per_second,
+            "Switched on": limit.active,
+        }
+
+    return Edited(f"{LIMIT}:{visit.id}", values)
 
 
 def _filled(deed: Deed, kind: Kind) -> _Filled:
@@ -165,6 +188,7 @@ edit_page = Page(
     title="Edit concurrency limit",
     section="/concurrency-limits",
     view=change,
-    actions=(Action("/concurrency-limits/concurrency-limit/{id:uuid}/edit", update),),
+    actions=(Action("/concurrency-limits/concurrency-limit/{id:uuid}/edit", update, edits=edits),),
+    edits=edits,
     styles=("forms.css",),
 )

@@ -1,6 +1,6 @@
 """The form that changes a deployment: what it says of itself, where it runs, with what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
@@ -8,14 +8,16 @@ from msgspec import UNSET, Struct, UnsetType
 from api.ui import schema_form
 from api.ui.deployment_tabs import GONE
 from api.ui.overriding import overriding
-from api.ui.page import Action, Deed, Missing, Page, Said, Visit
+from api.ui.page import Action, Deed, Edited, Missing, Page, Said, Visit
+from api.ui.query import Query
 from api.ui.run_form import VARIABLES, about_of
 from api.ui.schema_fields import Form
+from eventstore.database import Reader
 from orchestration.deployment_bodies import ConcurrencyOptions, DeploymentUpdate
 from orchestration.deployments import Deployment
 from orchestration.identifiers import INDEXED_CHARACTERS_MAX
 from orchestration.refusals import Conflict, Invalid, NotFound
-from projections import deployment_pages, work_queues
+from projections import deployment_pages, deployments, work_queues
 from projections.deployment_pages import Surroundings
 from projections.filters import NO_FILTERS
 from services import deployments as commands
@@ -23,6 +25,7 @@ from services.deployment_limits import up_to_date
 
 TAGS_MAX = 100
 DESCRIPTION_CHARACTERS_MAX = 100_000
+SCHEMA = "Schema of the parameters"
 LIMIT_MAX = 2**31 - 1
 QUEUES_OFFERED = 200
 COLLISIONS = {"ENQUEUE": "a run waits for one", "CANCEL_NEW": "a new run is cancelled"}
@@ -122,6 +125,32 @@ async def save(deed: Deed) -> Said:
     return Said(f"Changed {deployment.name}.", go=f"deployments/deployment/{deployment.id}")
 
 
+async def edits(visit: Visit, form: Query) -> Edited:
+    """What can be changed of the deployment that a page shows, or that its form names."""
+    id_ = form.one("deployment").lower() or visit.parameters.get("id", "")
+
+    async def values(reader: Reader) -> Mapping[str, Any] | None:
+        found = await deployments.entity(reader, id_)
+        if found is None:
+            return None
+        found = await up_to_date(reader, found)
+        options = found.concurrency_options
+        return {
+            "Description": found.description,
+            "Tags": found.tags,
+            "Work pool": found.work_pool_name,
+            "Work queue": found.work_queue_name,
+            "Concurrency limit": _known_limit(found),
+            "Collisions": None if options is None else options.collision_strategy,
+            "Parameters are checked": found.enforce_parameter_schema,
+            SCHEMA: found.parameter_openapi_schema,
+            "Parameters": found.parameters,
+            "Job variables": found.job_variables,
+        }
+
+    return Edited(f"{commands.CATEGORY}:{id_}", values, unseen=(SCHEMA,))
+
+
 def _known_limit(deployment: Deployment) -> int | None:
     known = deployment.global_concurrency_limit
     return None if known is None else known.limit
@@ -171,8 +200,9 @@ page = Page(
     title="Change a deployment",
     section="/deployments",
     view=shown,
+    edits=edits,
     actions=(
-        Action("/deployments/actions/edit", save),
+        Action("/deployments/actions/edit", save, edits=edits),
         schema_form.switch("/deployments/actions/edit/parameters", _parameters, partial=True),
         schema_form.switch(
             "/deployments/actions/edit/variables", _variables, prefix=VARIABLES, partial=True

@@ -3,7 +3,7 @@
 A page is a module that says `page = Page(…)` and is named in `api/ui/table.py`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from api.server import Server
 from api.ui.query import Query
-from eventstore.database import Row
+from eventstore.database import Reader, Row
 from eventstore.selection import Selection
 from projections.filters import LogFilter
 from services.shell import Origin
@@ -107,6 +107,22 @@ class Missing(Exception):
     """What a page is about does not exist. The message says what."""
 
 
+class Edited(Struct, frozen=True):
+    """What a form changes."""
+
+    stream: str
+    values: Callable[[Reader], Awaitable[Mapping[str, Any] | None]]
+    """Every value that can be changed in the form, as it is now, by what it is called there; None:
+    there is nothing any more."""
+    unseen: Container[str] = ()
+    """Those of them of which only is told that they changed."""
+
+
+Edits = Callable[[Visit, Query], Awaitable[Edited | None]]
+"""What the form of a page changes, or one that was sent; None if it makes something new. Raises
+Missing and refusals."""
+
+
 class Ask(Struct, frozen=True):
     """A question before an action: names what will be lost."""
 
@@ -117,6 +133,8 @@ class Ask(Struct, frozen=True):
     """What cannot be brought back, with numbers: `3 flow runs`."""
     fields: Sequence[tuple[str, str]] = ()
     """Further fields of the form, which the person chooses: name and options by comma."""
+    sent: Sequence[tuple[str, str]] = ()
+    """Fields that the form has from now on, if the answer is yes."""
 
 
 class Undo(Struct, frozen=True):
@@ -165,6 +183,8 @@ class Action(Struct, frozen=True):
     act: Callable[[Deed], Awaitable[Said]]
     ask: Callable[[Deed], Awaitable[Ask | None]] | None = None
     """The question, or None if nothing is to be asked."""
+    edits: Edits | None = None
+    """It is asked first as well if somebody else changed meanwhile what the form changes."""
 
 
 class Nav(Struct, frozen=True):
@@ -198,6 +218,9 @@ class Page(Struct, frozen=True, kw_only=True):
     lines: Sequence[Lines] = ()
     sources: Sequence[Source] = ()
     actions: Sequence[Action] = ()
+    edits: Edits | None = None
+    """What its form changes: `<input type="hidden" name="made_from" value="{{ made_from }}">` in it
+    tells the action, which has the same, whether somebody else did meanwhile."""
     nav: Nav | None = None
     scripts: Sequence[str] = ()
     """Modules in `assets/`, beyond the shell's."""

@@ -1,12 +1,15 @@
 """What can be done with the schedules of a deployment: make, change, turn on and off, delete."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from api.ui import schedule_draft, schema_form
 from api.ui.overriding import overriding
-from api.ui.page import Action, Ask, Deed, Said, Undo
+from api.ui.page import Action, Ask, Deed, Edited, Said, Undo, Visit
+from api.ui.query import Query
 from api.ui.schedule_words import words
 from api.ui.shown import counted
+from eventstore.database import Reader
 from orchestration.deployment_schedules import DeploymentSchedule, ScheduleCreate, ScheduleUpdate
 from orchestration.deployments import Deployment, existing
 from orchestration.identifiers import canonical
@@ -78,6 +81,30 @@ async def save(deed: Deed) -> Said:
     return Said(text, go=f"deployments/deployment/{deployment.id}")
 
 
+async def edits(visit: Visit, form: Query) -> Edited | None:
+    """What can be changed of the schedule that a page shows, or that its form names."""
+    id_ = form.one("deployment").lower() or visit.parameters.get("id", "")
+    schedule = form.one("schedule").lower() or visit.parameters.get("schedule", "")
+    if not schedule:
+        return None
+
+    async def values(reader: Reader) -> Mapping[str, Any] | None:
+        found = await deployments.entity(reader, id_)
+        one = found and next((one for one in found.schedules if one.id == schedule), None)
+        if not one:
+            return None
+        return {
+            "Schedule": words(one.schedule).text,
+            "Switched on": one.active,
+            "Runs ahead": one.max_scheduled_runs,
+            "Parameters": one.parameters,
+            "Slug": one.slug,
+            "Details": one.schedule,
+        }
+
+    return Edited(f"{commands.CATEGORY}:{id_}", values)
+
+
 async def switch(deed: Deed) -> Said:
     """Let a schedule act, or not."""
     server, deployment = deed.visit.server, await _deployment(deed)
@@ -138,7 +165,7 @@ async def _schema(deed: Deed) -> dict[str, Any]:
 
 
 ACTIONS = (
-    Action("/deployments/actions/schedule/save", save),
+    Action("/deployments/actions/schedule/save", save, edits=edits),
     Action("/deployments/actions/schedule/switch", switch),
     Action("/deployments/actions/schedule/delete", delete, ask_delete),
     schema_form.switch("/deployments/actions/schedule/fields", _schema, partial=True),

@@ -13,7 +13,7 @@ from msgspec import Struct
 from api.ui import schedule_draft, schema_form
 from api.ui.deployment_tabs import GONE
 from api.ui.page import Missing, Page, Visit
-from api.ui.schedule_actions import of, parameters_of
+from api.ui.schedule_actions import edits, of, parameters_of
 from api.ui.schedule_draft import KINDS, UNITS, Draft
 from api.ui.schedule_words import Words, words
 from api.ui.schema_fields import Form
@@ -111,6 +111,7 @@ def _page(path: str) -> Page:
         title="Schedule",
         section="/deployments",
         view=shown,
+        edits=edits,
         scripts=("schema_form.js", "schedule_form.js"),
         styles=("forms.css", "deployments.css"),
     )

@@ -28,7 +28,7 @@ from api.proxy import api_url
 from api.routes import areas
 from api.routing import Router
 from api.server import Server
-from api.ui import api_page, assets, cross_site
+from api.ui import api_page, assets, cross_site, editing
 from api.ui.page import Action, Deed, Missing, Page, Source, Visit
 from api.ui.query import Query, whole
 from api.version import product_version
@@ -161,7 +161,9 @@ class Site:
     async def _page(self, page: Page, visit: Visit) -> _Reply:
         # The position first: what is recorded meanwhile may be on the page, and comes again.
         mark = _live().now(self._server, page)
-        values = {"page": await page.view(visit)}
+        # And what can be changed, before the form is filled in with it.
+        made_from = "" if page.edits is None else await editing.made_from(visit, page.edits)
+        values = {"made_from": made_from, "page": await page.view(visit)}
         for region in page.regions:
             values[region.name] = await region.view(visit)
         body = _rendering().whole(page.template, visit, _around(page, mark.position, mark), values)
@@ -228,17 +230,24 @@ class Site:
             raise HttpError(413, f"A form may have {FORM_BYTES_MAX} bytes; choose or write less.")
         form = Query.parse(body.decode("utf-8", "replace"))
         visit = self._visit(call, str(call.scope["path"]), parameters, Query([]))
-        deed = Deed(visit, form, call.origin)
-        ask = None
+        origin = call.origin
+        if action.edits is not None:
+            origin = await editing.provided(origin, visit, form, action.edits)
+        deed = Deed(visit, form, origin)
+        ask = said = None
         if action.ask is not None and "confirmed" not in form:
             ask = await action.ask(deed)
-        said = await action.act(deed) if ask is None else None
+        if ask is None:
+            try:
+                said = await action.act(deed)
+            except editing.ChangedMeanwhile as error:
+                ask = editing.question(error)
         if _wants_json(call):
             return _Reply(200, JSON, msgspec.json.encode({"ask": ask, "said": said}))
         values = {
             "ask": ask,
             "said": said,
-            "form": form.changed(confirmed="1"),
+            "form": form.changed(confirmed="1", **dict(ask.sent if ask else ())),
             "page": page,
             "back": page.section if "{" in page.path else page.path,
         }

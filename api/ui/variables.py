@@ -1,16 +1,17 @@
 """Variables: values by name; made, changed, deleted."""
 
 import re
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 import msgspec
 from msgspec import Struct
 
 from api.ui import json_text
-from api.ui.page import Action, Ask, Deed, Missing, Nav, Page, Region, Said, Visit
-from api.ui.query import TEXT_CHARACTERS_MAX
+from api.ui.page import Action, Ask, Deed, Edited, Missing, Nav, Page, Region, Said, Visit
+from api.ui.query import TEXT_CHARACTERS_MAX, Query
 from api.ui.schema_shapes import as_json
+from eventstore.database import Reader
 from eventstore.selection import Selection
 from orchestration.identifiers import canonical
 from orchestration.refusals import Conflict, Invalid, NotFound
@@ -138,6 +139,18 @@ async def about(visit: Visit) -> About:
     return About(found.name, as_json(found.value), ", ".join(found.tags))
 
 
+async def edits(visit: Visit, _: Query) -> Edited:
+    """What can be changed of the variable."""
+
+    async def values(reader: Reader) -> Mapping[str, Any] | None:
+        found = await rows.by_id(reader, visit.id)
+        if found is None:
+            return None
+        return {"Name": found.name, "Value": found.value, "Tags": found.tags}
+
+    return Edited(f"{variables.CATEGORY}:{visit.id}", values)
+
+
 # --- actions --------------------------------------------------------------------------------------
 
 
@@ -246,7 +259,8 @@ one_page = Page(
     section="/variables",
     view=about,
     regions=(Region("head", variable, this_variable),),
-    actions=(Action("/variables/variable/{id:uuid}", update),),
+    actions=(Action("/variables/variable/{id:uuid}", update, edits=edits),),
+    edits=edits,
     scripts=("json_field.js", "flow_run.js"),
     styles=("forms.css", "flow_run.css", "variables.css"),
 )

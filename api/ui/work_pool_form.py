@@ -1,25 +1,29 @@
 """Pages to make a work pool and to change one: what it is called, its limit, its job template."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from api.ui import job_template_form
-from api.ui.page import Action, Deed, Page, Said, Visit
+from api.ui.page import Action, Deed, Edited, Page, Said, Visit
+from api.ui.query import Query
 from api.ui.schema_fields import Form
 from api.ui.work_pool_actions import RESERVED, limit_in
 from api.ui.work_pool_tabs import pool
 from api.worker_type import WorkerType
 from api.worker_types import BY_PACKAGE
+from eventstore.database import Reader
 from orchestration.refusals import Conflict, Invalid, Refusal
 from orchestration.work_pools import WorkPool, WorkPoolCreate, WorkPoolUpdate, is_reserved
+from projections import work_pools as rows
 from services import work_pools
 
 OWN_TYPE = "custom"
 """Stands for a type that we do not know; it is written down by hand."""
 TYPES = tuple(one for group in BY_PACKAGE.values() for one in group.values())
+TEMPLATE = "Job template"
 NAME_TAKEN = "There is a work pool with this name already."
 NAME_WRONG = "A name is not empty and has no / % & < or > in it."
 
@@ -65,6 +69,23 @@ async def change(visit: Visit) -> Change:
     """The pool as it is. Raises Missing."""
     of = await pool(visit)
     return Change(of, is_reserved(of.name), job_template_form.form(of.base_job_template))
+
+
+async def edits(visit: Visit, _: Query) -> Edited:
+    """What can be changed of the pool. Raises Missing."""
+    id_ = (await pool(visit)).id
+
+    async def values(reader: Reader) -> Mapping[str, Any] | None:
+        found = await rows.by_id(reader, id_)
+        if found is None:
+            return None
+        return {
+            "Description": found.description,
+            "Concurrency limit": found.concurrency_limit,
+            TEMPLATE: found.base_job_template,
+        }
+
+    return Edited(f"{work_pools.POOL}:{id_}", values, unseen=(TEMPLATE,))
 
 
 class _Filled(Struct):
@@ -163,7 +184,8 @@ edit_page = Page(
     title="Edit work pool",
     section="/work-pools",
     view=change,
-    actions=(Action("/work-pools/work-pool/{name:str}/edit", update),),
+    actions=(Action("/work-pools/work-pool/{name:str}/edit", update, edits=edits),),
+    edits=edits,
     scripts=("schema_form.js",),
     styles=("forms.css",),
 )

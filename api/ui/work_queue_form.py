@@ -1,13 +1,17 @@
 """Pages to add a queue to a work pool and to change one."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 from msgspec import Struct
 
-from api.ui.page import Action, Deed, Page, Said, Visit
-from api.ui.query import whole
+from api.ui.page import Action, Deed, Edited, Page, Said, Visit
+from api.ui.query import Query, whole
 from api.ui.work_pool_actions import change_queue, limit_in
 from api.ui.work_pool_tabs import pool
 from api.ui.work_queue import line
+from eventstore.database import Reader
 from orchestration.refusals import Conflict, Invalid
 from orchestration.work_pools import WorkPool
 from orchestration.work_queues import WorkQueue, WorkQueueCreate, free_priority
@@ -46,6 +50,23 @@ async def creation(visit: Visit) -> Creation:
 async def change(visit: Visit) -> WorkQueue:
     """The queue as it is. Raises Missing."""
     return (await line(visit)).queue
+
+
+async def edits(visit: Visit, _: Query) -> Edited:
+    """What can be changed of the queue."""
+
+    async def values(reader: Reader) -> Mapping[str, Any] | None:
+        found = await work_queues.by_id(reader, visit.id)
+        if found is None:
+            return None
+        return {
+            "Name": found.name,
+            "Description": found.description,
+            "Concurrency limit": found.concurrency_limit,
+            "Priority": found.priority,
+        }
+
+    return Edited(f"{work_pools.QUEUE}:{visit.id}", values)
 
 
 def _filled(deed: Deed) -> _Filled:
@@ -120,6 +141,7 @@ edit_page = Page(
     title="Edit queue",
     section="/work-pools",
     view=change,
-    actions=(Action("/work-queues/work-queue/{id:uuid}/edit", update),),
+    actions=(Action("/work-queues/work-queue/{id:uuid}/edit", update, edits=edits),),
+    edits=edits,
     styles=("forms.css",),
 )

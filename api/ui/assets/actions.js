@@ -97,6 +97,10 @@ export async function send(address, fields, form = null) {
     if (answered === null) return null;
     const more = new URLSearchParams(fields);
     for (const [name, value] of answered) more.set(name, value);
+    for (const [name, value] of told.ask.sent) {
+      more.set(name, value);
+      if (form?.elements[name]) form.elements[name].value = value;
+    }
     more.set("confirmed", "1");
     return send(address, more, form);
   }
