@@ -21,6 +21,8 @@ from eventstore.migrate import Target
 from eventstore.postgres import PostgresDatabase, PostgresOptions
 from eventstore.sqlite import SqliteDatabase
 from tests import examples, serving
+from tests.e2e import prefect_client
+from tests.e2e.prefect_client import OTHER_CLIENTS, THE_CLIENT, Release
 from tests.scheduling import Scheduling, is_heavy, processes
 from tests.serving import RunningServer
 
@@ -82,6 +84,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if is_heavy(item.nodeid):
             item.add_marker(pytest.mark.heavy)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to install the clients that tests will want, while others run."""
+    one_of_all = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+    if one_of_all and not session.config.option.collectonly:
+        prefect_client.begin(set(filter(None, map(_client_of, session.items))))
+
+
+def _client_of(item: pytest.Item) -> Release | None:
+    """Which client a test is about, if it is about one."""
+    if "prefect_environment" not in getattr(item, "fixturenames", ()):
+        return None
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    other = parameters.get("prefect_environment")
+    return THE_CLIENT if other is None else OTHER_CLIENTS[other]
+
+
+@pytest.fixture(scope="session")
+def prefect_environment() -> Path:
+    """The virtual environment with the real client."""
+    return prefect_client.environment()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:

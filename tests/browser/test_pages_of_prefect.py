@@ -7,6 +7,7 @@ be no error on the console; what is asked of other origins is answered by nobody
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, Route, expect
@@ -14,7 +15,6 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
 from tests import serving
 from tests.browser import pages_of_prefect
 from tests.conftest import fresh_database
-from tests.e2e import prefect_client
 from tests.e2e.answers import Api
 from tests.e2e.holdings import Holdings
 from tests.e2e.prefect_client import PrefectClient
@@ -52,11 +52,13 @@ class Land:
 
 @pytest.fixture(scope="module")
 def land(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    prefect_environment: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Land]:
     """See `Land`. The real client has run the flow with everything in it."""
     folder = tmp_path_factory.mktemp("prefects-pages")
-    environment = prefect_client.environment()
+    environment = prefect_environment
     with fresh_database("sqlite", request, folder) as target:
         server = serving.start(target, folder / "home")
         try:

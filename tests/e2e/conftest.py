@@ -11,7 +11,6 @@ import pytest
 from eventstore.migrate import Target
 from tests import serving
 from tests.conftest import fresh_database
-from tests.e2e import prefect_client
 from tests.e2e.answers import Api
 from tests.e2e.prefect_client import PrefectClient
 from tests.pair_serving import running_pair
@@ -52,12 +51,6 @@ class Lived:
         """The runs of one task, in the order in which they ended."""
         runs = self.said["task_runs"].items()
         return [id for id, run in runs if run["name"].rpartition("-")[0] == task]
-
-
-@pytest.fixture(scope="session")
-def prefect_environment() -> Path:
-    """The virtual environment with the real client."""
-    return prefect_client.environment()
 
 
 @pytest.fixture(

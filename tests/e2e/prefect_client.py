@@ -12,13 +12,14 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import IO, Any
 
 from tests import serving
 from tests.forking import Forked, Forking
@@ -84,27 +85,47 @@ def environment(release: Release = THE_CLIENT) -> Path:
     place = ENVIRONMENTS / hashlib.sha256(ingredients.encode()).hexdigest()[:16]
     stamp = place / "complete"
     ENVIRONMENTS.mkdir(exist_ok=True)
-    with (ENVIRONMENTS / "lock").open("w") as lock:
+    with place.with_suffix(".lock").open("w") as lock:
         # Several test processes may want it at once; the first one makes it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists():
             shutil.rmtree(place, ignore_errors=True)
-            _install(place, release)
+            _install(place, release, lock)
             stamp.touch()
     return place
 
 
-def _install(place: Path, release: Release) -> None:
-    _must_work([sys.executable, "-m", "venv", str(place)])
-    pip = [str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+def begin(releases: Iterable[Release]) -> None:
+    """Make the environments that are not there yet in the background, all at the same time: pip
+    waits for its index most of the time. Who wants one meanwhile waits for it; if it cannot be made
+    that one tries again, and is told why."""
+
+    def make(release: Release) -> None:
+        with suppress(AssertionError, subprocess.TimeoutExpired):
+            environment(release)
+
+    for release in releases:
+        Thread(target=make, args=(release,), daemon=True).start()
+
+
+def _install(place: Path, release: Release, lock: IO[str]) -> None:
+    _must_work([sys.executable, "-m", "venv", "--without-pip", str(place)], lock)
+    python = str(place / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
     pinned = ("-c", str(release.constraints)) if release.constraints is not None else ()
     wanted = (release.requirement, *release.undeclared)
-    _must_work([*pip, "install", "-q", "--no-compile", *pinned, *wanted])
+    _must_work([*pip, "install", "-q", "--no-compile", *pinned, *wanted], lock)
 
 
-def _must_work(command: list[str]) -> None:
+def _must_work(command: list[str], lock: IO[str]) -> None:
+    """Run a command to its end. It goes on if this process is ended, and holds the lock so long."""
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=INSTALL_SECONDS_MAX, check=False
+        command,
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_SECONDS_MAX,
+        check=False,
+        pass_fds=[lock.fileno()],
     )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
 

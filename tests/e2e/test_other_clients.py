@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,12 +41,20 @@ class Elsewhere:
 
 
 @pytest.fixture(scope="module", params=OTHER_CLIENTS)
+def prefect_environment(request: pytest.FixtureRequest) -> Path:
+    """The virtual environment with another client."""
+    return prefect_client.environment(OTHER_CLIENTS[request.param])
+
+
+@pytest.fixture(scope="module")
 def elsewhere(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    prefect_environment: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Elsewhere]:
     """See `Elsewhere`."""
-    environment = prefect_client.environment(OTHER_CLIENTS[request.param])
-    folder = tmp_path_factory.mktemp(f"client-{request.param}")
+    environment = prefect_environment
+    folder = tmp_path_factory.mktemp("client")
     settings = {
         # As in an environment that was activated: a job's command begins with `python`.
         "PATH": f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}",

@@ -11,7 +11,6 @@ import pytest
 
 from tests import serving
 from tests.conftest import fresh_database
-from tests.e2e import prefect_client
 from tests.e2e.answers import Api
 from tests.e2e.holdings import Holdings
 from tests.e2e.prefect_client import PROGRAM_SECONDS_MAX
@@ -72,11 +71,13 @@ class Move:
 
 @pytest.fixture(scope="module")
 def move(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    prefect_environment: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Move]:
     """See `Move`. The tests of this module run in the order in which they are written."""
     folder = tmp_path_factory.mktemp("transfer")
-    environment = prefect_client.environment()
+    environment = prefect_environment
     with (
         fresh_database("sqlite", request, folder) as target,
         real_server(environment, folder / "real") as real_url,
