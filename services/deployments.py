@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from eventstore.database import Reader, Transaction
+from eventstore.errors import VersionConflict
 from eventstore.events import NewEvents
 from eventstore.execute import execute
 from eventstore.ids import new_id
@@ -75,7 +76,10 @@ async def put(
     )
     fresh_id = new_id()
 
+    locks: tuple[str, ...] = ()
+
     async def decide_under_lock(tx: Transaction) -> Decision:
+        shared = await deployment_limits.linked(tx, body.global_concurrency_limit_id)
         held = await deployments.id_by_name(tx, body.flow_id, body.name)
         known = None if held is None else await deployments.entity(tx, held)
         if known is not None:
@@ -83,10 +87,16 @@ async def put(
         if only_new and known is not None:
             raise Conflict(f"The flow has a deployment {body.name!r} already; take another name")
         id_ = fresh_id if held is None else held
+        stream = f"{CATEGORY}:{id_}"
+        rows = await tx.fetch_keys(STREAMS, [(stream,)])
+        version = rows[0][1] if rows else 0
+        if not set(deployment_limits.concerned(known, shared)).issubset(locks):
+            # It has been given another limit since: what changes that may be in this very batch.
+            raise VersionConflict(stream, version - 1, version)
         command = PutDeployment(
             id=id_,
             body=body,
-            facts=facts,
+            facts=replace(facts, limit=shared),
             flow_labels=flow.labels or {},
             around=replace(
                 await _around(tx, known, facts.place), flow=Neighbour(flow.id, flow.name)
@@ -95,27 +105,23 @@ async def put(
         events = decide(command, known)
         if not events:
             return Decision()
-        stream = f"{CATEGORY}:{id_}"
-        rows = await tx.fetch_keys(STREAMS, [(stream,)])
-        own = NewEvents(stream, rows[0][1] if rows else 0, events, fresh_ids(events))
+        own = NewEvents(stream, version, events, fresh_ids(events))
         limit = await deployment_limits.follows(tx, id_, known, events)
         return Decision(appends=(own, unchanged(flow_stream, flow_version), *limit))
 
     async def attempt(fresh: bool) -> tuple[Command | None, None]:
-        nonlocal flow, flow_version
+        nonlocal flow, flow_version, locks
         if fresh:
             flow_version, flow = await shell.load(FLOWS, flow_stream, body.flow_id, fresh=True)
         if flow is None:
             raise MissingReference("Flow", body.flow_id)
+        locks = await _limits_of(database, body, facts)
         command = Command(
             Decision(),
             actor=origin.actor,
             correlation=origin.correlation,
             decide=decide_under_lock,
-            contention=(
-                f"deployment-name:{body.flow_id}:{body.name}",
-                *contention(await _limits_of(database, body, facts)),
-            ),
+            contention=(f"deployment-name:{body.flow_id}:{body.name}", *contention(locks)),
         )
         return command, None
 
@@ -219,26 +225,33 @@ async def _execute(
     """Carry out a command on a deployment that is there; `place` is where it puts it."""
 
     async def decide_one(deployment: Deployment | None) -> Decided[None]:
-        known = existing(deployment, command.id)
-        known = await deployment_limits.up_to_date(shell.store.database, known)
-        _, flow = await shell.neighbour(FLOWS, f"flow:{known.flow_id}", known.flow_id)
-        around = replace(
-            await _around(shell.store.database, known, place),
-            flow=None if flow is None else Neighbour(flow.id, flow.name),
-        )
-        events = decide(replace(command, around=around), known)
-        if not await deployment_limits.follows(shell.store.database, known.id, known, events):
-            return Decided(events, None)
+        found = existing(deployment, command.id)
+        _, flow = await shell.neighbour(FLOWS, f"flow:{found.flow_id}", found.flow_id)
+        neighbour = None if flow is None else Neighbour(flow.id, flow.name)
 
-        async def with_its_limit(tx: Transaction) -> Decided[None]:
-            more = await deployment_limits.follows(tx, known.id, known, events)
+        async def decided(reader: Reader) -> Decided[None]:
+            known = await deployment_limits.up_to_date(reader, found)
+            around = replace(await _around(reader, known, place), flow=neighbour)
+            events = decide(replace(await _linked(reader, command), around=around), known)
+            more = await deployment_limits.follows(reader, known.id, known, events)
             return Decided(events, None, more=more)
 
+        outside = await decided(shell.store.database)
         shared = command.facts.limit if isinstance(command, UpdateDeployment) else None
-        locks = contention(deployment_limits.concerned(known, shared))
-        return Decided((), None, locked=Locked(locks, with_its_limit))
+        if not outside.more and shared is None:
+            return outside
+        locks = contention(deployment_limits.concerned(found, shared))
+        return Decided((), None, locked=Locked(locks, decided))
 
     return await shell.execute(DEPLOYMENTS, CATEGORY, command.id, decide_one, origin)
+
+
+async def _linked(reader: Reader, command: DeploymentCommand) -> DeploymentCommand:
+    """A command with the limit that its deployment is to share as it is now. Raises NotFound."""
+    if not isinstance(command, UpdateDeployment):
+        return command
+    limit = await deployment_limits.linked(reader, command.body.global_concurrency_limit_id)
+    return replace(command, facts=replace(command.facts, limit=limit))
 
 
 async def _around(reader: Reader, known: Deployment | None, place: Place | None) -> Surroundings:

@@ -1,18 +1,20 @@
 """Slots of deployments: taken by runs that workers take on, and let go on every way out."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from msgspec import json
+from msgspec import UNSET, json
 
 from api.server import Server
 from api.settings import Settings
 from eventstore.codec import to_microseconds
+from eventstore.committer import Written
 from eventstore.events import Recorded
+from eventstore.log import Command
 from eventstore.migrate import Target
 from orchestration.concurrency_leases import LeaseReleased
 from orchestration.concurrency_limits import ConcurrencyLimitCreate, ConcurrencyLimitUpdate
@@ -22,6 +24,7 @@ from orchestration.deployment_bodies import (
     DeploymentUpdate,
 )
 from orchestration.flow_runs import FlowRunStateSet
+from orchestration.refusals import NotFound
 from orchestration.run_policies import FlowRunPolicy
 from orchestration.states import AWAITING_SLOT, ProposedState, StateType
 from orchestration.transition import OrchestrationResult
@@ -30,10 +33,12 @@ from projections import deployments as read_deployments
 from projections.flow_runs import FLOW_RUNS
 from services import concurrency_limits, deployments, flow_runs
 from services.deployment_slots import SlotTerms
+from services.shell import Origin
 from tests.services.runs_here import ORIGIN, WAIT_SECONDS, new_flow, new_run
 from tests.services.serving_here import serving
 from tests.serving import verify_digests
 
+DEPLOYER = Origin("deployer")
 LONG = SlotTerms(lasts_seconds=300, wait_seconds=300)
 
 
@@ -432,6 +437,113 @@ async def test_who_changes_a_limit_and_who_changes_its_deployment_lose_nothing(
         seen = await read.by_id(server.database, limit_id)
         assert seen is not None
         assert (seen.limit.limit, seen.limit.active) == (n, n % 2 == 0)
+
+
+def meanwhile(
+    server: Server, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[Any]]
+) -> None:
+    """Have something happen between the moment that the deployer's command has read what it needs
+    and the one that it is handed in."""
+    submit = server.store.submit
+    happened = False
+
+    async def later(command: Command, size: int = 0) -> Written:
+        nonlocal happened
+        if command.actor == DEPLOYER.actor and not happened:
+            happened = True
+            await happens()
+        return await submit(command, size)
+
+    monkeypatch.setattr(server.store, "submit", later)
+
+
+Deploy = Callable[[Server, dict[str, Any], Any, Any], Awaitable[Any]]
+
+
+async def put_again(server: Server, made: dict[str, Any], own: Any, shared: Any) -> None:
+    body = DeploymentCreate(
+        name=made["name"],
+        flow_id=made["flow_id"],
+        concurrency_limit=own,
+        global_concurrency_limit_id=shared,
+    )
+    await deployments.put(server.shell, body, server.now, DEPLOYER)
+
+
+async def change(server: Server, made: dict[str, Any], own: Any, shared: Any) -> None:
+    body = DeploymentUpdate(concurrency_limit=own, global_concurrency_limit_id=shared)
+    await deployments.update(server.shell, made["id"], body, server.now, DEPLOYER)
+
+
+deploying = pytest.mark.parametrize("deploy", [put_again, change])
+
+
+async def new_shared_limit(server: Server) -> str:
+    body = ConcurrencyLimitCreate(name="shared", limit=5)
+    made, _ = await concurrency_limits.create(server.shell, body, server.now(), ORIGIN)
+    return made.limit.id
+
+
+@deploying
+async def test_a_shared_limit_that_changes_just_then_stays_as_it_was_changed(
+    server: Server, monkeypatch: pytest.MonkeyPatch, deploy: Deploy
+) -> None:
+    shared = await new_shared_limit(server)
+    made = await new_deployment(
+        server, await new_flow(server), None, global_concurrency_limit_id=shared, tags=["old"]
+    )
+
+    async def smaller() -> None:
+        body = ConcurrencyLimitUpdate(limit=3)
+        await concurrency_limits.update(server.shell, shared, body, server.now(), ORIGIN)
+
+    meanwhile(server, monkeypatch, smaller)
+    await deploy(server, made, UNSET, shared)
+    seen = await read.by_id(server.database, shared)
+    assert seen is not None
+    assert seen.limit.limit == 3
+
+
+@deploying
+async def test_a_shared_limit_that_is_deleted_just_then_is_not_found_and_stays_deleted(
+    server: Server, monkeypatch: pytest.MonkeyPatch, deploy: Deploy
+) -> None:
+    shared = await new_shared_limit(server)
+    made = await new_deployment(server, await new_flow(server), None)
+    meanwhile(server, monkeypatch, lambda: concurrency_limits.delete(server.shell, shared, ORIGIN))
+    with pytest.raises(NotFound):
+        await deploy(server, made, UNSET, shared)
+    assert await read.by_id(server.database, shared) is None
+
+
+@deploying
+async def test_who_deploys_anew_changes_the_limit_that_the_deployment_has_by_then(
+    server: Server, monkeypatch: pytest.MonkeyPatch, deploy: Deploy
+) -> None:
+    made = await new_deployment(server, await new_flow(server))
+    at_the_same_time: list[asyncio.Task[None]] = []
+
+    async def limited_anew() -> None:
+        for own in (None, 2):
+            await change(server, made, own, UNSET)
+        limited = await read_deployments.entity(server.database, made["id"])
+        assert limited is not None
+        assert limited.global_concurrency_limit is not None
+        body = ConcurrencyLimitUpdate(active=False)
+        updating = concurrency_limits.update(
+            server.shell, limited.global_concurrency_limit.id, body, server.now(), ORIGIN
+        )
+        at_the_same_time.append(asyncio.create_task(updating))
+
+    meanwhile(server, monkeypatch, limited_anew)
+    await deploy(server, made, 4, UNSET)
+    await asyncio.gather(*at_the_same_time)
+    limited = await read_deployments.entity(server.database, made["id"])
+    assert limited is not None
+    assert limited.global_concurrency_limit is not None
+    seen = await read.by_id(server.database, limited.global_concurrency_limit.id)
+    assert seen is not None
+    assert (seen.limit.limit, seen.limit.active) == (4, False)
 
 
 async def test_who_changes_a_limit_and_who_deploys_anew_lose_nothing(server: Server) -> None:
