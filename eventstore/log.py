@@ -454,6 +454,18 @@ async def read_position(
     return found[0] if found else None
 
 
+async def last_of(
+    reader: Reader, dialect: Dialect, codec: Codec, stream: str, correlation: str
+) -> Recorded[Any] | None:
+    """The newest event of a stream that was recorded as part of what `correlation` names."""
+    sql = (
+        f"SELECT {columns(dialect)} FROM events WHERE stream = $1 AND correlation = $2 "
+        "ORDER BY version DESC LIMIT 1"
+    )
+    rows = await reader.fetch(sql, stream, correlation)
+    return codec.recorded(rows[0]) if rows else None
+
+
 async def stream_version(reader: Reader, stream: str) -> int:
     """The version a stream is at; 0 if nothing was ever recorded in it."""
     rows = await reader.fetch_keys(STREAMS, [(stream,)])

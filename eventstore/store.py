@@ -109,6 +109,11 @@ class EventStore:
         """The event at one position, or None."""
         return await log.read_position(self.database, self.database.dialect, self.codec, position)
 
+    async def last_of(self, stream: str, correlation: str) -> Recorded[Any] | None:
+        """See `eventstore.log.last_of`."""
+        database = self.database
+        return await log.last_of(database, database.dialect, self.codec, stream, correlation)
+
     async def _fold(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> bool:
         if before.epoch != self.epoch:
             raise LogReplaced("the log was erased or restored while this server had it open")

@@ -1,9 +1,9 @@
 """Doing what automations do.
 
-An action that is tried again after a crash does nothing twice that can be told apart: the run that
-it makes has an idempotency key, the state that it sets a transition id. A webhook that could not be
-reached is called again; one that may have heard the call is not, unless the process was killed or
-lost the term meanwhile. So it is with notifications.
+An action that is tried again after a crash does nothing twice: what it records has the invocation
+as its correlation, and where that is in the log already, the first attempt is told of. A webhook
+that could not be reached is called again; one that may have heard the call is not, unless the
+process was killed or lost the term meanwhile. So it is with notifications.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ from typing import Any
 from msgspec import Struct, ValidationError, convert, json
 from msgspec.structs import replace
 
+from eventstore import log
+from eventstore.events import Event
 from orchestration import automation_parameters
 from orchestration.automation_actions import (
     Action,
@@ -40,6 +42,7 @@ from orchestration.automation_actions import (
 from orchestration.automation_firings import Details, Labels, Outcome
 from orchestration.deployment_bodies import DeploymentFlowRunCreate
 from orchestration.flow_run_bodies import CreatedBy
+from orchestration.flow_runs import FlowRunCreated, FlowRunStateSet, answer_from
 from orchestration.refusals import Conflict, Invalid, NotFound, NotNow, Refusal
 from orchestration.states import (
     CANCELLING,
@@ -49,6 +52,7 @@ from orchestration.states import (
     ProposedState,
 )
 from orchestration.template_sandbox import CannotRender, render
+from orchestration.transition import OrchestrationResult
 from orchestration.value_schemas import CannotFillIn, variables_in
 from orchestration.work_pools import WorkPoolUpdate
 from orchestration.work_queues import WorkQueueUpdate
@@ -176,6 +180,15 @@ def _chosen(doing: Doing, action: Any, member: str, kind: str) -> str:
     return found
 
 
+async def _recorded(doing: Doing, stream: str) -> Event | None:
+    """What an attempt at this action recorded in a stream before its process, or its term, ended.
+
+    Who was only slow to say so did its work all the same, whatever has become of it since.
+    """
+    recorded = await doing.shell.store.last_of(stream, doing.invocation)
+    return None if recorded is None else recorded.event
+
+
 # --- flow runs
 
 
@@ -217,18 +230,28 @@ async def _change_state(doing: Doing, action: ChangeFlowRunState) -> None:
 
 async def _set_state(doing: Doing, wanted: ProposedState, *, force: bool = False) -> None:
     id_ = _flow_run(doing)
-    once = replace(wanted.state_details, transition_id=natural_id("state", doing.invocation))
-    done = await flow_runs.set_state(
-        doing.shell,
-        id_,
-        replace(wanted, state_details=once),
-        force=force,
-        now=doing.clock(),
-        origin=doing.origin,
-    )
-    doing.details["status_code"] = 201 if done.written else 200
-    if done.answer.status != "ACCEPT":
-        raise Failed(f"Failed to set state: {_told(done.answer.details)}")
+    answer = await _first_answer(doing, id_)
+    written = answer is not None
+    if answer is None:
+        once = replace(wanted.state_details, transition_id=natural_id("state", doing.invocation))
+        done = await flow_runs.set_state(
+            doing.shell,
+            id_,
+            replace(wanted, state_details=once),
+            force=force,
+            now=doing.clock(),
+            origin=doing.origin,
+        )
+        answer, written = done.answer, done.written is not None
+    doing.details["status_code"] = 201 if written else 200
+    if answer.status != "ACCEPT":
+        raise Failed(f"Failed to set state: {_told(answer.details)}")
+
+
+async def _first_answer(doing: Doing, id_: str) -> OrchestrationResult | None:
+    """What this action was told when it set the state of a run, if it has done so."""
+    event = await _recorded(doing, f"{flow_runs.CATEGORY}:{id_}")
+    return answer_from(event) if isinstance(event, FlowRunStateSet) else None
 
 
 def _told(details: Any) -> str:
@@ -237,13 +260,18 @@ def _told(details: Any) -> str:
 
 async def _resume_run(doing: Doing, action: ResumeFlowRun) -> None:
     id_ = _flow_run(doing)
-    done = await run_inputs.resume(doing.shell, id_, None, doing.clock(), doing.origin)
-    if done.answer.status != "ACCEPT":
-        raise Failed(f"Failed to resume flow run: {_told(done.answer.details)}")
+    answer = await _first_answer(doing, id_)
+    if answer is None:
+        done = await run_inputs.resume(doing.shell, id_, None, doing.clock(), doing.origin)
+        answer = done.answer
+    if answer.status != "ACCEPT":
+        raise Failed(f"Failed to resume flow run: {_told(answer.details)}")
 
 
 async def _delete_run(doing: Doing, action: DeleteFlowRun) -> None:
-    await flow_runs.delete(doing.shell, _flow_run(doing), doing.origin)
+    id_ = _flow_run(doing)
+    if await _recorded(doing, f"{flow_runs.CATEGORY}:{id_}") is None:
+        await flow_runs.delete(doing.shell, id_, doing.origin)
     doing.details["status_code"] = 204
 
 
@@ -253,6 +281,31 @@ async def _delete_run(doing: Doing, action: DeleteFlowRun) -> None:
 async def _run_deployment(doing: Doing, action: RunDeployment) -> None:
     id_ = _chosen(doing, action, "deployment_id", "deployment")
     doing.note("deployment", id_)
+    run = await _made(doing) or await _new_run(doing, action, id_)
+    doing.details["status_code"] = 201
+    doing.note("flow-run", run.id, "flow-run", **{"prefect.resource.name": run.name})
+
+
+class _Run(Struct):
+    id: str
+    name: str
+
+
+def _run_id(doing: Doing) -> str:
+    return natural_id("automation-run", doing.invocation)
+
+
+async def _made(doing: Doing) -> _Run | None:
+    """The run that this action has made, if it has; there need not be one any more."""
+    store, stream = doing.shell.store, f"{flow_runs.CATEGORY}:{_run_id(doing)}"
+    database = store.database
+    for first in await log.read_stream(database, database.dialect, store.codec, stream, limit=1):
+        if isinstance(first.event, FlowRunCreated):
+            return _Run(first.event.id, first.event.name)
+    return None
+
+
+async def _new_run(doing: Doing, action: RunDeployment, id_: str) -> _Run:
     deployment = await deployments.entity(doing.shell.store.database, id_)
     if deployment is None:
         raise NotFound("Deployment")
@@ -267,17 +320,10 @@ async def _run_deployment(doing: Doing, action: RunDeployment) -> None:
         ),
     )
     created_by = CreatedBy(id=automation.id, type="AUTOMATION", display_value=automation.name)
-    shown, new, _ = await deployment_runs.create(
-        doing.shell, deployment, body, doing.clock, doing.origin, created_by
+    shown, _, _ = await deployment_runs.create(
+        doing.shell, deployment, body, doing.clock, doing.origin, created_by, _run_id(doing)
     )
-    doing.details["status_code"] = 201 if new else 200
-    run = json.decode(shown, type=_Run)
-    doing.note("flow-run", run.id, "flow-run", **{"prefect.resource.name": run.name})
-
-
-class _Run(Struct):
-    id: str
-    name: str
+    return json.decode(shown, type=_Run)
 
 
 async def _parameters(doing: Doing, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,8 +344,9 @@ async def _parameters(doing: Doing, given: Mapping[str, Any]) -> dict[str, Any]:
 async def _pause_deployment(doing: Doing, action: PauseDeployment | ResumeDeployment) -> None:
     id_ = _chosen(doing, action, "deployment_id", "deployment")
     doing.note("deployment", id_)
-    paused = isinstance(action, PauseDeployment)
-    await deployment_commands.pause(doing.shell, id_, paused, doing.clock, doing.origin)
+    if await _recorded(doing, f"{deployment_commands.CATEGORY}:{id_}") is None:
+        paused = isinstance(action, PauseDeployment)
+        await deployment_commands.pause(doing.shell, id_, paused, doing.clock, doing.origin)
     doing.details["status_code"] = 200
 
 
@@ -308,34 +355,39 @@ async def _pause_deployment(doing: Doing, action: PauseDeployment | ResumeDeploy
 
 async def _pause_pool(doing: Doing, action: PauseWorkPool | ResumeWorkPool) -> None:
     id_ = _chosen(doing, action, "work_pool_id", "work-pool")
+    done = await _recorded(doing, f"{pool_commands.POOL}:{id_}") is not None
     pool = await work_pools.by_id(doing.shell.store.database, id_)
-    if pool is None:
+    if pool is None and not done:
         raise Failed(f"Work pool {id_} not found")
-    doing.note("work-pool", pool.id, **{"prefect.resource.name": pool.name})
-    body = WorkPoolUpdate(is_paused=isinstance(action, PauseWorkPool))
-    await pool_commands.update(doing.shell, pool.name, body, doing.origin)
+    name = {} if pool is None else {"prefect.resource.name": pool.name}
+    doing.note("work-pool", id_, **name)
+    if pool is not None and not done:
+        body = WorkPoolUpdate(is_paused=isinstance(action, PauseWorkPool))
+        await pool_commands.update(doing.shell, pool.name, body, doing.origin)
     doing.details["status_code"] = 204
 
 
 async def _pause_queue(doing: Doing, action: PauseWorkQueue | ResumeWorkQueue) -> None:
     id_ = _chosen(doing, action, "work_queue_id", "work-queue")
     doing.note("work-queue", id_)
-    database = doing.shell.store.database
-    queue = await work_queues.by_id(database, id_)
-    if queue is None:
-        raise NotFound("Work queue")
-    body = WorkQueueUpdate(is_paused=isinstance(action, PauseWorkQueue))
-    await pool_commands.update_queue(
-        doing.shell, Pulses(database), queue, body, doing.clock(), doing.origin
-    )
+    if await _recorded(doing, f"{pool_commands.QUEUE}:{id_}") is None:
+        database = doing.shell.store.database
+        queue = await work_queues.by_id(database, id_)
+        if queue is None:
+            raise NotFound("Work queue")
+        body = WorkQueueUpdate(is_paused=isinstance(action, PauseWorkQueue))
+        await pool_commands.update_queue(
+            doing.shell, Pulses(database), queue, body, doing.clock(), doing.origin
+        )
     doing.details["status_code"] = 204
 
 
 async def _pause_automation(doing: Doing, action: PauseAutomation | ResumeAutomation) -> None:
     id_ = _chosen(doing, action, "automation_id", "automation")
     doing.note("automation", id_)
-    enabled = isinstance(action, ResumeAutomation)
-    await automations.enable(doing.shell, id_, enabled, doing.origin)
+    if await _recorded(doing, f"{automations.CATEGORY}:{id_}") is None:
+        enabled = isinstance(action, ResumeAutomation)
+        await automations.enable(doing.shell, id_, enabled, doing.origin)
     doing.details["status_code"] = 204
 
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import json
+from msgspec.structs import replace
 
 from eventstore.codec import from_microseconds, to_microseconds
 from eventstore.errors import EventStoreError
@@ -121,7 +122,7 @@ class Actions(SideBySide):
                 vault=self._vault,
                 clock=self._clock,
                 calls=self._calls,
-                origin=origin,
+                origin=replace(origin, correlation=invocation),
                 address=self._address,
                 cause=cause,
                 invocation=invocation,
@@ -133,7 +134,7 @@ class Actions(SideBySide):
             if outcome is None:
                 return False
             self._attempts.pop(invocation, None)
-            await self._record(cause, index, invocation, outcome, origin)
+            await self._record(cause, index, invocation, outcome, doing.origin)
         return True
 
     async def _cause(self, firing: OpenFiring, index: int) -> Cause:

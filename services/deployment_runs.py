@@ -34,6 +34,7 @@ async def create(
     clock: Clock,
     origin: Origin,
     created_by: CreatedBy | None = None,
+    id_: str | None = None,
 ) -> tuple[bytes, bool, int | None]:
     """Create a run of a deployment: as `services.flow_runs.create` does.
 
@@ -94,6 +95,7 @@ async def create(
             work_pool=None if pool is None else Neighbour(pool.id, pool.name, type=pool.type),
         ),
         created_by,
+        id_,
     )
 
 

@@ -101,10 +101,12 @@ async def create(
     origin: Origin,
     under: Under | None = None,
     created_by: CreatedBy | None = None,
+    id_: str | None = None,
 ) -> tuple[bytes, bool, int | None]:
     """Create a flow run: its shown form, whether it is new, and the log's position after it.
 
-    A run that exists under the same idempotency key is answered as it is. Raises MissingReference
+    A run that exists under the same idempotency key is answered as it is. `id_` is for one whose
+    maker has to find it again; None: it gets a new one. Raises MissingReference
     if the flow or the parent task run does not exist, NotFound if the work pool or its queue does
     not.
     """
@@ -112,7 +114,7 @@ async def create(
     queue, pool = None, None
     if body.work_pool_name:
         queue, pool = await _place(database, body.work_pool_name, body.work_queue_name)
-    id_ = new_id()
+    id_ = id_ or new_id()
     once: Once | None = None
     if body.idempotency_key is not None:
         held = await flow_runs.by_idempotency_key(
@@ -159,7 +161,7 @@ async def create(
     done = await shell.create(FLOW_RUNS, CATEGORY, id_, decide_first, origin, once)
     if done is None:
         # Somebody else was quicker; if that run is gone again already, this is a new one.
-        return await create(shell, body, clock, origin, under, created_by)
+        return await create(shell, body, clock, origin, under, created_by, id_)
     if done.row is None:
         shown = await flow_runs.by_id(database, id_, clock())
         if shown is None:

@@ -1,8 +1,8 @@
 """Automations fire: once for each reason, whatever was away meanwhile, and never on a replay."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from msgspec import json
 from api.server import Server
 from api.settings import Settings
 from eventstore import log
+from eventstore.errors import DatabaseUnavailable
 from eventstore.ids import new_id
 from eventstore.migrate import Target
 from orchestration.automation_bodies import TRIGGERS_MAX, read_create
@@ -21,15 +22,26 @@ from orchestration.automation_firings import (
     OpenFiring,
 )
 from orchestration.block_documents import BlockDocumentCreate
-from orchestration.states import PAUSED, RUNNING
+from orchestration.flow_runs import FlowRunCreated
+from orchestration.states import CANCELLED, PAUSED, RUNNING
 from orchestration.template_sandbox import render
 from projections import automation_firings, block_schemas, block_types, flow_runs, trigger_state
-from services import actions, automations, block_documents, known_blocks, triggers
+from projections import deployments as deployment_rows
+from services import (
+    actions,
+    automations,
+    block_documents,
+    deployments,
+    known_blocks,
+    triggers,
+    work_pools,
+)
+from services import flow_runs as runs
 from services.template_context import Cause, gather
 from services.triggers import Triggers
 from tests.e2e.deployed import until
 from tests.emitting import emission, wire
-from tests.services.in_pools import new_run_in
+from tests.services.in_pools import new_pool, new_run_in
 from tests.services.listener import Listener, listener
 from tests.services.runs_here import ORIGIN, flow_states, set_state
 from tests.services.serving_here import serving
@@ -300,6 +312,160 @@ async def test_runs_are_cancelled_suspended_resumed_and_deleted(server: Server) 
     assert (await flow_states(server, stopped))[-1] == "Suspended"
     assert (await flow_states(server, resumed))[-1] == "Resuming"
     assert await flow_runs.by_id(server.database, deleted, server.now()) is None
+
+
+class Crash:
+    """The end of a term between an action and the record of its outcome, and what happens until
+    the next term."""
+
+    def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.server = server
+        self.run, self.deployment = "", ""
+        self._happens: Callable[[Crash], Awaitable[Any]] | None = None
+        record = actions.Actions._record
+
+        async def crash_at_first(*arguments: Any) -> None:
+            if self._happens is not None:
+                happens, self._happens = self._happens, None
+                await happens(self)
+                raise DatabaseUnavailable("the process is gone")
+            await record(*arguments)
+
+        monkeypatch.setattr(actions.Actions, "_record", crash_at_first)
+
+    async def prepare(self, *states: Any) -> None:
+        """A run of a deployment, in the last of these states."""
+        self.run = await new_run_in(self.server, None)
+        shown = await flow_runs.by_id(self.server.database, self.run, self.server.now())
+        assert shown is not None
+        self.deployment = json.decode(shown)["deployment_id"]
+        for state, details in states:
+            await set_state(self.server, self.run, state, force=False, **details)
+
+    async def told_of(self, action: Any, happens: Callable[["Crash"], Awaitable[Any]]) -> Any:
+        """What is told of an action whose process ended before it could tell."""
+        self._happens = happens
+        await automation(self.server, REACTIVE, action)
+        resource = {"prefect.resource.id": f"prefect.flow-run.{self.run}"}
+        await emit(self.server, "x", resource=resource)
+        (told,) = await until_told(self.server, 1, AutomationActionExecuted, AutomationActionFailed)
+        assert self._happens is None
+        return told
+
+
+async def nothing(crash: Crash) -> None:
+    """Only that the process is gone."""
+
+
+async def cancelled(crash: Crash) -> None:
+    await set_state(crash.server, crash.run, CANCELLED)
+
+
+async def resumed(crash: Crash) -> None:
+    await set_state(crash.server, crash.run, RUNNING)
+
+
+async def deleted(crash: Crash) -> None:
+    await runs.delete(crash.server.shell, crash.run, ORIGIN)
+
+
+RUNS: tuple[Any, Any] = (RUNNING, {})
+RESTS: tuple[Any, Any] = (PAUSED, {"pause_timeout": datetime(2100, 1, 1, tzinfo=UTC)})
+
+
+@pytest.mark.parametrize(
+    ("action", "states", "happens", "expected"),
+    [
+        ("delete-flow-run", [RUNS], nothing, []),
+        ("resume-flow-run", [RUNS, RESTS], nothing, ["Running", "Paused", "Running"]),
+        ("resume-flow-run", [RUNS, RESTS], deleted, None),
+        ("cancel-flow-run", [RUNS], cancelled, ["Running", "Cancelling", "Cancelled"]),
+        ("cancel-flow-run", [RUNS], deleted, None),
+        ("suspend-flow-run", [RUNS], resumed, ["Running", "Suspended", "Running"]),
+    ],
+)
+async def test_an_action_on_a_run_that_was_done_before_a_crash_is_told_as_done(
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    action: str,
+    states: Any,
+    happens: Callable[[Crash], Awaitable[Any]],
+    expected: list[str] | None,
+) -> None:
+    crash = Crash(server, monkeypatch)
+    await crash.prepare(*states)
+    told = await crash.told_of({"type": action}, happens)
+    assert isinstance(told, AutomationActionExecuted), told
+    if expected:
+        assert (await flow_states(server, crash.run))[1:] == expected
+
+
+async def test_a_refusal_before_a_crash_is_told_as_it_was(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = Crash(server, monkeypatch)
+    await crash.prepare()
+    told = await crash.told_of({"type": "cancel-flow-run"}, deleted)
+    # Nothing runs it, so it was cancelled at once: another state than the one that was asked for.
+    assert isinstance(told, AutomationActionFailed), told
+    assert told.reason.startswith("Failed to set state")
+
+
+async def test_a_run_is_made_once_and_told_of_whatever_has_become_of_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = Crash(server, monkeypatch)
+    await crash.prepare()
+
+    async def all_gone(_: Crash) -> None:
+        (made,) = [one for one in await told(server, FlowRunCreated) if one.id != crash.run]
+        await runs.delete(server.shell, made.id, ORIGIN)
+        await deployments.delete(server.shell, crash.deployment, ORIGIN)
+
+    run = {
+        "type": "run-deployment",
+        "source": "selected",
+        "deployment_id": crash.deployment,
+        "parameters": {},
+    }
+    done = await crash.told_of(run, all_gone)
+    assert isinstance(done, AutomationActionExecuted), done
+    assert done.details["status_code"] == 201
+    assert len(await told(server, FlowRunCreated)) == 2
+
+
+async def test_what_somebody_resumed_after_a_crash_is_not_paused_once_more(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = Crash(server, monkeypatch)
+    await crash.prepare()
+
+    async def resume(_: Crash) -> None:
+        await deployments.pause(server.shell, crash.deployment, False, server.now, ORIGIN)
+
+    pause = {
+        "type": "pause-deployment",
+        "source": "selected",
+        "deployment_id": crash.deployment,
+    }
+    assert isinstance(await crash.told_of(pause, resume), AutomationActionExecuted)
+    found = await deployment_rows.entity(server.database, crash.deployment)
+    assert found is not None
+    assert not found.paused
+
+
+async def test_a_pool_that_was_deleted_after_a_crash_was_paused_all_the_same(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = Crash(server, monkeypatch)
+    await crash.prepare()
+    pool = await new_pool(server)
+
+    async def delete(_: Crash) -> None:
+        await work_pools.delete(server.shell, server.pulses, pool.name, ORIGIN)
+
+    pause = {"type": "pause-work-pool", "source": "selected", "work_pool_id": pool.id}
+    assert isinstance(await crash.told_of(pause, delete), AutomationActionExecuted)
 
 
 async def test_what_fires_meanwhile_brings_no_other_attempt_forward(
