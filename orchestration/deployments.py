@@ -158,6 +158,11 @@ def existing(deployment: Deployment | None, id: str) -> Deployment:
     return deployment
 
 
+def labels_of(deployment: Deployment) -> Labels:
+    """The labels that the deployment's runs inherit."""
+    return {**deployment.labels, "prefect.deployment.id": deployment.id}
+
+
 # --- evolve ---------------------------------------------------------------------------------------
 
 

@@ -58,7 +58,7 @@ class CreateFlowRun(Struct, frozen=True, kw_only=True):
     around: Surroundings
     """`around.flow` is None if there is no such flow."""
     flow_labels: Labels = {}
-    """Of the flow; the run inherits them."""
+    """Of the flow, or of the deployment; the run inherits them."""
     created_by: CreatedBy | None = None
     auto_scheduled: bool = False
     deployment_version: str | None = None

@@ -4,7 +4,7 @@ from typing import Any
 
 from eventstore.database import Database
 from orchestration.deployment_bodies import DeploymentFlowRunCreate
-from orchestration.deployments import Deployment
+from orchestration.deployments import Deployment, labels_of
 from orchestration.flow_run_bodies import CreatedBy, FlowRunCreate
 from orchestration.job_variables import fault_in_job_variables
 from orchestration.refusals import Conflict, Invalid, NotNow
@@ -23,7 +23,7 @@ from services import flow_runs
 from services import work_pools as pools
 from services.flow_runs import Under
 from services.large_schemas import by_schema
-from services.scheduled_runs import labels_of, queue_of
+from services.scheduled_runs import queue_of
 from services.shell import Clock, Origin, Shell
 
 

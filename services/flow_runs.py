@@ -14,6 +14,7 @@ from eventstore.errors import AlreadyRecorded
 from eventstore.events import Event, NewEvents
 from eventstore.ids import new_id
 from orchestration import task_rules, task_run_decisions
+from orchestration.deployments import Deployment, labels_of
 from orchestration.flow_rules import MARK_LATE, policy_for
 from orchestration.flow_run_bodies import CreatedBy, FlowRunCreate, FlowRunUpdate
 from orchestration.flow_run_decisions import (
@@ -53,7 +54,7 @@ from orchestration.surroundings import Neighbour, Surroundings
 from orchestration.task_runs import TaskRun
 from orchestration.transition import FlowFacts, OrchestrationResult, Policy, TaskFacts
 from orchestration.work_queues import DEFAULT
-from projections import flow_runs, log_lines, work_pools, work_queues
+from projections import deployments, flow_runs, log_lines, work_pools, work_queues
 from projections.flow_runs import FLOW_RUNS
 from projections.flows import FLOWS
 from projections.task_runs import TASK_RUNS
@@ -129,6 +130,9 @@ async def create(
         )
     now = clock()
     name, state = run_name(), first_state(body.state, new_id(), now)
+    named_in_body: Deployment | None = None
+    if under is None and body.deployment_id is not None:
+        named_in_body = await deployments.entity(database, body.deployment_id)
 
     async def decide_first(run: FlowRun | None, fresh: bool) -> Decided[None]:
         around = await _around(shell, body.flow_id, body.parent_task_run_id, fresh)
@@ -137,6 +141,10 @@ async def create(
         named, labels = around.named, (around.flow.labels or {}) if around.flow else {}
         if queue is not None:
             named = replace(named, work_queue=queue, work_pool=pool)
+        if named_in_body is not None:
+            labels = labels_of(named_in_body)
+            its = Neighbour(named_in_body.id, named_in_body.name, named_in_body.tags)
+            named = replace(named, deployment=its)
         if under is not None:
             labels = under.labels
             named = replace(

@@ -25,7 +25,7 @@ from eventstore.ids import new_id
 from eventstore.log import STREAMS, Command, Decision
 from orchestration import flow_run_decisions
 from orchestration.deployment_schedules import DeploymentSchedule
-from orchestration.deployments import Deployment
+from orchestration.deployments import Deployment, labels_of
 from orchestration.flow_run_bodies import CreatedBy, FlowRunCreate
 from orchestration.flow_run_decisions import CreateFlowRun
 from orchestration.flow_runs import FlowRunEvent
@@ -259,11 +259,6 @@ def queue_of(deployment: Deployment) -> Neighbour | None:
     if deployment.work_queue_id is None:
         return None
     return Neighbour(deployment.work_queue_id, deployment.work_queue_name or "")
-
-
-def labels_of(deployment: Deployment) -> dict[str, bool | int | float | str]:
-    """The labels that the deployment's runs inherit."""
-    return {**deployment.labels, "prefect.deployment.id": deployment.id}
 
 
 async def tidy(shell: Shell, deployment: Deployment, now: datetime, origin: Origin) -> None:
