@@ -273,7 +273,7 @@ def _created(command: CreateWorkQueue) -> WorkQueueCreated:
         work_pool_id=command.work_pool.id,
         work_pool_name=command.work_pool.name,
         priority=command.priority,
-        description=body.description,
+        description=body.description or "",
         is_paused=body.is_paused,
         concurrency_limit=body.concurrency_limit,
         filter=body.filter,
@@ -282,8 +282,8 @@ def _created(command: CreateWorkQueue) -> WorkQueueCreated:
     )
 
 
-_NULLABLE = ("description", "concurrency_limit", "filter")
-_REQUIRED = ("name", "is_paused", "priority")
+_NULLABLE = ("concurrency_limit", "filter")
+_REQUIRED = ("name", "description", "is_paused", "priority")
 """A null for one of these leaves it as it is."""
 
 
