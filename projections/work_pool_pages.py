@@ -29,8 +29,8 @@ COUNTED_MAX = 1_000
 """Runs that wait in one queue are counted so far and no further."""
 UPCOMING_SHOWN = 50
 DEPLOYMENTS_SHOWN = 200
-TROUBLED_LOOKED_AT_MAX = 200
-"""Pools among which those are looked for that do not do well."""
+OVERDUE_LOOKED_AT_MAX = 2_000
+"""Runs that should have started, the oldest ones, by which pools are compared."""
 
 
 class Waiting(Struct, frozen=True):
@@ -148,15 +148,43 @@ async def page(
     return PoolPage(lines, cut.before, cut.after, int(total))
 
 
+_LATE_POOLS = f"""
+SELECT work_queues.work_pool_id FROM (
+  SELECT work_queue_id, state_name FROM flow_runs
+  WHERE flow_runs.state_type = 'SCHEDULED' AND next_scheduled_start_time <= $1
+  ORDER BY next_scheduled_start_time LIMIT {OVERDUE_LOOKED_AT_MAX}
+) AS overdue JOIN work_queues ON work_queues.id = overdue.work_queue_id
+JOIN work_pools ON work_pools.id = work_queues.work_pool_id
+WHERE overdue.state_name = 'Late' GROUP BY work_queues.work_pool_id, work_pools.name
+ORDER BY count(*) DESC, work_pools.name LIMIT $2
+"""
+# A pool with a worker that is heard of is ready, so that of most only the name is looked at.
+_NOT_READY = """
+SELECT work_pools.id FROM work_pools WHERE NOT EXISTS (
+  SELECT 1 FROM workers WHERE workers.work_pool_id = work_pools.id AND workers.status = 'ONLINE'
+) AND work_pools.document LIKE '%"status":"NOT_READY"%' ORDER BY work_pools.name LIMIT $1
+"""
+_BY_NAME = "SELECT work_pools.id FROM work_pools ORDER BY work_pools.name LIMIT $1"
+
+
 async def worst_first(
     reader: Reader, dialect: Dialect, now: datetime, most: int
 ) -> tuple[Sequence[PoolLine], int]:
-    """Up to `most` pools, those that somebody should look at in front; and how many there are."""
-    found = await work_pools.some(reader, dialect, NO_FILTERS, TROUBLED_LOOKED_AT_MAX, 0)
+    """Up to `most` pools, those that somebody should look at in front; and how many there are.
+
+    Found by what is wrong, not among all pools: this is asked whenever the dashboard is.
+    """
+    ids = [row[0] for row in await reader.fetch(_LATE_POOLS, to_microseconds(now), most)]
+    for others in (_NOT_READY, _BY_NAME):
+        if len(ids) < most:
+            more = [row[0] for row in await reader.fetch(others, most)]
+            ids = list(dict.fromkeys((*ids, *more)))[:most]
+    rows = await reader.fetch_keys(work_pools.TABLE, [(id_,) for id_ in ids])
+    found = [work_pools.from_row(row) for row in rows]
     lines = await _lines(reader, dialect, found, now)
     ((total,),) = await reader.fetch("SELECT count(*) FROM work_pools")
     ranked = sorted(lines, key=lambda line: (-line.waiting.late, not line.troubled, line.pool.name))
-    return ranked[:most], int(total)
+    return ranked, int(total)
 
 
 async def types(reader: Reader) -> list[str]:

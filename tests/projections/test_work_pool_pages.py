@@ -4,7 +4,7 @@ import json
 
 from api.server import Server
 from orchestration.states import ProposedState
-from orchestration.work_pools import WorkPoolUpdate
+from orchestration.work_pools import WorkPoolCreate, WorkPoolUpdate
 from projections import overview, work_pool_pages
 from projections.filters import NO_FILTERS
 from services import flow_runs, work_pools, workers
@@ -88,6 +88,42 @@ async def test_pages_of_pools_neither_repeat_nor_skip_one(server: Server) -> Non
         database, database.dialect, work_pool_pages.named(made[0].upper(), ""), server.now()
     )
     assert [line.pool.status for line in one.pools] == ["PAUSED"]
+
+
+async def test_pools_that_somebody_should_look_at_are_found_among_very_many(
+    server: Server,
+) -> None:
+    database = server.database
+    made = {}
+    for number in range(210):
+        body = WorkPoolCreate(name=f"pool-{number:03}", type="process")
+        made[number], _ = await work_pools.create(server.shell, body, ORIGIN)
+        if number not in (140, 205):
+            name = body.name
+            await work_pools.update(server.shell, name, WorkPoolUpdate(is_paused=True), ORIGIN)
+    for number, runs in ((209, 1), (207, 2)):
+        for id_ in await runs_in(server, await default_of(server, made[number]), [5] * runs):
+            await _late(server, id_)
+    now = server.now()
+    found, total = await work_pool_pages.worst_first(database, database.dialect, now, 6)
+    assert [line.pool.name for line in found] == [
+        *("pool-207", "pool-209"),  # Most is late there.
+        *("pool-140", "pool-205"),  # Nobody works for them.
+        *("pool-000", "pool-001"),
+    ]
+    assert ([line.waiting.late for line in found], total) == ([2, 1, 0, 0, 0, 0], 210)
+    # A worker that is heard of makes a pool ready.
+    await workers.heartbeat(server.shell, server.pulses, made[140], "w", 30, now, ORIGIN)
+    found, _ = await work_pool_pages.worst_first(database, database.dialect, now, 3)
+    assert [line.pool.name for line in found] == ["pool-207", "pool-209", "pool-205"]
+    path = getattr(database, "path", None)
+    if path is not None:  # How Postgres plans depends on what it knows of the tables.
+        steps = plan(path, work_pool_pages._LATE_POOLS, (0, 6))
+        assert "flow_runs USING INDEX flow_runs_scheduled " in steps
+        for sql in (work_pool_pages._NOT_READY, work_pool_pages._BY_NAME):
+            steps = plan(path, sql, (6,))
+            assert "work_pools_by_name" in steps
+            assert "TEMP B-TREE" not in steps
 
 
 async def test_a_backlog_is_counted_so_far_and_found_by_its_index(server: Server) -> None:
