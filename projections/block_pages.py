@@ -5,10 +5,10 @@ from datetime import datetime
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eventstore.codec import from_microseconds
 from eventstore.database import Dialect, Reader, Value
-from orchestration.block_documents import BlockDocument
 from orchestration.block_types import BlockType
 from orchestration.documents import parse
 from projections import block_types
@@ -28,8 +28,6 @@ TYPES_MAX = 1_000
 """Types of the catalogue; packages for Prefect bring fewer than a hundred."""
 CHOICES_MAX = 500
 """Documents that a field is filled in with a choice of."""
-REFERRING_MAX = 50
-"""Documents that are named as referring to another one."""
 
 
 class TypeLine(Struct, frozen=True):
@@ -120,15 +118,19 @@ async def page(
     text: str = "",
     type_id: str = "",
     capability: str = "",
+    refers_to: str = "",
     after: str | None = None,
     before: str | None = None,
 ) -> DocumentPage:
-    """Documents that have a name, by it; with a part of it, of a type, and that can do something.
+    """Documents that have a name, by it; with a part of it, of a type, that can do something, and
+    that refer to another document: of these those without a name as well.
 
     Raises Invalid for what is no cursor of this list.
     """
     asked, draft = Asked(True, after, before), Draft(dialect)
     own = BlockDocumentFilter(block_type_id=Ids(any_=[type_id]) if type_id else None)  # type: ignore[list-item]
+    if refers_to:
+        own = replace(own, is_anonymous=None)
     conditions = [documents_where(own, draft)]
     if text:
         conditions.append(like("block_documents.name", text, draft) or "")
@@ -137,6 +139,11 @@ async def page(
         conditions.append(
             "EXISTS (SELECT 1 FROM block_schemas WHERE block_schemas.id = "
             f"block_documents.block_schema_id AND {schemas_where(able, draft)})"
+        )
+    if refers_to:
+        conditions.append(
+            "block_documents.id IN (SELECT block_references.document_id FROM block_references "
+            f"WHERE block_references.refers_to = {draft.bind(refers_to)})"
         )
     where = draft.where(all_of(conditions))
     params: list[Value] = list(where.params)
@@ -180,15 +187,3 @@ async def choices(
         one = Choice(*row)
         found.setdefault(one.slug, []).append(one)
     return found
-
-
-_REFERRING = "SELECT document FROM block_documents WHERE {contains} ORDER BY name, id"
-
-
-async def referring(reader: Reader, dialect: Dialect, id: str) -> Sequence[BlockDocument]:
-    """Documents that refer to another one; at most `REFERRING_MAX`."""
-    draft = Draft(dialect)
-    where = draft.where(like("document", f'"{id}"', draft) or "")
-    rows = await reader.fetch(_REFERRING.format(contains=where.sql), *where.params)
-    found = (parse(BlockDocument, row[0]) for row in rows)
-    return [one for one in found if id in one.references.values()][:REFERRING_MAX]

@@ -27,6 +27,7 @@ READ_MODEL_MIGRATIONS = (
     "0034.task-run-names",
     "0035.awaiting-slot",
     "0021.blocks",
+    "0036.block-references",
     "0025.automations",
     "0029.result-storage",
     "0026.automation-firings",

@@ -13,10 +13,12 @@ from orchestration.block_documents import BlockDocument
 from orchestration.block_schemas import BlockSchema
 from orchestration.block_secrets import OBSCURED
 from orchestration.block_types import BlockType
-from projections import block_documents, block_pages, block_schemas, block_types
+from projections import block_documents, block_references, block_schemas, block_types
 
 IN_A_LINE_CHARACTERS_MAX = 100
 """What is longer has lines of its own."""
+REFERRING_SHOWN = 50
+"""Blocks that refer to this one; more are in the list of blocks."""
 
 
 class Value(Struct, frozen=True):
@@ -40,6 +42,8 @@ class One(Struct, frozen=True):
     schema: BlockSchema | None
     values: Sequence[Value]
     referring: Sequence[BlockDocument]
+    """At most `REFERRING_SHOWN`."""
+    referring_in_all: int
 
 
 async def one(visit: Visit) -> One:
@@ -50,12 +54,14 @@ async def one(visit: Visit) -> One:
         raise Missing("The type of this block does not exist any more")
     schema = await block_schemas.by_id(database, of.block_schema_id)
     others = await block_documents.by_ids(database, of.references.values())
+    referring, in_all = await block_references.referring(database, of.id, REFERRING_SHOWN)
     return One(
         block=of,
         type=type,
         schema=schema,
         values=_values(of, schema, others),
-        referring=await block_pages.referring(database, database.dialect, of.id),
+        referring=referring,
+        referring_in_all=in_all,
     )
 
 

@@ -1,14 +1,16 @@
 """What can be done with blocks and their types: delete them."""
 
 from api.ui.page import Action, Ask, Deed, Said
-from api.ui.shown import counted
+from api.ui.shown import counted, number
 from orchestration.block_documents import BlockDocument
 from orchestration.block_types import BlockType
 from orchestration.identifiers import canonical
 from orchestration.refusals import Invalid, NotFound
-from projections import block_documents, block_pages, block_schemas, block_types
+from projections import block_documents, block_references, block_schemas, block_types
 from services import block_documents as documents
 from services import block_removal
+
+REFERRING_NAMED = 3
 
 
 def _id(deed: Deed) -> str:
@@ -36,11 +38,12 @@ async def ask_delete(deed: Deed) -> Ask:
     """Names what is lost, and who misses it."""
     database, block = deed.visit.server.database, await _block(deed)
     texts = ["This cannot be undone. Flows and deployments that load it fail."]
-    referring = await block_pages.referring(database, database.dialect, block.id)
+    referring, in_all = await block_references.referring(database, block.id, REFERRING_NAMED)
     if referring:
-        names = ", ".join(f"{one.block_type_name} {one.name}" for one in referring[:3])
-        more = f" and {len(referring) - 3} more" if len(referring) > 3 else ""
-        texts.append(f"Other blocks refer to it: {names}{more}.")
+        names = ", ".join(f"{one.block_type_name} {one.name}" for one in referring)
+        more = in_all - len(referring)
+        and_more = f" and {number(more)} more; its page leads to all of them" if more else ""
+        texts.append(f"Other blocks refer to it: {names}{and_more}.")
     secrets = " with its secret values" if block.secret is not None else ""
     return Ask(
         title=f"Delete the block {block.name}?",

@@ -11,7 +11,7 @@ from api.ui.block_looks import unescaped
 from api.ui.page import Missing, Nav, Page, Region, Visit
 from eventstore.selection import Selection
 from orchestration.block_types import BlockType
-from projections import block_pages, block_schemas, block_types
+from projections import block_documents, block_pages, block_schemas, block_types
 from projections.block_filters import BlockSchemaFilter
 from projections.block_pages import DocumentPage, TypeLine
 from projections.criteria import Ids
@@ -28,6 +28,8 @@ class Bar(Struct, frozen=True):
     types: Sequence[BlockType]
     """That there are blocks of."""
     capabilities: Sequence[str]
+    used: str
+    """Name of the block that is referred to; its id if there is none any more. Empty: any."""
 
 
 class Listed(Struct, frozen=True):
@@ -69,6 +71,12 @@ def _asked(visit: Visit, name: str) -> str:
     return visit.query.text(name)
 
 
+async def _used(visit: Visit) -> str:
+    id_ = _asked(visit, "refers_to")
+    found = await block_documents.by_id(visit.server.database, id_) if id_ else None
+    return id_ if found is None else found.name
+
+
 async def bar(visit: Visit) -> Bar:
     """What stands above both lists."""
     database = visit.server.database
@@ -79,6 +87,7 @@ async def bar(visit: Visit) -> Bar:
         capability=_asked(visit, "capability"),
         types=[line.type for line in lines if line.documents],
         capabilities=sorted({one for line in lines for one in line.capabilities}),
+        used=await _used(visit),
     )
 
 
@@ -87,6 +96,7 @@ async def listed(visit: Visit) -> Listed:
     database = visit.server.database
     text, slug, capability = (_asked(visit, name) for name in ("q", "type", "capability"))
     of_type = await block_types.by_slug(database, slug) if slug else None
+    user = _asked(visit, "refers_to")
     page = (
         DocumentPage((), None, None, 0)
         if slug and of_type is None
@@ -96,11 +106,12 @@ async def listed(visit: Visit) -> Listed:
             text=text,
             type_id=of_type.id if of_type else "",
             capability=capability,
+            refers_to=user,
             after=visit.query.one("after") or None,
             before=visit.query.one("before") or None,
         )
     )
-    return Listed(page, bool(text or slug or capability), visit.api_url)
+    return Listed(page, bool(text or slug or capability or user), visit.api_url)
 
 
 async def catalogue(visit: Visit) -> Catalogue:

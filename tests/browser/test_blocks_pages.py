@@ -7,9 +7,11 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from api.ui.block import REFERRING_SHOWN
 from tests.browser.conftest import (
     Visit,
     assert_accessible,
+    assert_whole,
 )
 from tests.browser.looks import assert_each_can_be_used, in_every_look
 from tests.browser.making_blocks import Blocks
@@ -182,6 +184,34 @@ def test_blocks_are_found_followed_and_deleted_after_a_question(
     expect(page.get_by_role("heading", name="No block is like that")).to_be_visible()
     expect(other.get_by_role("heading", name="This block was deleted")).to_be_visible()
     assert httpx.get(f"{server_url}/block_documents/{account}").status_code == 404
+
+
+def test_all_blocks_that_use_another_are_counted_and_found(
+    server_url: str, blocks: Blocks, visit: Visit
+) -> None:
+    schemas = blocks.registered()
+    account = _account(blocks, schemas["account"])
+    for at in range(REFERRING_SHOWN + 2):
+        data = {"bucket_name": "b", "credentials": _reference(account)}
+        blocks.save(schemas["bucket"], f"pond-{at:02}", data)
+    page = visit(server_url, f"blocks/block/{account}")
+    used = page.get_by_role("region", name="Used by")
+    expect(used.get_by_role("listitem")).to_have_count(REFERRING_SHOWN)
+    page.get_by_role("button", name="Delete…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(
+        "Other blocks refer to it: Bucket pond-00, Bucket pond-01, Bucket pond-02 and 49 more;"
+    )
+    dialog.get_by_role("button", name="Cancel").click()
+    assert_whole(page)
+    used.get_by_role("link", name="All 52 blocks that use it").click()
+    expect(page.get_by_text("52 blocks", exact=True)).to_be_visible()
+    page.get_by_label("Name contains").fill("pond-5")
+    expect(page.locator("#blocks td.main-cell a")).to_have_text(["pond-50", "pond-51"])
+    assert_whole(page)
+    page.get_by_role("link", name="Remove the filter uses main").click()
+    page.get_by_label("Name contains").fill("")
+    expect(page.get_by_text("53 blocks", exact=True)).to_be_visible()
 
 
 def test_a_type_is_deleted_with_its_blocks(server_url: str, blocks: Blocks, visit: Visit) -> None:

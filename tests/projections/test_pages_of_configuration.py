@@ -14,7 +14,7 @@ from api.ui.page import Visit
 from api.ui.query import Query
 from eventstore.database import Reader, Row, Value
 from eventstore.migrate import Target
-from orchestration.block_documents import BlockDocumentCreate
+from orchestration.block_documents import BlockDocumentCreate, BlockDocumentUpdate
 from orchestration.block_schemas import BlockSchemaCreate
 from orchestration.block_types import BlockTypeCreate
 from orchestration.concurrency_leases import Holder
@@ -23,7 +23,13 @@ from orchestration.deployment_bodies import DeploymentCreate
 from orchestration.flows import FlowCreate
 from orchestration.refusals import Invalid
 from orchestration.variables import VariableCreate
-from projections import block_pages, concurrency_pages, named_pages, variable_pages
+from projections import (
+    block_pages,
+    block_references,
+    concurrency_pages,
+    named_pages,
+    variable_pages,
+)
 from services import (
     block_documents,
     block_schemas,
@@ -36,6 +42,7 @@ from services import (
     variables,
 )
 from services.slots import Taken, Terms
+from tests.projections.plans import plan
 from tests.services.runs_here import ORIGIN, new_run
 from tests.services.serving_here import serving
 
@@ -200,7 +207,28 @@ async def test_blocks_are_found_by_type_and_capability_and_name_who_refers_to_th
     assert ([one.id for one in of_type.documents], of_type.total) == ([bucket], 1)
     lines = await block_pages.catalogue(database, capability="log-in")
     assert [(line.type.slug, line.documents) for line in lines] == [("account", 1)]
-    assert [one.name for one in await block_pages.referring(database, dialect, account)] == ["lake"]
+    users, number = await block_references.referring(database, account, 5)
+    assert ([one.name for one in users], number) == (["lake"], 1)
+    # Of many some are named, and all are counted and in the list.
+    reference = {"$ref": {"block_document_id": account}}
+    several = [await save("bucket", f"pond-{at:02}", {"who": reference}) for at in range(60)]
+    users, number = await block_references.referring(database, account, 3)
+    assert ([one.name for one in users], number) == (["lake", "pond-00", "pond-01"], 61)
+    first = await block_pages.page(database, dialect, refers_to=account)
+    assert (len(first.documents), first.total) == (block_pages.PAGE_DOCUMENTS, 61)
+    rest = await block_pages.page(database, dialect, refers_to=account, after=first.after)
+    assert [one.id for one in rest.documents] == several[-11:]
+    await block_documents.delete(server.shell, vault, several[0], ORIGIN)
+    without = BlockDocumentUpdate(data={"where": "east"}, merge_existing_data=False)
+    await block_documents.update(server.shell, vault, several[1], without, ORIGIN)
+    twice = BlockDocumentUpdate(data={"too": reference})
+    await block_documents.update(server.shell, vault, several[2], twice, ORIGIN)
+    users, number = await block_references.referring(database, account, 3)
+    assert ([one.name for one in users], number) == (["lake", "pond-02", "pond-03"], 59)
+    path = getattr(database, "path", None)
+    if path is not None:  # How Postgres plans depends on what it knows of the tables.
+        steps = plan(path, block_references.REFERRING, (account, 3))
+        assert "SCAN" not in steps.replace("SCAN CONSTANT", "")
     choices = await block_pages.choices(database, dialect, ["account", "nothing"])
     assert [one.id for one in choices["account"]] == [account]
     found = await named_pages.named(database, dialect, "AIN")
