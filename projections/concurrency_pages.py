@@ -65,6 +65,9 @@ class LimitLine(Struct, frozen=True):
     """Since when the one who has held slots longest has done so."""
     deployments: Sequence[Limited]
     """At most `DEPLOYMENTS_SHOWN`."""
+    deployments_in_all: int = 0
+    waiting: int = 0
+    """Runs of all of its deployments that wait for a slot, counted up to `COUNTED_MAX`."""
 
     @property
     def label(self) -> str:
@@ -79,11 +82,6 @@ class LimitLine(Struct, frozen=True):
         found = self.seen.limit.avg_slot_occupancy_seconds
         return None if found == OCCUPANCY_SECONDS else found
 
-    @property
-    def waiting(self) -> int:
-        """Runs of deployments that wait for a slot."""
-        return sum(one.waiting for one in self.deployments)
-
 
 class LimitPage(Struct, frozen=True):
     """Some limits, and where the pages beside them begin, if there are any."""
@@ -92,6 +90,14 @@ class LimitPage(Struct, frozen=True):
     before: str | None
     after: str | None
     total: int
+
+
+class LimitedPage(Struct, frozen=True):
+    """Some deployments of a limit, and where the pages beside them begin, if there are any."""
+
+    deployments: Sequence[Limited]
+    before: str | None
+    after: str | None
 
 
 class Holding(Struct, frozen=True):
@@ -213,8 +219,13 @@ async def _lines(
     found = await reader.fetch(_LEASES.format(among=among), _json([row[3] for row in rows]))
     since = {id_: parse(ConcurrencyLease, text).since for id_, text in found}
     deployments = await _limited(reader, dialect, ids)
+    numbers = {
+        row[0]: row[1:]
+        for row in await reader.fetch(_NUMBERS.format(among=dialect.in_list("limit_id", "$1")), ids)
+    }
     lines = []
     for limit in limits:
+        in_all, waiting = numbers.get(limit.id, (0, 0))
         slots, holders, first = held.get(limit.id, (0, 0, None))
         lines.append(
             LimitLine(
@@ -224,6 +235,8 @@ async def _lines(
                 holders=int(holders),
                 oldest=None if first is None else since.get(first),
                 deployments=deployments.get(limit.id, ()),
+                deployments_in_all=int(in_all),
+                waiting=int(waiting),
             )
         )
     return lines
@@ -233,13 +246,26 @@ def _json(ids: Sequence[str]) -> str:
     return msgspec.json.encode(ids).decode()
 
 
-# Waiting runs are counted of those deployments alone that are shown: a limit may have thousands.
-_LIMITED = (
+_AWAITING = (
+    f"flow_runs.state_type = 'SCHEDULED' AND flow_runs.state_name = '{AWAITING_SLOT}' "
+    "AND flow_runs.deployment_id ="
+)
+_NUMBERS = (
+    "SELECT limits.limit_id, limits.number, (SELECT count(*) FROM ("
+    "SELECT 1 FROM deployment_limits "
+    f"JOIN flow_runs ON {_AWAITING} deployment_limits.deployment_id "
+    f"WHERE deployment_limits.limit_id = limits.limit_id LIMIT {COUNTED_MAX}) AS awaiting) "
+    "FROM (SELECT limit_id, count(*) AS number FROM deployment_limits WHERE {among} "
+    "GROUP BY limit_id) AS limits"
+)
+# One by one these are counted of the deployments that are shown alone: a limit may have thousands.
+_SHOWN = (
     "SELECT shown.limit_id, shown.id, shown.name, shown.flow_id, shown.flow_name, shown.options, "
-    "(SELECT count(*) FROM (SELECT 1 FROM flow_runs WHERE flow_runs.state_type = 'SCHEDULED' "
-    f"AND flow_runs.state_name = '{AWAITING_SLOT}' "
-    f"AND flow_runs.deployment_id = shown.id LIMIT {COUNTED_MAX}) AS awaiting) "
-    "FROM (SELECT deployment_limits.limit_id, deployments.id, deployments.name, "
+    f"(SELECT count(*) FROM (SELECT 1 FROM flow_runs WHERE {_AWAITING} shown.id "
+    f"LIMIT {COUNTED_MAX}) AS awaiting) "
+)
+_LIMITED = (
+    _SHOWN + "FROM (SELECT deployment_limits.limit_id, deployments.id, deployments.name, "
     "deployments.flow_id, flows.name AS flow_name, deployment_limits.options, "
     "row_number() OVER (PARTITION BY deployment_limits.limit_id "
     "ORDER BY flows.name, deployments.name, deployments.id) AS place "
@@ -252,15 +278,45 @@ _LIMITED = (
 async def _limited(reader: Reader, dialect: Dialect, ids: str) -> Mapping[str, list[Limited]]:
     among = dialect.in_list("deployment_limits.limit_id", "$1")
     found: dict[str, list[Limited]] = {}
-    for limit_id, id_, name, flow_id, flow, options, waiting in await reader.fetch(
-        _LIMITED.format(among=among), ids, DEPLOYMENTS_SHOWN
-    ):
-        cancels = options is not None and (
-            parse(ConcurrencyOptions, options).collision_strategy == "CANCEL_NEW"
-        )
-        of = found.setdefault(limit_id, [])
-        of.append(Limited(id_, name, flow_id, flow, cancels, int(waiting)))
+    for row in await reader.fetch(_LIMITED.format(among=among), ids, DEPLOYMENTS_SHOWN):
+        found.setdefault(row[0], []).append(_limited_by(row))
     return found
+
+
+def _limited_by(row: Row) -> Limited:
+    _, id_, name, flow_id, flow, options, waiting = row
+    cancels = options is not None and (
+        parse(ConcurrencyOptions, options).collision_strategy == "CANCEL_NEW"
+    )
+    return Limited(id_, name, flow_id, flow, cancels, int(waiting))
+
+
+_PAGE_OF_LIMITED = (
+    _SHOWN + "FROM (SELECT deployment_limits.limit_id, deployments.id, deployments.name, "
+    "deployments.flow_id, flows.name AS flow_name, deployment_limits.options "
+    "FROM deployment_limits JOIN deployments ON deployments.id = deployment_limits.deployment_id "
+    "JOIN flows ON flows.id = deployments.flow_id WHERE {matching} "
+    "ORDER BY {order} LIMIT {most}) AS shown ORDER BY {shown_order}"
+)
+
+
+async def deployments_of(
+    reader: Reader, limit_id: str, *, after: str | None = None, before: str | None = None
+) -> LimitedPage:
+    """Deployments whose runs take slots of a limit, by name, after a cursor, before one, or the
+    first ones. Raises Invalid for another cursor."""
+    asked = Asked(True, after, before)
+    params: list[Value] = [limit_id]
+    beyond = asked.beyond("deployments.name", "deployments.id", str, params)
+    sql = _PAGE_OF_LIMITED.format(
+        matching=" AND ".join(("deployment_limits.limit_id = $1", *beyond)),
+        order=asked.order("deployments.name", "deployments.id"),
+        shown_order=asked.order("shown.name", "shown.id"),
+        most=DEPLOYMENTS_SHOWN + 1,
+    )
+    rows = await reader.fetch(sql, *params)
+    cut = asked.cut(rows, DEPLOYMENTS_SHOWN, lambda row: Place(row[2], row[1]))
+    return LimitedPage([_limited_by(row) for row in cut.rows], cut.before, cut.after)
 
 
 _HOLDERS = (

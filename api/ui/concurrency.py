@@ -9,7 +9,14 @@ from api.ui.page import Missing, Nav, Page, Region, Visit
 from api.ui.tabs import Tab, Tabs
 from eventstore.selection import Selection
 from projections import concurrency_pages
-from projections.concurrency_pages import HOLDERS_SHOWN, Holding, Kind, LimitLine, LimitPage
+from projections.concurrency_pages import (
+    HOLDERS_SHOWN,
+    Holding,
+    Kind,
+    LimitedPage,
+    LimitLine,
+    LimitPage,
+)
 
 KINDS: Mapping[str, Kind] = {"global": "global", "task-run": "tag", "deployments": "deployment"}
 """Kinds of limits by their tab, which are named as in Prefect's pages."""
@@ -45,6 +52,8 @@ class One(Struct, frozen=True):
     active_slots: int
     holders: Sequence[tuple[Holding, str]]
     """With what each is called."""
+    limited: LimitedPage
+    """The deployments whose runs take its slots."""
     shown_max: int = HOLDERS_SHOWN
 
 
@@ -122,7 +131,13 @@ async def one(visit: Visit) -> One:
     found = await line(visit)
     leases = await concurrency_pages.holders(visit.server.database, visit.id)
     holders = [(lease, concurrency_actions.holder_of(lease)) for lease in leases]
-    return One(found, found.seen.active_slots(visit.now), holders)
+    limited = await concurrency_pages.deployments_of(
+        visit.server.database,
+        visit.id,
+        after=visit.query.one("after") or None,
+        before=visit.query.one("before") or None,
+    )
+    return One(found, found.seen.active_slots(visit.now), holders, limited)
 
 
 page = Page(

@@ -171,7 +171,7 @@ async def ask_delete(deed: Deed) -> Ask:
     if number:
         lost.append(f"who holds its {counted(number, 'taken slot')}")
     if line.deployments:
-        lost.append(f"the limit of {counted(len(line.deployments), 'deployment')}")
+        lost.append(f"the limit of {counted(line.deployments_in_all, 'deployment')}")
     return Ask(
         title=f"Delete the {called(line)}?",
         text=" ".join(texts),

@@ -6,7 +6,8 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import SMALL, Visit, assert_accessible
+from projections.concurrency_pages import DEPLOYMENTS_SHOWN
+from tests.browser.conftest import SMALL, Visit, assert_accessible, assert_whole
 from tests.browser.looks import assert_each_can_be_used, in_every_look
 from tests.browser.making_limits import Limits
 
@@ -221,3 +222,36 @@ def test_a_limit_is_deleted_after_a_question(server_url: str, limits: Limits, vi
     expect(page.locator(".toast")).to_contain_text("Deleted the limit database.")
     expect(other.get_by_role("heading", name="This limit was deleted")).to_be_visible()
     assert httpx.get(f"{server_url}/v2/concurrency_limits/database").status_code == 404
+
+
+def test_every_deployment_of_a_limit_is_found_and_all_that_wait_are_counted(
+    server_url: str, limits: Limits, visit: Visit
+) -> None:
+    limit = limits.limit("licences", 1)
+    made = [
+        limits.post(
+            "/deployments/",
+            {
+                "name": f"load-{at:02}",
+                "flow_id": limits.flow("nightly load"),
+                "global_concurrency_limit_id": limit,
+            },
+        )["id"]
+        for at in range(DEPLOYMENTS_SHOWN + 3)
+    ]
+    for deployment in (made[0], made[-1], made[-1]):
+        run = limits.post(f"/deployments/{deployment}/create_flow_run", {})["id"]
+        limits.set_state(run, "SCHEDULED", "AwaitingConcurrencySlot")
+    page = visit(server_url, f"concurrency-limits/concurrency-limit/{limit}")
+    rows = page.get_by_role("region", name="Its deployments").locator("td.main-cell")
+    expect(rows).to_have_count(DEPLOYMENTS_SHOWN)
+    expect(page.get_by_text("53 deployments")).to_be_visible()
+    expect(page.locator(".run-facts").get_by_text("3 waiting")).to_be_visible()
+    page.get_by_role("link", name="Next page").click()
+    expect(rows).to_have_text(["load-50", "load-51", "load-52"])
+    expect(page.locator("#one").get_by_text("2 waiting", exact=True)).to_be_visible()
+    assert_whole(page)
+    page.get_by_role("link", name="Previous page").click()
+    expect(rows).to_have_count(DEPLOYMENTS_SHOWN)
+    page.get_by_role("button", name="Delete…").click()
+    expect(page.get_by_role("dialog")).to_contain_text("the limit of 53 deployments")

@@ -154,7 +154,16 @@ async def test_of_the_deployments_of_a_limit_no_more_are_looked_at_than_are_show
     line = await concurrency_pages.one(cast(Reader, reader), dialect, limit)
     assert line is not None
     assert [of.name for of in line.deployments] == ["a", "b"]
-    assert reader.rows == 1 + len(line.deployments)  # The limit itself, and they.
+    # The limit itself, how many there are, and they.
+    assert reader.rows == 2 + len(line.deployments)
+    assert (line.deployments_in_all, line.waiting) == (5, 0)
+    first = await concurrency_pages.deployments_of(database, limit)
+    second = await concurrency_pages.deployments_of(database, limit, after=first.after)
+    last = await concurrency_pages.deployments_of(database, limit, after=second.after)
+    names = [of.name for page in (first, second, last) for of in page.deployments]
+    assert names == list("abcde")
+    assert (first.before, last.after) == (None, None)
+    assert await concurrency_pages.deployments_of(database, limit, before=last.before) == second
 
 
 async def test_a_type_that_the_catalogue_has_no_room_for_is_there(
