@@ -195,10 +195,15 @@ async def statuses(reader: Reader, ids: Sequence[str]) -> dict[str, str]:
     return {str(id): status for id, status in rows}
 
 
+# Joined, where `_POLLED` looks up twice for each: of 10,000 Postgres makes it one pass.
 READY = (
-    f"SELECT id, heard FROM (SELECT deployments.id, COALESCE({_POLLED}, deployments.updated) "
-    "AS heard FROM deployments WHERE deployments.status = 'READY') AS ready "
-    "ORDER BY heard LIMIT $1"
+    "SELECT id, heard FROM (SELECT deployments.id, COALESCE(CASE WHEN own.at IS NULL "
+    "OR of_queue.at > own.at THEN of_queue.at ELSE own.at END, deployments.updated) AS heard "
+    "FROM deployments "
+    f"LEFT JOIN pulses AS own ON own.subject = '{SUBJECT}' || deployments.id "
+    "LEFT JOIN pulses AS of_queue "
+    f"ON of_queue.subject = '{QUEUE_SUBJECT}' || deployments.work_queue_id "
+    "WHERE deployments.status = 'READY') AS ready ORDER BY heard LIMIT $1"
 )
 
 

@@ -12,7 +12,7 @@ from eventstore.sqlite_dialect import SqliteDialect
 from projections import waiting_runs
 from projections.concurrency_limits import AWAITED, AWAITING, AWAITING_OF_DEPLOYMENT
 from projections.criteria import ACTIVE
-from projections.deployments import COMING, keys_taken_sql
+from projections.deployments import COMING, READY, keys_taken_sql
 from projections.filter_compiler import where
 from projections.filters import EntityTable, Filters
 from projections.queries import page
@@ -151,6 +151,8 @@ async def test_slots_that_are_taken_are_found_by_their_keys(database: Database) 
         (AWAITED, "flow_runs_awaiting_slot"),
         (AWAITING, "flow_runs_awaiting_slot"),
         (AWAITING_OF_DEPLOYMENT, "flow_runs_awaiting_slot"),
+        (READY, "deployments_ready"),
+        (READY, "sqlite_autoindex_pulses_1"),
         (waiting_runs.PAUSED, "flow_runs_by_state"),
         (waiting_runs.RUNNING, "flow_runs_by_state"),
         (waiting_runs.PENDING, "flow_runs_by_state"),

@@ -137,6 +137,30 @@ async def test_those_that_are_heard_of_hide_none_that_is_gone(
     verify_digests(target)
 
 
+async def test_many_deployments_that_nobody_asks_for_are_all_not_ready(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreman, "DEPLOYMENTS_LOOKED_AT_MAX", 2)
+    async with serving(target, SETTINGS) as server:
+        flow, _, _ = await flows.create(server.shell, FlowCreate(name="f"), server.now(), ORIGIN)
+        flow_id = str(json.decode(flow)["id"])
+        made = []
+        for n in range(6):
+            body = DeploymentCreate(name=f"d{n}", flow_id=flow_id)
+            shown_now, _, _ = await deployments.put(server.shell, body, server.now, ORIGIN)
+            made.append(str(json.decode(shown_now)["id"]))
+        *gone, asked_for = made
+        await polling.note_served(server.shell, server.pulses, gone, server.now(), ORIGIN)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while {(await shown(server, id_))[0] for id_ in gone} != {"NOT_READY"}:
+                await polling.note_served(
+                    server.shell, server.pulses, [asked_for], server.now(), ORIGIN
+                )
+                await asyncio.sleep(0.1)
+        assert (await shown(server, asked_for))[0] == "READY"
+    verify_digests(target)
+
+
 async def test_a_pool_is_ready_as_long_as_one_worker_is_heard_of(target: Target) -> None:
     async with serving(target, SETTINGS) as server:
         pool = await new_pool(server)
