@@ -52,6 +52,15 @@ WHERE datname = current_database() AND state = 'active' AND wait_event = 'Client
 """None of the server's time limits ends a COPY whose rows do not come: to it that is no idleness.
 So whoever waits in vain throws out a writer that hangs there: with the log locked after the same
 time, with a follower's checkpoint after `IDLE_SECONDS_MAX`, for a rebuild is given as much."""
+UNSEEN_WITH_THE_LOG_LOCKED = """
+SELECT usename, pid FROM pg_stat_activity AS other
+WHERE datname = current_database() AND state IS NULL AND usename IS NOT NULL
+  AND EXISTS (SELECT 1 FROM pg_locks WHERE pg_locks.pid = other.pid AND granted
+    AND relation = 'log_head'::regclass AND mode <> 'AccessShareLock')
+  AND NOT EXISTS (SELECT 1 FROM pg_locks WHERE pg_locks.pid = other.pid AND NOT granted)
+"""
+"""What other roles do Postgres tells only those who are members of theirs or of pg_read_all_stats:
+of these we see that they have the log locked, wait for nobody, and no more."""
 ROLLBACK_TIMEOUT_SECONDS = 1.0
 """A connection that does not roll back within this time is thrown away."""
 
@@ -411,6 +420,14 @@ class PostgresDatabase:
             async with asyncio.timeout(self.options.connect_timeout_seconds):
                 if await self.fetch(HUNG_IN_COPY, bound, IDLE_SECONDS_MAX):
                     logger.warning("threw out a writer that hung in the middle of its rows")
+                for role, pid in await self.fetch(UNSEEN_WITH_THE_LOG_LOCKED):
+                    logger.warning(
+                        "process %d of the role %s has the log locked, and this one cannot see "
+                        "whether it hangs: let all servers be of one role, or of one that is a "
+                        "member of pg_read_all_stats and pg_signal_backend",
+                        pid,
+                        role,
+                    )
         except (DatabaseUnavailable, TimeoutError, asyncpg.PostgresError) as error:
             # It may be another role's. The caller is told why it waited in vain, not this.
             logger.warning("cannot throw out whoever may hang with the log locked: %s", error)

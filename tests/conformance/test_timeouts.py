@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -233,6 +234,70 @@ async def test_a_writer_that_hangs_in_the_middle_of_many_rows_is_thrown_out(
             await patient.transact(follow)
         await patient.transact(follow)
     await patient.close()
+
+
+@contextmanager
+def roles(target: Target, *memberships: str) -> Iterator[tuple[Target, Target]]:
+    """The same database for two roles of which neither is a member of the other; the second one is
+    a member of what else is named."""
+    names = [f"{kind}_{uuid4().hex[:8]}" for kind in ("writer", "waiter")]
+    schema = target.schema
+    with psycopg.connect(target.url, autocommit=True) as admin:
+        for name in names:
+            admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
+            admin.execute(f"GRANT USAGE ON SCHEMA {schema} TO {name}")
+            admin.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {name}")
+        for membership in memberships:
+            admin.execute(f"GRANT {membership} TO {names[1]}")
+    place = target.url.partition("@")[2]
+    writer, waiter = (
+        Target(url=f"postgresql://{name}:{name}@{place}", schema=schema) for name in names
+    )
+    yield writer, waiter
+    with psycopg.connect(target.url, autocommit=True) as admin:
+        for name in names:
+            admin.execute(f"DROP OWNED BY {name}")
+            admin.execute(f"DROP ROLE {name}")
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+@pytest.mark.parametrize(
+    ("memberships", "said"),
+    [
+        ((), "cannot see whether it hangs"),
+        (("pg_read_all_stats",), "cannot throw out whoever may hang"),
+        (("pg_read_all_stats", "pg_signal_backend"), "threw out a writer"),
+    ],
+    ids=["nothing", "seeing", "seeing-and-ending"],
+)
+async def test_a_hung_writer_of_another_role_is_thrown_out_or_named(
+    target: Target,
+    memberships: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(postgres, "IDLE_SECONDS_MAX", 0.5)
+
+    async def write(tx: Transaction) -> None:
+        await tx.execute("UPDATE log_head SET lines = 7")
+
+    with roles(target, *memberships) as (other, mine):
+        patient = open_database(mine, timeout_seconds=2.0)
+        with closing(psycopg.connect(other.url, autocommit=True)) as hanging:
+            hanging.execute(f"BEGIN; SELECT * FROM {target.schema}.log_head FOR UPDATE")
+            hanging.pgconn.send_query(f"COPY {target.schema}.streams FROM STDIN".encode())
+            hanging.pgconn.get_result()
+            with pytest.raises(DatabaseUnavailable):
+                await patient.transact(write)
+            assert said in caplog.text
+            if "pg_signal_backend" in memberships:
+                await patient.transact(write)
+            elif not memberships:
+                assert hanging.info.user in caplog.text
+        # It was let go of, whoever did that.
+        await patient.transact(write)
+        await patient.close()
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
