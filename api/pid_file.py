@@ -1,6 +1,7 @@
 """`server.pid` in the home: which server runs there. Held by a lock, so that it cannot go stale.
 
-`services.pid` is the same for a process that runs only services.
+`services.pid` is the same for a process that runs only services. Further servers of one home have
+their port in the name, `server-4201.pid`.
 
 The lock dies with the process that holds it, kill -9 included; a file without a lock is a leftover,
 whatever process may have its number by now.
@@ -18,6 +19,7 @@ from msgspec import Struct
 
 FILE_NAME = "server.pid"
 SERVICES_FILE_NAME = "services.pid"
+_FURTHER = "server-*.pid"
 ATTEMPTS_MAX = 10
 ATTEMPT_PAUSE_SECONDS = 0.01
 """The file may be removed while we open it, or locked for a moment by somebody who only looks."""
@@ -80,6 +82,17 @@ def running(home: Path, name: str = FILE_NAME) -> Running | None:
             return msgspec.json.decode(os.pread(descriptor, 4_096, 0), type=Running)
         except msgspec.DecodeError:
             return None  # It has not written yet.
+
+
+def of_port(port: int) -> str:
+    """Name of the file of a server that is not the only one of its home."""
+    return _FURTHER.replace("*", str(port))
+
+
+def servers(home: Path) -> dict[str, Running]:
+    """The servers of a home that run, by the names of their files; first the one that was first."""
+    names = [FILE_NAME, *sorted(path.name for path in home.glob(_FURTHER))]
+    return {name: found for name in names if (found := running(home, name)) is not None}
 
 
 def remove_leftover(home: Path, name: str = FILE_NAME) -> bool:

@@ -74,12 +74,14 @@ def prepare(settings: Settings) -> Prepared:
         )
         listeners = listen(settings.api_host, settings.api_port, silence, settings.api_workers)
     except CannotListen as error:
-        other = pid_file.running(settings.home) if error.taken else None
-        if other is not None and other.port == settings.api_port:
-            raise CannotStart(
-                f"Port {other.port} is taken by the Pluperfect server with process id {other.pid}; "
-                "stop it with `pluperfect server stop`, or choose another port with --port."
-            ) from None
+        others = pid_file.servers(settings.home) if error.taken else {}
+        for other in others.values():
+            if other.port == settings.api_port:
+                stop = SERVER.stop if len(others) == 1 else f"{SERVER.stop} --port {other.port}"
+                raise CannotStart(
+                    f"Port {other.port} is taken by the Pluperfect server with process id "
+                    f"{other.pid}; stop it with `{stop}`, or choose another port with --port."
+                ) from None
         raise CannotStart(str(error)) from None
     settings = replace(settings, api_port=listeners[0].getsockname()[1])
     try:
@@ -151,11 +153,14 @@ def _nothing() -> None:
 def _take_pid_file(settings: Settings, role: Role, *, required: bool) -> PidFile | None:
     """The pid file; where it is not required, a server can do without.
 
-    A second one in the same home, or one whose home cannot be written, is still a good server.
+    A second one in the same home is known by its port. One whose home cannot be written is still a
+    good server.
     """
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
         held = pid_file.take(settings.home, role.pid_file)
+        if held is None and role is SERVER and not required:
+            held = pid_file.take(settings.home, pid_file.of_port(settings.api_port))
     except OSError as error:
         if required:
             raise CannotStart(

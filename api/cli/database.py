@@ -66,10 +66,9 @@ def reset(
     """
     settings = configuration(context).settings
     location = database_location(settings)
-    server = pid_file.running(settings.home)
     target = target_of(settings)
     if erase_log:
-        if server is not None:
+        for server in pid_file.servers(settings.home).values():
             fail(
                 f"The server with process id {server.pid} uses this log; "
                 "stop it first with `pluperfect server stop`."
@@ -199,8 +198,7 @@ def downgrade(
         for name in doomed:
             typer.echo(f"-- {name}\n{migrate.sql_of(target, name, rollback=True)}")
         return
-    server = pid_file.running(settings.home)
-    if server is not None:
+    for server in pid_file.servers(settings.home).values():
         fail(
             f"The server with process id {server.pid} uses this database; "
             "stop it first with `pluperfect server stop`."

@@ -198,15 +198,35 @@ def _root(scheme: str, host: str, port: int) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
+_Port = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=65_535,
+        help="Of the servers of this home, the one that listens at this port.",
+        show_default=False,
+    ),
+]
+
+
 @app.command()
-def stop(context: typer.Context) -> None:
+def stop(context: typer.Context, port: _Port = None) -> None:
     """Stop the server that runs in this home, in the background or elsewhere."""
-    ending.end(configuration(context).settings.home, pid_file.FILE_NAME, "server")
+    home = configuration(context).settings.home
+    known = pid_file.servers(home)
+    chosen = [name for name, one in known.items() if port is None or one.port == port]
+    if port is not None and not chosen:
+        fail(f"No server of the home {home} listens at port {port}.")
+    if len(chosen) > 1:
+        which = ", ".join(f"{one.port} (process {one.pid})" for one in known.values())
+        fail(f"Servers of the home {home} listen at the ports {which}; say which one with --port.")
+    ending.end(home, chosen[0] if chosen else pid_file.FILE_NAME, "server")
 
 
 @app.command()
 def status(
     context: typer.Context,
+    port: _Port = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the server answers.")] = False,
     timeout: Annotated[
         float,
@@ -226,7 +246,7 @@ def status(
     settings = configuration(context).settings
     deadline = time.monotonic() + timeout if timeout else float("inf")
     while True:
-        server = _server(settings)
+        server = _server(settings, port)
         healthy = _healthy(server)
         if healthy or not wait or time.monotonic() >= deadline:
             break
@@ -246,12 +266,17 @@ def status(
     raise typer.Exit(0 if healthy else 1)
 
 
-def _server(settings: Settings) -> Running:
-    """The server that runs in this home, or where the settings say that one would be."""
-    known = pid_file.running(settings.home)
-    if known is not None:
-        return known
-    return Running(0, settings.api_host, settings.api_port, settings.api_path, settings.api_scheme)
+def _server(settings: Settings, port: int | None) -> Running:
+    """The server of this home at this port, or where the settings say that one would be. Of several
+    that at the port of the settings, else the first one."""
+    known = list(pid_file.servers(settings.home).values())
+    at = settings.api_port if port is None else port
+    for one in known:
+        if one.port == at or (port is None and len(known) == 1):
+            return one
+    if port is None and known:
+        return known[0]
+    return Running(0, settings.api_host, at, settings.api_path, settings.api_scheme)
 
 
 def _healthy(server: Running) -> bool:

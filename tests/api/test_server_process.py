@@ -455,6 +455,38 @@ def test_a_background_server_outlives_its_command_and_is_stopped_by_name(
     serving.verify_digests(target)
 
 
+def test_servers_of_one_home_are_known_by_their_ports(
+    start_server: StartServer, target: Target
+) -> None:
+    first = start_server()
+    home = first.log.parent
+    second = start_server(settings={"PLUPERFECT_HOME": str(home)})
+
+    def asked(*command: str) -> tuple[int, str]:
+        done = serving.run_cli(target, home, "server", *command)
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = asked("stop")
+    assert code == 1
+    assert str(first.port) in said and str(second.port) in said and "--port" in said
+    code, said = asked("stop", "--port", str(serving.free_port()))
+    assert (code, "No server" in said) == (1, True)
+    code, said = asked("status", "--port", str(second.port), "--json")
+    found = json.loads(said)
+    assert (code, found["pid"], found["url"]) == (0, second.process.pid, second.url)
+
+    assert asked("stop", "--port", str(first.port))[0] == 0
+    first.process.wait()
+    code, said = asked("database", "reset", "--erase-log", "-y")
+    assert code == 1
+    assert f"process id {second.process.pid}" in said
+    code, said = asked("status", "--json")
+    assert (code, json.loads(said)["url"]) == (0, second.url)
+    assert asked("stop")[0] == 0
+    second.process.wait()
+    assert list(home.glob("server*.pid")) == []
+
+
 def test_stop_cleans_up_after_a_server_that_was_killed(
     start_server: StartServer, target: Target
 ) -> None:
