@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eventstore.migrate import Target
-from tests.chaos.test_client_survives_kills import check_nothing_is_missing
+from tests.chaos.test_client_survives_kills import check_nothing_is_missing, long_haul
 from tests.e2e import prefect_client
 from tests.e2e.answers import Api
 from tests.e2e.prefect_client import PrefectClient
@@ -21,19 +21,16 @@ FLOW_SECONDS_MAX = 600.0
 def _run_and_check(pair: Pair, folder: Path, legs: int) -> None:
     with pair.in_front() as api_url:
         client = PrefectClient(prefect_client.environment(), folder / "client", api_url)
-        flow = client.start_flow("long_haul.py", str(legs))
-        try:
-            with Api(api_url) as api:
-                # Until then a part of the client would give up at the first failure.
-                flow.wait_for(lambda: len(api.ask("/logs/filter")), 1)
-                for number in range(2):
-                    done = (1 + number * (legs - 3)) * TASKS_IN_A_LEG
-                    flow.wait_for(lambda: api.ask("/task_runs/count"), done)
-                    pair.empty_redis()
-                    pair.kill_and_restart(number)
+        with long_haul(client, legs) as (flow, let_it_end), Api(api_url) as api:
+            # Until then a part of the client would give up at the first failure.
+            flow.wait_for(lambda: len(api.ask("/logs/filter")), 1)
+            for number in range(2):
+                done = (1 + number * (legs - 3)) * TASKS_IN_A_LEG
+                flow.wait_for(lambda: api.ask("/task_runs/count"), done)
+                pair.empty_redis()
+                pair.kill_and_restart(number)
+            let_it_end()
             finished = flow.finish(FLOW_SECONDS_MAX)
-        finally:
-            flow.end()
         assert finished.code == 0, finished.errors
         said = finished.said
         assert len(said["task_runs"]) == legs * TASKS_IN_A_LEG

@@ -1,8 +1,15 @@
-"""A flow that is under way for a while; prints as JSON what the client saw of its runs."""
+"""A flow that is under way for a while; prints as JSON what the client saw of its runs.
 
+    long_haul.py LEGS GATE
+
+Before its last leg it waits for the gate, a lock that the test holds.
+"""
+
+import fcntl
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -71,10 +78,13 @@ def determined_leg(number: int) -> int:
 
 
 @flow(on_completion=[saw_flow_run], on_failure=[saw_flow_run])
-def long_haul(legs: int) -> int:
+def long_haul(legs: int, gate: str) -> int:
     """One leg after the other."""
     total = 0
     for number in range(legs):
+        if number == legs - 1:
+            with Path(gate).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH)
         get_run_logger().info("leg %d", number)
         total += determined_leg(number)
         create_markdown_artifact(f"arrived at {number}", key=f"leg-{number}")
@@ -83,7 +93,7 @@ def long_haul(legs: int) -> int:
 
 def main() -> None:
     """Run it."""
-    state = long_haul(legs=int(sys.argv[1]), return_state=True)
+    state = long_haul(legs=int(sys.argv[1]), gate=sys.argv[2], return_state=True)
     summary = {
         "total": state.result(),
         "flow_run_id": str(state.state_details.flow_run_id),
