@@ -16,7 +16,6 @@ system call for each page. A page of 200 runs of 20,000 takes half the time (2.8
 
 _PRAGMAS = f"""
 PRAGMA journal_mode = WAL;
-PRAGMA synchronous = FULL;
 PRAGMA foreign_keys = ON;
 PRAGMA secure_delete = ON;
 PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT_BYTES};
@@ -48,9 +47,9 @@ def connect(
             connection.execute("PRAGMA query_only = ON")
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         else:
+            # First of all: to begin a write-ahead log is a commit by itself.
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
             connection.executescript(_PRAGMAS)
-            if not durable:
-                connection.execute("PRAGMA synchronous = OFF")
     except sqlite3.Error as error:
         raise DatabaseUnavailable(f"cannot open SQLite database {path}: {error}") from None
     return connection
