@@ -11,7 +11,7 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import asgi
 from litestar.plugins.core import MsgspecDIPlugin
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api import csrf
 from api.databases import open_database, open_notifier
@@ -52,7 +52,7 @@ def build(settings: Settings) -> Litestar:
     return _Application(
         api,
         settings.api_base_path,
-        _site(server, api) if settings.ui_enabled else None,
+        _site(server, api),
         [mounted],
         lifespan=[lifespan],
         openapi_config=None,
@@ -69,7 +69,7 @@ class _Application(Litestar):
     """
 
     def __init__(
-        self, api: Api, base_path: str, site: ASGIApp | None, routes: Sequence[Any], **options: Any
+        self, api: Api, base_path: str, site: ASGIApp, routes: Sequence[Any], **options: Any
     ) -> None:
         super().__init__(routes, **options)
         self._api = api
@@ -84,10 +84,8 @@ class _Application(Litestar):
         elif prefix and scope["path"].startswith(prefix):
             scope["path"] = scope["path"][len(prefix) - 1 :]
             await self._api(scope, receive, send)
-        elif site is not None:
-            await site(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            await site(scope, receive, send)
 
     @staticmethod
     def _get_default_plugins(plugins: list[Any]) -> list[Any]:
@@ -109,9 +107,18 @@ def _api(server: Server, settings: Settings) -> Api:
 
 
 def _site(server: Server, api: Api) -> ASGIApp:
-    from api.ui.site import Site  # A server without pages does not need them.
+    otherwise = None if server.settings.api_base_path else api.__call__
+    if server.settings.ui_enabled:
+        from api.ui.site import Site  # A server without pages hardly ever needs it.
 
-    return Site(server, None if server.settings.api_base_path else api.__call__)
+        return Site(server, otherwise)
+
+    async def documentation(scope: Scope, receive: Receive, send: Send) -> None:
+        from api.ui.site import Site
+
+        await Site(server, otherwise)(scope, receive, send)
+
+    return documentation
 
 
 def _litestar_refused(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -14,7 +14,7 @@ class ApiSettings(ServiceSettings, frozen=True, kw_only=True):
     ui_enabled: Annotated[
         bool,
         Setting(
-            doc="Serve the pages for the browser, /docs among them.",
+            doc="Serve the pages for the browser; /docs is there in any case.",
             at="server.ui.enabled",
             legacy=("PREFECT_UI_ENABLED",),
         ),

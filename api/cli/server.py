@@ -81,7 +81,10 @@ def start(
     ] = None,
     ui: Annotated[
         bool | None,
-        typer.Option("--ui/--no-ui", help="Serve the pages for the browser, /docs among them."),
+        typer.Option(
+            "--ui/--no-ui",
+            help="Serve the pages for the browser; /docs is there in any case.",
+        ),
     ] = None,
     background: Annotated[
         bool,
@@ -178,6 +181,7 @@ def _banner(prepared: Any, headline: str) -> None:
     rows = {"API": api, "Database": str(prepared.location)}
     if settings.ui_enabled:
         rows = {"Pages": root + (settings.base_path and f"{settings.base_path}/"), **rows}
+    rows["Docs"] = f"{root}{settings.base_path}/docs"
     if settings.api_workers > 1:
         rows["Workers"] = str(settings.api_workers)
     if not settings.services_enabled:

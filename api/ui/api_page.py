@@ -18,20 +18,20 @@ _HEAD = """<!doctype html>
 </head>
 <body>
 <header><h1>{title} API {version}</h1>
-<p>Base path <code>{base}</code> · <a href="{openapi}">OpenAPI document</a> ·
-<a href=".">Home</a></p>
+<p>Base path <code>{base}</code> · <a href="{openapi}">OpenAPI document</a>{home}</p>
 </header>
 <nav aria-label="Areas">{areas}</nav>
 <main>
 """
 
 
-def page(document: Mapping[str, Any], link: str) -> str:
-    """The OpenAPI document as HTML; `link` leads to it from there."""
-    return "".join(_parts(document, link))
+def page(document: Mapping[str, Any], link: str, pages: bool) -> str:
+    """The OpenAPI document as HTML; `link` leads to it from there. `pages`: whether there are any
+    besides."""
+    return "".join(_parts(document, link, pages))
 
 
-def _parts(document: Mapping[str, Any], link: str) -> Iterator[str]:
+def _parts(document: Mapping[str, Any], link: str, pages: bool) -> Iterator[str]:
     by_area: dict[str, list[tuple[str, str, Mapping[str, Any]]]] = {}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -42,6 +42,7 @@ def _parts(document: Mapping[str, Any], link: str) -> Iterator[str]:
         version=escape(document["info"]["version"]),
         base=escape(base),
         openapi=escape(link),
+        home=' · <a href=".">Home</a>' if pages else "",
         areas="".join(f'<a href="#{_anchor(area)}">{escape(area)}</a>' for area in sorted(by_area)),
     )
     schemas = document["components"]["schemas"]

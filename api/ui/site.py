@@ -1,5 +1,7 @@
 """The pages as one ASGI application: which address is which page, who may see it, how it is sent.
 
+Without pages (`ui_enabled`) it still has the documentation of the API.
+
 Like the API (decision 0003) it stands beside Litestar, not in it: a page is found by the same
 router, sees the same `Call`, and is not imported before somebody wants it.
 """
@@ -43,6 +45,9 @@ FORM_BYTES_MAX = 1024 * 1024
 """Largest form that is read: parameters of a run as fields and as JSON."""
 QUERY_CHARACTERS_MAX = 8 * 1024
 
+DOCUMENTED = {"/docs/": "/docs", "/redoc": "/docs", "/openapi.json": "{}/openapi.json"}
+"""Where Prefect has the documentation of its API as well, and what leads to ours."""
+
 HTML = b"text/html; charset=utf-8"
 JSON = b"application/json"
 SECURITY = (
@@ -79,6 +84,8 @@ class Site:
     def __init__(self, server: Server, otherwise: ASGIApp | None = None) -> None:
         self._server = server
         self._otherwise = otherwise
+        self._pages = server.settings.ui_enabled
+        self._api_path = server.settings.api_base_path
         self._open_pages = 0
         self._known: _Places | None = None
         expected = server.settings.api_auth_string
@@ -104,6 +111,11 @@ class Site:
                 return _asset(call, path.removeprefix("/assets/"))
             if path == "/docs":
                 return _Reply(200, HTML, self._docs(), ())
+            documented = DOCUMENTED.get(path, path).format(self._api_path)
+            if documented != path:
+                return self._moved(call, path, documented)
+            if not self._pages:
+                return None
             if path == "/live":
                 self._admit(call)
                 return self._live(call)
@@ -121,7 +133,7 @@ class Site:
             moved = self._places.moved.find(path)
             if moved is not None:
                 return self._moved(call, path, moved[0].format_map(moved[1]))
-        elif method == "POST":
+        elif method == "POST" and self._pages:
             action = self._places.actions.find(path)
             if action is not None:
                 self._admit(call)
@@ -256,10 +268,10 @@ class Site:
 
     def _docs(self) -> bytes:
         settings = self._server.settings
-        return _api_page(settings.base_path, settings.api_base_path).encode()
+        return _api_page(settings.base_path, settings.api_base_path, self._pages).encode()
 
     def _not_found(self, call: Call) -> _Reply:
-        if b"text/html" not in call.headers.get(b"accept", b""):
+        if not self._pages or b"text/html" not in call.headers.get(b"accept", b""):
             return _Reply(404, JSON, b'{"detail":"Not Found"}')
         return self._sign(call, 404, "There is no page here")
 
@@ -341,11 +353,11 @@ def _asset(call: Call, path: str) -> _Reply | None:
 
 
 @lru_cache(maxsize=1)
-def _api_page(outside: str, base_path: str) -> str:
+def _api_page(outside: str, base_path: str, pages: bool) -> str:
     document = openapi.document(
         areas(), title="Pluperfect", version=product_version(), base_path=outside + base_path
     )
-    return api_page.page(document, f"{base_path}/openapi.json".lstrip("/"))
+    return api_page.page(document, f"{base_path}/openapi.json".lstrip("/"), pages)
 
 
 def _takes_gzip(call: Call) -> bool:

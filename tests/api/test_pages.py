@@ -73,6 +73,33 @@ def test_addresses_that_prefects_client_hands_out_lead_to_the_page(
             assert answer.history[0].status_code == 308
 
 
+def test_without_pages_there_is_still_the_documentation_of_the_api(
+    start_server: StartServer,
+) -> None:
+    server = start_server(settings={"PREFECT_SERVER_UI_ENABLED": "false"})
+    root = server.url.removesuffix("api")
+    page = httpx.get(f"{root}docs")
+    assert page.status_code == 200
+    assert f"Docs      {root}docs" in server.output()
+    assert "Pages" not in server.output()
+    links = re.findall(r'(?:href|src)="([^"#]+)"', page.text)
+    assert len(links) >= 4
+    for link in links:
+        assert httpx.get(root + link).status_code == 200, link
+    # Where Prefect has it as well.
+    for path, target in (
+        ("docs/", "docs"),
+        ("redoc", "docs"),
+        ("openapi.json", "api/openapi.json"),
+    ):
+        assert str(httpx.get(root + path, follow_redirects=True).url) == root + target
+    for path in ("", "runs", "live?page=/runs&position=0", "runs/actions/delete"):
+        answer = httpx.get(root + path, headers={"accept": "text/html"})
+        assert (answer.status_code, answer.json()["detail"]) == (404, "Not Found")
+    sent = httpx.post(f"{root}variables/create", headers={"sec-fetch-site": "same-origin"})
+    assert sent.status_code == 404
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
