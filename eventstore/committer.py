@@ -1,7 +1,9 @@
 """Group commit: one committer per process writes whatever queued up while it wrote the last batch.
 
-There is no timer. A lone command is written at once; under load the batch grows to what arrived
-during one fsync, so that the cost of being durable is shared.
+A lone command is written at once; under load the batch grows to what arrived during one fsync, so
+that the cost of being durable is shared. Only where that takes long is there a short wait for those
+who have just been answered and are about to say the next thing: who misses a batch by a moment
+waits for a whole one more, and clients on slow disks would else take turns in two halves.
 """
 
 import asyncio
@@ -45,6 +47,12 @@ LOOK_SECONDS = 1.0
 a client that connects again sends many that were."""
 UNAVAILABLE_PAUSES_SECONDS = (0.05, 0.2, 0.5, 1.0, 1.5, 1.5)
 """Pauses between attempts while the database is away; after the last the batch is refused."""
+
+SLOW_COMMIT_SECONDS = 0.02
+"""A commit that takes so long is worth waiting for others to share it."""
+WAIT_PER_COMMIT = 0.05
+"""So much of the time that the last commit took is waited at most: a millisecond or more. Shorter
+ones the event loop's timers do not know."""
 
 _NOBODY_CAN_WRITE = (DatabaseUnavailable, ReadOnly, LogCorrupted, LogReplaced)
 """Errors that no single command is to blame for."""
@@ -98,6 +106,10 @@ class Committer:
         self._told.set()
         self._closing = False
         self._look_until = 0.0
+        self._commit_seconds = 0.0
+        """How long the last batch took."""
+        self._expected = 0
+        """Commands that the next batch has if all who were answered by the last one come again."""
 
     def start(self) -> None:
         """Begin to write. Needs a running event loop."""
@@ -147,10 +159,14 @@ class Committer:
                 # Whoever is about to submit does so first: a transaction more costs as much as ten
                 # events in one.
                 await asyncio.sleep(0)
+                await self._wait_for_others()
                 batch = self._take()
                 if batch:
                     self._told.clear()
+                    began = time.monotonic()
                     await self._write_or_refuse(batch)
+                    self._commit_seconds = time.monotonic() - began
+                    self._expected = min(len(batch) + len(self._queue), BATCH_COMMANDS_MAX)
                     self._told.set()
         except Exception:
             logger.exception("the committer failed")
@@ -161,6 +177,17 @@ class Committer:
             _refuse(batch, CommitUnknown("the server stopped while it wrote the command"))
             _refuse(self._queue, DatabaseUnavailable("the server stopped; send the request again"))
             self._queue.clear()
+
+    async def _wait_for_others(self) -> None:
+        """Where commits are slow, wait a moment for those who are about to submit again."""
+        if self._commit_seconds < SLOW_COMMIT_SECONDS:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._commit_seconds * WAIT_PER_COMMIT):
+                while len(self._queue) < self._expected and not self._closing:
+                    self._wake.clear()
+                    await self._wake.wait()
+        self._expected = 0
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
