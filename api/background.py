@@ -5,6 +5,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from api.databases import master_keys
+from api.reached import pages_address
 from api.settings import Settings
 from projections.runner import Runner
 from services.actions import Actions
@@ -152,14 +153,6 @@ SERVICES = (
     ),
 )
 """Every service, in the order in which they are listed."""
-
-
-def pages_address(settings: Settings) -> str:
-    """Where the pages are, for links in what automations send."""
-    if settings.ui_url:
-        return settings.ui_url.rstrip("/") + "/"
-    scheme = "https" if settings.api_ssl_certfile else "http"
-    return f"{scheme}://{settings.api_host}:{settings.api_port}{settings.base_path}/"
 
 
 def horizon(settings: Settings) -> Horizon:

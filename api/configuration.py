@@ -151,11 +151,20 @@ OF_CLIENTS = frozenset({"API_URL", "API_KEY"})
 """What those try to set here who are used to one command for both sides."""
 
 
+def is_of_clients(name: str) -> bool:
+    """Whether a name is that of a client's setting, although a server may look at it as well."""
+    return _short(name) in OF_CLIENTS
+
+
+def _short(name: str) -> str:
+    return name.upper().removeprefix("PLUPERFECT_").removeprefix("PREFECT_")
+
+
 def unknown(name: str) -> str:
     """A sentence about a name that is no setting, with the nearest one that is."""
     from difflib import get_close_matches  # lazily: only a mistake needs it
 
-    short = name.upper().removeprefix("PLUPERFECT_").removeprefix("PREFECT_")
+    short = _short(name)
     if short in OF_CLIENTS:
         return (
             f"{name} is for clients, not for a server; set it where your flows run, with "

@@ -57,7 +57,17 @@ class ApiSettings(ServiceSettings, frozen=True, kw_only=True):
         Setting(
             doc="Where people see the pages, for links in what automations send.",
             at="ui_url",
-            when_none="the host and port that are listened at",
+            when_none="the next setting, without its `/api`",
+        ),
+    ] = None
+    ui_api_url: Annotated[
+        str | None,
+        Setting(
+            doc="Where browsers find the API; only for links, as the pages find it by themselves.",
+            at="server.ui.api_url",
+            legacy=("PREFECT_UI_API_URL", "PREFECT_API_URL"),
+            when_none="the host and port that are listened at; instead of all addresses, such as "
+            "0.0.0.0, the name of this machine",
         ),
     ] = None
     api_ssl_certfile: Annotated[

@@ -26,6 +26,7 @@ from api.configuration import (
     active_profile,
     find,
     home_of,
+    is_of_clients,
     load,
     strangers_named,
     unknown,
@@ -145,7 +146,7 @@ def unset(
 def _declared(name: str) -> Declared:
     if name in (HOME, PROFILE):
         fail(f"{name} decides where profiles are looked for; set it as an environment variable.")
-    if name not in BY_NAME:
+    if name not in BY_NAME or is_of_clients(name):
         fail(unknown(name))
     return BY_NAME[name]
 

@@ -15,6 +15,7 @@ from api.cli import ending
 from api.cli.terminal import Json, Output, configuration, fail, print_json, wants_json
 from api.configuration import as_path
 from api.pid_file import Running
+from api.reached import EVERY_ADDRESS, root_here
 from api.settings import Settings
 
 app = typer.Typer(
@@ -26,8 +27,6 @@ POLL_SECONDS = 0.05
 """How often another process is looked at: there is no signal to wait for."""
 ANSWER_SECONDS_MAX = 5.0
 """How long a server may take to answer that it is alive."""
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
-"""A server that listens at all addresses is reached at this one from the same machine."""
 
 
 class LogLevel(StrEnum):
@@ -176,7 +175,7 @@ def start(
 
 def _banner(prepared: Any, headline: str) -> None:
     settings: Settings = prepared.settings
-    root = _root(settings.api_scheme, settings.api_host, settings.api_port)
+    root = root_here(settings.api_scheme, settings.api_host, settings.api_port)
     api = root + settings.api_path
     rows = {"API": api, "Database": str(prepared.location)}
     if settings.ui_enabled:
@@ -195,11 +194,6 @@ def _banner(prepared: Any, headline: str) -> None:
     if settings.api_auth_string is not None:
         typer.secho("  prefect config set PREFECT_API_AUTH_STRING=…", fg=typer.colors.CYAN)
     typer.echo("")
-
-
-def _root(scheme: str, host: str, port: int) -> str:
-    host = _EVERY_ADDRESS.get(host, host)
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 _Port = Annotated[
@@ -256,7 +250,7 @@ def status(
             break
         time.sleep(POLL_SECONDS)
     state = "available" if healthy else "timed_out" if wait else "unavailable"
-    url = _root(server.scheme, server.host, server.port) + server.base_path
+    url = root_here(server.scheme, server.host, server.port) + server.base_path
     if as_json:
         pid = server.pid or None
         print_json({"status": state, "url": url, "pid": pid, "home": str(Path(settings.home))})
@@ -285,7 +279,7 @@ def _server(settings: Settings, port: int | None) -> Running:
 
 def _healthy(server: Running) -> bool:
     # Not urllib: it would go through a proxy, and takes longer to import.
-    host = _EVERY_ADDRESS.get(server.host, server.host)
+    host = EVERY_ADDRESS.get(server.host, server.host)
     connection = HTTPConnection(host, server.port, timeout=ANSWER_SECONDS_MAX)
     if server.scheme == "https":
         import ssl  # lazily: most servers speak plain http
