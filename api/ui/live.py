@@ -143,8 +143,9 @@ class _Follower:
         self._lines = [(one, log_matching.matcher(w)) for one, w in asked if w is not None]
         self._made = {region.name: monotonic() for region in page.regions if region.pulses}
         """When a region that shows pulses was last made."""
-        self._moved = {r.name: r.moves(visit) for r in page.regions if r.moves is not None}
-        """Of regions that go with the clock, what was shown last."""
+        going: tuple[Region | Feed, ...] = (*page.regions, *page.feeds)
+        self._moved = {one.name: one.moves(visit) for one in going if one.moves is not None}
+        """Of regions and feeds that go with the clock, what was shown last."""
         self.gone = False
 
     async def news(self, ended: asyncio.Future[None]) -> bool:
@@ -166,9 +167,12 @@ class _Follower:
         """A message about pulses and what goes with the clock, when nothing was recorded."""
         try:
             patches = await self._patches([])
+            data = await self._data([])
         except Missing:
             return None  # The event that says so comes next.
-        return self._message("patch", patches) if patches else None
+        parts = [self._message("patch", patches)] if patches else []
+        parts += [self._message("data", data)] if data else []
+        return b"".join(parts) or None
 
     async def next(self) -> bytes | None:
         """A message about what was recorded since the last one; None if it concerns nothing."""
@@ -232,8 +236,11 @@ class _Follower:
                 patches[region.name] = html
         return patches
 
+    def _has_moved(self, one: Region | Feed) -> bool:
+        return one.moves is not None and one.moves(self._now()) != self._moved[one.name]
+
     def _is_due(self, region: Region) -> bool:
-        if region.moves is not None and region.moves(self._now()) != self._moved[region.name]:
+        if self._has_moved(region):
             return True
         return region.pulses and monotonic() - self._made[region.name] >= PULSES_SECONDS
 
@@ -259,10 +266,15 @@ class _Follower:
 
     async def _told(self, feed: Feed, concerns: Matches, rows: Sequence[Row] | None) -> Any:
         found = None if rows is None else [row for row in rows if concerns(row)]
+        if self._has_moved(feed):
+            found = None
         if found == []:
             return None
         await self._reached(feed.derived)
-        return await feed.news(self._now(), found)
+        visit = self._now()
+        if feed.moves is not None:
+            self._moved[feed.name] = feed.moves(visit)
+        return await feed.news(visit, found)
 
     async def _reached(self, projections: Sequence[str]) -> None:
         for name in projections:

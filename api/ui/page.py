@@ -78,6 +78,8 @@ class Feed(Struct, frozen=True):
     more was missed than is remembered, everything has to be told."""
     concerns: Concerns
     derived: Sequence[str] = ()
+    moves: Callable[[Visit], Any] | None = None
+    """As of a region: `news` is asked to tell everything when this is not what it was."""
 
 
 class Source(Struct, frozen=True):

@@ -1,13 +1,15 @@
 """The scatter of flow runs above their list: duration over start time, for `<run-scatter>`."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
-from api.ui import task_run_list
+from api.ui import task_run_list, window
 from api.ui.page import Feed, Source, Visit
-from api.ui.run_filters import RANGES, asked, matching
+from api.ui.run_filters import RANGES, Asked, asked, matching
+from api.ui.window import Window
 from eventstore.database import Row
 from eventstore.selection import Selection
 from projections import run_dots
@@ -31,8 +33,23 @@ async def read(visit: Visit) -> bytes:
             "since": _milliseconds(since or found.since),
             "until": _milliseconds(until or found.until),
             "now": until is None or bool(wanted.range and not wanted.until),
+            "span": _span(wanted),
+            "at": milliseconds(visit.now),
         }
     )
+
+
+def _span(wanted: Asked) -> int | None:
+    """Milliseconds of a window that ends now, whatever time it is; None: it stands still."""
+    if not wanted.range or wanted.since or wanted.until:
+        return None
+    return RANGES[wanted.range] // timedelta(milliseconds=1)
+
+
+def window_of(visit: Visit) -> Window | None:
+    """What the runs are narrowed to if that ends now; older ones leave it an interval at a time."""
+    within = asked(visit.query).range
+    return window.last(within, visit.now) if within else None
 
 
 def _milliseconds(at: Any) -> int | None:
@@ -51,5 +68,5 @@ async def news(visit: Visit, rows: Sequence[Row] | None) -> Any:
     return {"ids": ids, "dots": dots}
 
 
-feed = Feed("scatter", news, lambda _: Selection(category=("flow-run",)))
+feed = Feed("scatter", news, lambda _: Selection(category=("flow-run",)), moves=window_of)
 source = Source("/runs/dots", read)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from api.ui import run_actions, run_dots, saved_filters, task_run_list, window
+from api.ui import run_actions, run_dots, saved_filters, task_run_list
 from api.ui.page import Nav, Page, Region, Visit
 from api.ui.run_filters import (
     ORDERS,
@@ -16,7 +16,6 @@ from api.ui.run_filters import (
     flow_name,
     matching,
 )
-from api.ui.window import Window
 from eventstore.selection import Selection
 from projections import deployment_pages, queries, run_pages
 from projections.filters import Filters
@@ -120,18 +119,12 @@ def concerns(visit: Visit) -> Selection:
     return Selection(type=("flow-run.*", "flow.*", "task-run.created", "task-run.reported"))
 
 
-def window_of(visit: Visit) -> Window | None:
-    """What the list is narrowed to if that ends now; older runs leave it an interval at a time."""
-    within = asked(visit.query).range
-    return window.last(within, visit.now) if within else None
-
-
 page = Page(
     path="/runs",
     template="runs.html",
     title="Runs",
     view=bar,
-    regions=(Region("runs", listed, concerns, moves=window_of), saved_filters.region),
+    regions=(Region("runs", listed, concerns, moves=run_dots.window_of), saved_filters.region),
     feeds=(run_dots.feed,),
     sources=(run_dots.source,),
     actions=(*run_actions.ACTIONS, *saved_filters.ACTIONS),

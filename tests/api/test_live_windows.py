@@ -1,6 +1,7 @@
 """Windows that end now go on with the clock on an open page, though nothing happens."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -53,6 +54,23 @@ async def test_a_page_that_nobody_saw_for_hours_is_told_at_once_what_its_window_
         hours_ago = made - round(timedelta(hours=7).total_seconds() * 1000)
         said = await _first_patch(site, page, position, hours_ago)
         assert said is not None and f'"{region}"' in said
+
+
+async def test_the_picture_of_a_page_that_nobody_saw_for_hours_is_read_anew(
+    server_url: str,
+) -> None:
+    Runs(server_url).run("one", "COMPLETED")
+    async with httpx.AsyncClient(base_url=server_url.removesuffix("api"), timeout=30) as site:
+        position, made = _told((await site.get("runs?range=24h")).text)
+        asked = {"page": "/runs?range=24h", "position": position, "made": str(made - 25_200_000)}
+        async with site.stream("GET", "live", params=asked) as answer:
+            lines: AsyncIterator[str] = answer.aiter_lines()
+            async for line in lines:
+                if line == "event: data":
+                    break
+            assert json.loads((await anext(lines)).removeprefix("data: ")) == {
+                "scatter": {"again": True}
+            }
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,34 @@ def test_dragging_narrows_the_list_and_the_address_to_a_stretch_of_time_as_dates
     expect(page.get_by_role("link", name="first-otter")).to_be_visible()
 
 
+def test_the_picture_goes_on_with_the_clock_though_nothing_happens(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    runs.run("first-otter", "COMPLETED")
+    page = visit(server_url, "runs?range=1h")
+    page.clock.install()
+    page.reload()
+    said, scatter = page.locator("run-scatter .below"), page.locator("run-scatter")
+    expect(said).to_contain_text("1 run by")
+    place = (
+        "it => { const [dot] = it.dots.values(); return it.placed.x(dot[2]) / it.placed.width; }"
+    )
+    assert scatter.evaluate(place) > 0.9
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.clock.fast_forward("30:00")
+    assert 0.4 < scatter.evaluate(place) < 0.6
+    # Neither does what runs stand still.
+    runs.run("second-otter", "RUNNING")
+    expect(said).to_contain_text("2 runs by")
+    before = scatter.evaluate("it => it.placed.top")
+    page.clock.fast_forward("29:00")
+    assert scatter.evaluate("it => it.placed.top") > before
+    page.clock.fast_forward("02:00")
+    expect(said).to_contain_text("1 run by")
+    assert [url for url in asked if "runs/dots" in url] == []
+
+
 def test_a_click_on_a_dot_opens_its_run(server_url: str, runs: Runs, visit: Visit) -> None:
     id_ = runs.run("first-otter", "COMPLETED")
     page = visit(server_url)

@@ -7,6 +7,7 @@ const HEIGHT = 152, LEFT = 44, RIGHT = 8, TOP = 8, BOTTOM = 20; // Pixels.
 const DOTS_MAX = 2000; // With more, which came while the page was open, a sample is read again.
 const NEAR = 10; // So near to a dot means that dot.
 const DRAGGED = 6; // Less is a click.
+const TICK_MILLISECONDS = 1000; // The picture goes on with the clock so often, if it would differ.
 const LEAST = 0.1; // Seconds: what is quicker lies on the line at the bottom.
 const TICKS = [0.1, 1, 10, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400];
 // Shapes in a square of 8: a path, and whether it is filled.
@@ -43,7 +44,9 @@ customElements.define("run-scatter", class extends HTMLElement {
     const sized = new ResizeObserver(() => this.draw()), themed = new MutationObserver(() => this.draw());
     sized.observe(this);
     themed.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
-    this.stop.signal.addEventListener("abort", () => { sized.disconnect(); themed.disconnect(); });
+    const ticking = setInterval(() => { if (!document.hidden) this.tick(); }, TICK_MILLISECONDS);
+    on(document, "visibilitychange", () => { if (!document.hidden) this.tick(); });
+    this.stop.signal.addEventListener("abort", () => { clearInterval(ticking); sized.disconnect(); themed.disconnect(); });
     this.load();
   }
 
@@ -75,7 +78,7 @@ customElements.define("run-scatter", class extends HTMLElement {
       if (!answer.ok) throw new Error(answer.status);
       const told = await answer.json();
       if (this.asked !== asked) return;
-      Object.assign(this, { total: told.total, sampled: told.sampled, since: told.since, until: told.until, open: told.now });
+      Object.assign(this, { total: told.total, sampled: told.sampled, since: told.since, until: told.until, open: told.now, span: told.span, ahead: told.at - Date.now() });
       this.dots = new Map(told.dots.map((dot) => [dot[0], dot]));
       this.tell();
       this.draw();
@@ -99,9 +102,32 @@ customElements.define("run-scatter", class extends HTMLElement {
       this.since = Math.min(this.since ?? dot[2], dot[2]);
       this.until = Math.max(this.until ?? dot[2], dot[2]);
     }
+    if (this.span) this.go();
     if (this.dots.size > DOTS_MAX) { this.asked = null; this.load(); return; }
     this.tell();
     this.draw();
+  }
+
+  /** The server's time. */
+  now() { return Date.now() + (this.ahead ?? 0); }
+
+  /** A window that ends now goes on, and what runs gets longer, though nothing is told. */
+  tick() {
+    if (this.span) this.go();
+    else if (![...this.dots.values()].some((dot) => dot[6])) return;
+    if (this.from === null && !this.hidden) this.draw();
+  }
+
+  go() {
+    this.until = this.now();
+    this.since = this.until - this.span;
+    let gone = 0;
+    for (const [id, dot] of this.dots) if (dot[2] < this.since) { this.dots.delete(id); gone += 1; }
+    if (!gone) return;
+    // How many of those went that a sample does not show, the server tells with the next window.
+    if (!this.sampled) this.total -= gone;
+    if (this.chosen && !this.dots.has(this.chosen[0])) this.over(null);
+    this.tell();
   }
 
   tell() {
@@ -125,7 +151,7 @@ customElements.define("run-scatter", class extends HTMLElement {
   // --- Places
 
   spans() {
-    const now = Date.now();
+    const now = this.now();
     let since = this.since ?? now - 3_600_000, until = this.until ?? now;
     if (this.open) until = Math.max(until, [...this.dots.values()].some((dot) => dot[6]) ? now : until);
     const least = 60_000;
@@ -133,7 +159,7 @@ customElements.define("run-scatter", class extends HTMLElement {
     return [since, until];
   }
 
-  seconds(dot) { return dot[3] + (dot[6] ? Math.max(0, Date.now() - dot[6]) / 1000 : 0); }
+  seconds(dot) { return dot[3] + (dot[6] ? Math.max(0, this.now() - dot[6]) / 1000 : 0); }
 
   place() {
     const width = this.canvas.clientWidth, [since, until] = this.spans();
