@@ -272,7 +272,7 @@ def _loosened(kind: Any, data: Any) -> Any:
         if wanted in options:
             try:
                 return read(data)
-            except (ValueError, OverflowError):
+            except (ValueError, OverflowError, OSError):  # The last: a time too far away.
                 break  # The decoder says what is wrong.
     return data
 
