@@ -223,28 +223,36 @@ class Services:
             lease.name: lease.left_seconds
             for lease in await leases.load_all(self._database, self._database.dialect)
         }
+        free = []
         for name in wanted:
             left = known.get(name, 0.0)
             if left > LEASE_SECONDS:
                 left = 0.0  # None lasts as long: that is the trace of a clock that was set back.
             left = max(left, self._not_before.get(name, 0.0) - clock())
             if left <= 0.0:
-                await self._take(name)
+                free.append(name)
                 left = LOOK_SECONDS
             pause = min(pause, left)
+        if free:
+            await self._take(free)
         return min(pause, LOOK_SECONDS)
 
-    async def _take(self, name: str) -> None:
-        self._not_before.pop(name, None)
+    async def _take(self, names: Sequence[str]) -> None:
+        """In one transaction: a server that starts takes them all, and a disk may be slow."""
+        for name in names:
+            self._not_before.pop(name, None)
         asked_at = asyncio.get_running_loop().time()
 
-        async def work(tx: Transaction) -> Fence | None:
+        async def work(tx: Transaction) -> list[Fence | None]:
             dialect = self._database.dialect
-            return await leases.acquire(tx, dialect, name, self._holder, LEASE_SECONDS)
+            return [
+                await leases.acquire(tx, dialect, name, self._holder, LEASE_SECONDS)
+                for name in names
+            ]
 
-        fence = await self._database.transact(work)
-        if fence is not None:
-            logger.info("service %s runs here, in term %d", name, fence.term)
+        for fence in filter(None, await self._database.transact(work)):
+            logger.info("service %s runs here, in term %d", fence.lease, fence.term)
             if not self._held:
                 self._renewed_at = asked_at
-            self._held[name] = _Held(self._services[name], fence, asked_at, self._wake.set)
+            service = self._services[fence.lease]
+            self._held[fence.lease] = _Held(service, fence, asked_at, self._wake.set)
