@@ -22,6 +22,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server as EmbeddedServer
 
+from api import memory
 from api.app import build
 from api.connections import Connections
 from api.listening import LISTEN_BACKLOG
@@ -71,6 +72,7 @@ def run(
     Without a listener no requests are answered: only the services run.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    memory.keep_freed()
     _allow_many_files()
     try:
         return uvloop.run(_serve(settings, listener, ready, stop))
