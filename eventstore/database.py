@@ -98,16 +98,16 @@ class Dialect(Protocol):
 
     name: Literal["sqlite", "postgres"]
 
-    def contains_all(self, column: str, placeholder: str) -> str:
-        """JSON array `column` holds every string of the JSON array bound at `placeholder`."""
-        ...
-
-    def contains_any(self, column: str, placeholder: str) -> str:
-        """JSON array `column` holds at least one string of the JSON array at `placeholder`."""
+    def holds(self, expression: str, placeholder: str) -> str:
+        """`expression` has the text bound at `placeholder` in it, letter by letter."""
         ...
 
     def in_list(self, expression: str, placeholder: str) -> str:
         """`expression` is one of the strings of the JSON array bound at `placeholder`."""
+        ...
+
+    def strings(self, placeholder: str) -> str:
+        """A subquery: a row `value` for each string of the JSON array bound at `placeholder`."""
         ...
 
     def spans(self, placeholder: str) -> str:

@@ -106,33 +106,20 @@ class PostgresOptions(Struct, frozen=True, kw_only=True):
     read_only: bool = False
 
 
-def _readable(column: str) -> str:
-    """JSON text that Postgres can read: it reads none with a NUL, wherever in it that is. What is
-    looked for never has one; a backslash in front of `u0000` may be one that stands for itself."""
-    nul = r"'(?<!\\)((\\\\)*)\\u0000'"
-    return (
-        rf"CASE WHEN strpos({column}, '\u0000') = 0 THEN {column} "
-        rf"ELSE regexp_replace({column}, {nul}, '\1\ufffd', 'g') END"
-    )
-
-
 class PostgresDialect:
     """See `eventstore.database.Dialect`."""
 
     name: Literal["sqlite", "postgres"] = "postgres"
 
-    def contains_all(self, column: str, placeholder: str) -> str:
-        return f"({_readable(column)})::jsonb @> {placeholder}::text::jsonb"
-
-    def contains_any(self, column: str, placeholder: str) -> str:
-        return (
-            f"({_readable(column)})::jsonb "
-            f"?| ARRAY(SELECT json_array_elements_text({placeholder}::text::json))"
-        )
+    def holds(self, expression: str, placeholder: str) -> str:
+        return f"strpos({expression}, {placeholder}) > 0"
 
     def in_list(self, expression: str, placeholder: str) -> str:
         wanted = f"SELECT json_array_elements_text({placeholder}::text::json)"
         return f"{expression} = ANY(ARRAY({wanted}))"
+
+    def strings(self, placeholder: str) -> str:
+        return f"(SELECT json_array_elements_text({placeholder}::text::json) AS value)"
 
     def spans(self, placeholder: str) -> str:
         since, until = "CAST(value->>0 AS BIGINT)", "CAST(value->>1 AS BIGINT)"

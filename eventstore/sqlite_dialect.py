@@ -13,20 +13,14 @@ class SqliteDialect:
 
     name: Literal["sqlite", "postgres"] = "sqlite"
 
-    def contains_all(self, column: str, placeholder: str) -> str:
-        return (
-            f"NOT EXISTS (SELECT 1 FROM json_each({placeholder}) wanted WHERE wanted.value "
-            f"NOT IN (SELECT value FROM json_each({column})))"
-        )
-
-    def contains_any(self, column: str, placeholder: str) -> str:
-        return (
-            f"EXISTS (SELECT 1 FROM json_each({column}) held WHERE held.value "
-            f"IN (SELECT value FROM json_each({placeholder})))"
-        )
+    def holds(self, expression: str, placeholder: str) -> str:
+        return f"instr({expression}, {placeholder}) > 0"
 
     def in_list(self, expression: str, placeholder: str) -> str:
         return f"{expression} IN (SELECT value FROM json_each({placeholder}))"
+
+    def strings(self, placeholder: str) -> str:
+        return f"(SELECT value FROM json_each({placeholder}))"
 
     def spans(self, placeholder: str) -> str:
         since, until = "json_extract(value, '$[0]')", "json_extract(value, '$[1]')"

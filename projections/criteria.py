@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from orchestration.states import STATE_TYPES, TERMINAL, StateType
-from projections.where import FALSE, TRUE, Draft, Operator, all_of, any_of, combine, storable
+from projections import tag_search
+from projections.where import FALSE, TRUE, Draft, Operator, any_of, combine, storable
 
 
 class Ids(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,10 +84,6 @@ PATTERN_BYTES_MAX = 50_000
 PREFIXES_PER_GROUP = 100
 """Alternatives side by side: SQLite refuses expressions that are nested 1000 deep, and a row of
 ORs is as deep as it is long."""
-
-MENTIONS_MAX = 8
-MENTION_CHARACTERS_MAX = 1_000
-"""Tags looked for as text before they are looked for as elements, and how long they may be."""
 
 Criterion = Ids | Text | Tags | Time | Number | Flag | StateTypes
 Operation = Callable[[str, Any, Draft], str | None]
@@ -177,35 +174,11 @@ def _matches(column: str, pattern: str, draft: Draft) -> str:
 def _has_all(column: str, tags: Sequence[str], draft: Draft) -> str | None:
     if not tags:
         return None
-    if not all(map(storable, tags)):
-        return FALSE
-    held = draft.dialect.contains_all(column, draft.bind(_json(tags)))
-    return _looked_at_twice(_mentions(column, tags, draft, all_of), held)
+    return tag_search.has_all(column, tags, draft) if all(map(storable, tags)) else FALSE
 
 
 def _has_any(column: str, tags: Sequence[str], draft: Draft) -> str:
-    texts = _texts(tags)
-    if not texts:
-        return FALSE
-    held = draft.dialect.contains_any(column, draft.bind(_json(texts)))
-    return _looked_at_twice(_mentions(column, texts, draft, any_of), held)
-
-
-def _looked_at_twice(first: str, closely: str) -> str:
-    """Both conditions. Of a CASE Postgres assumes that every other row matches; of conditions on
-    JSON, that none does: it would read and sort the whole table for a page (52 ms instead of 5)."""
-    return closely if first == TRUE else f"CASE WHEN {first} THEN {closely} ELSE {FALSE} END"
-
-
-def _mentions(
-    column: str, tags: Sequence[str], draft: Draft, joined: Callable[[Iterable[str]], str]
-) -> str:
-    """The text of the column holds the tags as they are encoded; whether they are elements of it is
-    left to a closer look. That one is slow: this first look halves a scan on SQLite."""
-    patterns = [f"%{_pattern(msgspec.json.encode(tag).decode())}%" for tag in tags]
-    if len(patterns) > MENTIONS_MAX or sum(map(len, patterns)) > MENTION_CHARACTERS_MAX:
-        return TRUE
-    return joined([f"{column} LIKE {draft.bind(pattern)} ESCAPE '\\'" for pattern in patterns])
+    return tag_search.has_any(column, _texts(tags), draft)
 
 
 def _has_no_tags(column: str, wanted: bool, _: Draft) -> str:

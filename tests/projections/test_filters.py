@@ -9,8 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventstore.database import Database
+from projections.columns import json_array
+from projections.criteria import Tags, condition
 from projections.filter_compiler import where
 from projections.filters import EntityTable, Filters
+from projections.where import Draft
 from tests.examples import examples
 from tests.projections import world as worlds
 from tests.projections.world import NAME_OF_FILTER, TEXTS, TIMES, TYPES, World, wire
@@ -233,6 +236,39 @@ def _one_known(table: str) -> Asked:
     """A filter that names one row, or two, by id; for this there are plans of their own."""
     known = st.lists(st.sampled_from([row["id"] for row in WORLD[table]]), min_size=1, max_size=2)
     return known.map(lambda ids: {"id": {"any_": ids}})
+
+
+TAG = st.text(st.sampled_from(',"[]\\a\n\x00é'), max_size=3)
+"""What an array of texts is made of, and what its encoding writes in another way."""
+
+
+@at_random
+@given(
+    held=st.lists(st.lists(TAG, max_size=3), min_size=1, max_size=8),
+    wanted=st.lists(TAG, min_size=1, max_size=10, unique=True),
+)
+async def test_tags_are_told_apart_whatever_they_are_made_of(
+    database: Database, held: list[list[str]], wanted: list[str]
+) -> None:
+    async def found(asked: Tags) -> list[bool]:
+        draft = Draft(database.dialect)
+        columns = [f"CAST({draft.bind(json_array(tags))} AS TEXT)" for tags in held]
+        answers = (f"CASE WHEN {condition(asked, c, draft)} THEN 1 ELSE 0 END" for c in columns)
+        query = draft.where(", ".join(answers))
+        ((*rows,),) = await database.fetch(f"SELECT {query.sql}", *query.params)
+        return list(map(bool, rows))
+
+    askable = {tag for tag in wanted if "\x00" not in tag}
+    every = [set(wanted) <= set(tags) and askable == set(wanted) for tags in held]
+    assert await found(Tags(all_=wanted)) == every
+    assert await found(Tags(any_=wanted)) == [bool(askable & set(tags)) for tags in held]
+
+
+async def test_a_comma_between_tags_is_not_the_tag_that_is_a_comma(database: Database) -> None:
+    draft = Draft(database.dialect)
+    column = f"CAST({draft.bind(json_array(['x,', ',y']))} AS TEXT)"
+    query = draft.where(condition(Tags(any_=[","]), column, draft))
+    assert await database.fetch(f"SELECT 1 WHERE {query.sql}", *query.params) == []
 
 
 # --- Single cases that explain themselves
