@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from eventstore import log
+from eventstore.chain import GENESIS, chained
 from eventstore.codec import Codec
 from eventstore.committer import Committer, Hooks, Written
-from eventstore.database import Database, Transaction
+from eventstore.database import Database, Row, Transaction
 from eventstore.errors import (
     DatabaseUnavailable,
     EventStoreError,
@@ -31,6 +32,10 @@ FOLLOW_PAGE = 1_000
 """Events of other processes taken in at a time."""
 OWN_COMMIT_SECONDS_MAX = 0.1
 """How long the follower leaves events to the committer that may be of its own batch."""
+SET_BACK = (
+    "the log was set back while this server had it open, by a backup or by a standby that took "
+    "over without its newest events: start the server again"
+)
 UNAVAILABLE_PAUSE_SECONDS = 1.0
 """How long the follower waits before it asks a database again that did not answer."""
 
@@ -65,6 +70,11 @@ class EventStore:
         self.lines = LineHead(0)
         self.epoch = ""
         self._generation = 0
+        self._newest = (0, GENESIS)
+        """Position and hash of the newest event of the ring. The log never ends before it, nor with
+        another there; else it was set back, and what is remembered of it never was."""
+        self._replaced = False
+        """Whether whoever follows it has found that the log is another one than was opened."""
         self._held = Held()
         self._missing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -76,6 +86,7 @@ class EventStore:
         self.lines = LineHead(head.lines)
         self.epoch = head.epoch
         self._generation = head.generation
+        self._newest = (head.position, head.hash)
         await self.releases.look(self.database, head.generation)
         self._notifier.open(self.epoch)
         self.committer.start()
@@ -117,9 +128,19 @@ class EventStore:
     async def _fold(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> bool:
         if before.epoch != self.epoch:
             raise LogReplaced("the log was erased or restored while this server had it open")
+        if self._replaced or self._was_set_back(before, self._newest):
+            raise LogReplaced(SET_BACK)
         raised = await self.releases.admit(tx, before, recorded)
         await self._inline(tx, before, recorded)
         return raised
+
+    @staticmethod
+    def _was_set_back(head: Head, newest: tuple[int, bytes]) -> bool:
+        position, hash_ = newest
+        return head.position < position or (head.position == position and head.hash != hash_)
+
+    def _follows(self, row: Row, newest: tuple[int, bytes]) -> bool:
+        return chained(newest[1], tuple(row)[:-1]) == bytes(row[-1])
 
     def _publish(self, appended: Appended) -> None:
         try:
@@ -153,6 +174,7 @@ class EventStore:
                 logger.error("the log cannot be followed any further: %s", error)
                 if isinstance(error, UnknownEvent):
                     self.releases.stop(str(error))
+                self._replaced = isinstance(error, LogReplaced)
                 self.ring.fail(error)
                 self.lines.fail(error)
                 return
@@ -210,15 +232,27 @@ class EventStore:
             new = [entry for entry in some if entry.recorded.position > self.ring.head]
             if new:
                 if not ours:
+                    if not self._follows(new[0].row, self._newest):
+                        return False
                     self._foreign(new)
-                self.ring.publish(new)
+                self._take_up(new)
         self._held.forget(self.ring.head)
         return True
 
+    def _take_up(self, new: Sequence[Entry]) -> None:
+        self.ring.publish(new)
+        self._newest = (new[-1].recorded.position, bytes(new[-1].row[-1]))
+
     async def _catch_up(self) -> None:
+        newest = self._newest
         head = await log.head(self.database)
         if head.epoch != self.epoch:
             raise LogReplaced(f"the log is now {head.epoch}, it was {self.epoch}")
+        if self._was_set_back(head, newest):
+            # Whoever has the lock has the truth, which a proxy that asks a standby may not.
+            head, _ = await self.database.transact(lambda tx: log.lock(tx, self.database.dialect))
+            if self._was_set_back(head, newest):
+                raise LogReplaced(SET_BACK)
         if head.generation != self._generation:
             # Read models were folded anew: what is remembered of the old ones is of no use.
             self._generation = head.generation
@@ -234,13 +268,16 @@ class EventStore:
         self._held.forget(self.ring.head)
 
     async def _take_in(self, until: int) -> None:
-        known = self.ring.head
+        newest = self._newest
+        known = newest[0]
         rows = await log.read_rows(self.database, self.database.dialect, known, until, FOLLOW_PAGE)
         if not rows:
             raise LogCorrupted(f"the events after position {known} are gone")
+        if not self._follows(rows[0], newest):
+            raise LogReplaced(SET_BACK)
         entries = [Entry(self.codec.recorded(row), row) for row in rows]
         # While we read, our own committer may have published some of these.
         new = [entry for entry in entries if entry.recorded.position > self.ring.head]
         if new:
             self._foreign(new)
-            self.ring.publish(new)
+            self._take_up(new)

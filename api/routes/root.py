@@ -7,7 +7,7 @@ from api.http import Answer, Area, Call, ok
 from api.proxy import api_path
 from api.settings_view import settings_document
 from api.version import product_version
-from eventstore.errors import DatabaseUnavailable
+from eventstore.errors import DatabaseUnavailable, EventStoreError
 
 CONTRACT_API_VERSION = "0.8.4"
 """Version of the API that we speak."""
@@ -33,6 +33,10 @@ async def ready(call: Call) -> Answer:
     reason = call.server.store.releases.reason
     if reason is not None:
         raise HttpError(503, {"message": f"Nothing is written here: {reason}"})
+    try:
+        call.server.store.ring.check()
+    except EventStoreError as error:
+        raise HttpError(503, {"message": f"The log cannot be followed: {error}"}) from None
     for name, failure in call.server.runner.failures.items():
         raise HttpError(503, {"message": f"Read model {name} cannot be kept up: {failure}"})
     return ok({"message": "OK"})
