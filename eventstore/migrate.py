@@ -232,6 +232,7 @@ def downgrade(
 
 
 FOLDED_BY_NOBODY = "UPDATE checkpoints SET version = 0 WHERE name = '{name}'"
+HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
 ANNOUNCE = "UPDATE log_head SET generation = generation + {raised} WHERE id = 1"
 
 
@@ -362,10 +363,16 @@ def _ready(backend: Any, target: Target) -> Any:
         milliseconds = round(busy_timeout(target.lock_timeout_seconds) * 1000)
         backend.connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
         # Stays in the file. Done here, under the lock: it takes the whole database for itself.
-        backend.connection.execute("PRAGMA journal_mode = WAL")
+        # Where Yoyo could not make its table, on a full disk, it says nothing of it, and leaves a
+        # transaction open.
+        if backend.connection.in_transaction:
+            backend.connection.rollback()
+        backend.connection.execute("PRAGMA journal_mode = WAL").fetchall()
         # A migration that a power failure takes back is applied again at the next start; whatever
         # is recorded after it takes it to the disk first, being in the same file.
         backend.connection.execute("PRAGMA synchronous = NORMAL")
+        if not backend.connection.execute(HAS_TABLE, (backend.lock_table,)).fetchall():
+            backend.connection.execute(backend.format_sql(backend.create_lock_table_sql))
     # We hold a better lock; whatever row is there was left by a dead process.
     backend.break_lock()
     backend.ensure_internal_schema_updated()
@@ -380,6 +387,13 @@ def _found(target: Target) -> Any:
     return type(found)(sorted(found, key=lambda migration: migration.id))
 
 
+def _what_it_began_with(error: sqlite3.DatabaseError) -> sqlite3.DatabaseError:
+    """On a full disk SQLite rolls back by itself, and Yoyo fails to do so once more."""
+    while isinstance(error.__context__, sqlite3.DatabaseError):
+        error = error.__context__
+    return error
+
+
 @contextmanager
 def _spoken(target: Target) -> Iterator[None]:
     """What the database says no with, as an error of ours."""
@@ -387,9 +401,10 @@ def _spoken(target: Target) -> Iterator[None]:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if isinstance(unavailable(error), DatabaseUnavailable):
+            cause = _what_it_began_with(error)
+            if isinstance(unavailable(cause), DatabaseUnavailable):
                 raise DatabaseUnavailable(
-                    f"cannot change the SQLite database {target.path}: {error}"
+                    f"cannot change the SQLite database {target.path}: {cause}"
                 ) from error
             raise
         return

@@ -101,6 +101,29 @@ def test_a_starter_killed_in_the_middle_leaves_nothing_half_done(
     assert migrate.upgrade(blank) == migrate.available(blank)[1:]
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("room_bytes", [0, 4_096, 65_536, 262_144])
+def test_a_disk_without_room_for_a_new_database_is_told_of_in_a_sentence(
+    blank: Target, room_bytes: int
+) -> None:
+    """As large as that a file may become; a full disk fails in the same places."""
+    assert blank.path is not None
+    code = (
+        "import resource, sys\nfrom pathlib import Path\n"
+        "from eventstore import migrate\nfrom eventstore.errors import DatabaseUnavailable\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room_bytes}, {room_bytes}))\n"
+        f"target = migrate.Target(path=Path({str(blank.path)!r}))\n"
+        "try:\n    migrate.upgrade(target)\n"
+        "except DatabaseUnavailable as error:\n    sys.exit(str(error))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"cannot change the SQLite database {blank.path}: "), done.stderr
+    assert migrate.applied(blank) == migrate.available(blank)[: len(migrate.applied(blank))]
+    migrate.upgrade(blank)
+    assert migrate.applied(blank) == migrate.available(blank)
+
+
 def test_a_migration_that_fails_leaves_nothing_half_done(
     blank: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
