@@ -66,6 +66,7 @@ async def put(
     flow_version, flow = await shell.load(FLOWS, flow_stream, body.flow_id)
     if flow is None:
         raise MissingReference("Flow", body.flow_id)
+    await _check_parameters(body)
     await _check_job_variables(shell, body.work_pool_name, body.job_variables)
     facts = Facts(
         now=clock(),
@@ -287,6 +288,18 @@ async def _tidy(shell: Shell, id_: str, now: datetime, origin: Origin) -> None:
 
 def _ids(schedules: Sequence[object]) -> tuple[str, ...]:
     return tuple(new_id() for _ in schedules)
+
+
+async def _check_parameters(body: DeploymentCreate) -> None:
+    """As Prefect: by the schema that comes with them, where the body itself says so."""
+    schema = body.parameter_openapi_schema
+    if body.enforce_parameter_schema is not True or not isinstance(schema, dict):
+        return
+    from orchestration.value_schemas import complaint  # Loads a library that few commands need.
+
+    fault = await by_schema(schema, lambda: complaint(body.parameters, schema, partial=True))
+    if fault is not None:
+        raise Invalid(fault)
 
 
 async def _check_job_variables(
