@@ -1,8 +1,8 @@
 """The database seam on Postgres: asyncpg, two writing connections and a small pool for reads.
 
 Tables live in a schema of their own, found through `search_path`, so that the log can share a
-database with something else. Rows go in as one array per column (`unnest`), so a statement's text,
-and its plan, do not depend on how many there are; many go in by COPY.
+database with something else. Several rows go in as one array per column (`unnest`), so the text of
+a statement, and its plan, do not depend on how many there are; many go in by COPY.
 
 Behind PgBouncer (`pgbouncer=True`) nothing may depend on the session: no prepared statements, and
 each transaction sets its own `search_path`.
@@ -154,6 +154,18 @@ def _insert_sql(table: Table, conflict: OnConflict) -> Callable[[int], str]:
 
 
 @lru_cache(maxsize=256)
+def _insert_row_sql(table: Table, conflict: OnConflict) -> Callable[[int], str]:
+    """For one row, which most batches of one caller have for a table."""
+    names = ",".join(table.columns)
+
+    def sql(first: int) -> str:
+        values = ",".join(f"${i}" for i in range(first, first + len(table.columns)))
+        return f"INSERT INTO {table.name} ({names}) VALUES ({values}){table.on_conflict(conflict)}"
+
+    return sql
+
+
+@lru_cache(maxsize=256)
 def _together(parts: tuple[tuple[Callable[[int], str], int], ...]) -> str:
     """One statement of several; each part with the number of its arguments."""
     texts, first = [], 1
@@ -216,7 +228,15 @@ class _Write(NamedTuple):
     table: str
     sql: Callable[[int], str]
     """The statement, its arguments numbered from this number on."""
-    arguments: Sequence[Sequence[Any]]
+    arguments: Sequence[Any]
+
+
+def _write(table: Table, conflict: OnConflict, rows: Sequence[Row]) -> _Write:
+    if len(rows) == 1:
+        # To write one to each of five tables takes 0.18 ms of processor time instead of 0.26, ours
+        # 0.04 instead of 0.09: asyncpg asks each value of an array whether it is an array itself.
+        return _Write(table.name, _insert_row_sql(table, conflict), rows[0])
+    return _Write(table.name, _insert_sql(table, conflict), _columns(rows))
 
 
 class _PostgresTransaction:
@@ -262,7 +282,7 @@ class _PostgresTransaction:
 
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
         if len(rows) < COPY_ROWS_MIN:
-            await self._hold(_Write(table.name, _insert_sql(table, "fail"), _columns(rows)))
+            await self._hold(_write(table, "fail", rows))
         else:
             await self._copy(table, rows)
 
@@ -280,10 +300,10 @@ class _PostgresTransaction:
         elif new:
             rows = [*rows, *new]
         if rows:
-            await self._hold(_Write(table.name, _insert_sql(table, "replace"), _columns(rows)))
+            await self._hold(_write(table, "replace", rows))
 
     async def add(self, table: Table, rows: Sequence[Row]) -> None:
-        await self._hold(_Write(table.name, _insert_sql(table, "add"), _columns(rows)))
+        await self._hold(_write(table, "add", rows))
 
     async def delete(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> None:
         # Other tables' rows may go with these; what is written next may depend on that.
