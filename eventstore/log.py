@@ -185,8 +185,9 @@ async def append(
 ) -> Appended:
     """Write a batch of commands: lock, check, number, chain, insert, project, move the head.
 
-    Unless it is to `look` first whether natural ids are recorded already, the log's unique index
-    refuses the batch if one of them is (`Dialect.is_taken`). Hardly any ever is.
+    Unless it is to `look` first whether natural ids are recorded already, and streams that are said
+    to be new are there already, the log's unique indexes refuse the batch if one of them is
+    (`Dialect.is_taken`). Hardly any ever is.
 
     What is projected and answered is the event as it reads back from its stored text, never the
     object that was decided: so whoever folds the log later folds exactly the same.
@@ -195,7 +196,7 @@ async def append(
     for command in commands:
         if command.decide is not None:
             command.decision = await command.decide(tx)
-    versions = await _versions(tx, commands, stream_versions(before))
+    versions = await _versions(tx, commands, stream_versions(before), look)
     known = await _known(tx, commands if look else _conflicting(commands, versions))
     terms = await _terms(tx, commands)
 
@@ -293,13 +294,15 @@ async def erase(tx: Transaction, dialect: Dialect, epoch: str) -> None:
 
 
 async def _versions(
-    tx: Transaction, commands: Sequence[Command], remembered: Mapping[str, int]
+    tx: Transaction, commands: Sequence[Command], remembered: Mapping[str, int], look: bool
 ) -> dict[str, int]:
-    streams = (new.stream for command in commands for new in command.decision.appends)
-    versions = {stream: remembered.get(stream, 0) for stream in streams}
-    unknown = [(stream,) for stream, version in versions.items() if not version]
+    appends = [new for command in commands for new in command.decision.appends]
+    versions = {new.stream: remembered.get(new.stream, 0) for new in appends}
+    # Whoever relies on a stream without recording anything in it meets no index.
+    asked = (new for new in appends if look or not (new.events and new.expected == 0))
+    unknown = dict.fromkeys((new.stream,) for new in asked if not versions[new.stream])
     if unknown:
-        for row in await tx.fetch_keys(STREAMS, unknown):
+        for row in await tx.fetch_keys(STREAMS, list(unknown)):
             versions[row[0]] = row[1]
     return versions
 

@@ -49,6 +49,7 @@ projection = Projection(
     handles=frozenset(get_args(FiringEvent)),
     apply=apply,
     reads=own_row(FIRINGS),
+    own=FIRINGS,
 )
 
 WAITING = (

@@ -90,6 +90,7 @@ projection = Projection(
     handles=frozenset(get_args(AutomationEvent)),
     apply=apply,
     reads=own_row(AUTOMATIONS),
+    own=AUTOMATIONS,
 )
 
 

@@ -86,6 +86,7 @@ projection = Projection(
     handles=frozenset(get_args(DeploymentEvent)),
     apply=apply,
     reads=own_row(DEPLOYMENTS),
+    own=DEPLOYMENTS,
 )
 
 SUBJECT = "deployment:"

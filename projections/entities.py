@@ -82,4 +82,5 @@ def entity_projection(
         handles=frozenset(events),
         apply=apply,
         reads=own_row(model),
+        own=model,
     )

@@ -123,6 +123,7 @@ projection = Projection(
     handles=frozenset(get_args(FlowRunEvent)),
     apply=apply,
     reads=own_row(FLOW_RUNS),
+    own=FLOW_RUNS,
     cascades=frozenset((FlowRunDeleted,)),
 )
 

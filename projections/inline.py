@@ -16,6 +16,7 @@ from eventstore.database import Row, Transaction
 from eventstore.events import Recorded
 from eventstore.log import Appended, Head
 from eventstore.ring import Entry
+from projections.entities import entity_id
 from projections.projection import Key, Model, Projection, Rows, fold
 
 V = TypeVar("V")
@@ -70,6 +71,9 @@ class InlineProjector:
                 held = recent.get(key)
                 if held is not None:
                     rows.hold(*key, held.value)
+        for fact in recorded:
+            if fact.version == 1:
+                self._hold_new(rows, fact)
         await rows.load(tx, wanted)
         for fact in recorded:
             fold(self._projections, rows, fact)
@@ -81,6 +85,12 @@ class InlineProjector:
             for model, key, value in rows.touched()
             if model.remembered
         }
+
+    def _hold_new(self, rows: Rows, first: Recorded[Any]) -> None:
+        """There is no row yet for what begins with this event."""
+        for projection in self._projections:
+            if projection.own is not None and type(first.event) in projection.handles:
+                rows.hold(projection.own, (entity_id(first),), None)
 
     def committed(self, appended: Appended) -> None:
         """Remember what the batch made; called on the event loop, after the commit."""

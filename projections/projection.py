@@ -73,6 +73,9 @@ class Projection(Struct, frozen=True, kw_only=True):
     reads: Callable[[Recorded[Any]], Iterable[tuple[Model[Any], Key]]]
     """The rows that `apply` will `get` for this event; of models whose newest values are
     remembered, those that it will put or delete as well."""
+    own: Model[Any] | None = None
+    """The model, if any, that has a row for each stream, under the id in the stream's name: before
+    its first event there is none, as is known without asking."""
     cascades: frozenset[type[Event]] = frozenset()
     """Events at which `apply` cascades: rows go that `reads` does not name."""
 

@@ -71,6 +71,7 @@ projection = Projection(
     handles=frozenset((*get_args(RunInputEvent), FlowRunDeleted)),
     apply=apply,
     reads=reads,
+    own=RUN_INPUTS,
     cascades=frozenset((FlowRunDeleted,)),
 )
 

@@ -167,6 +167,7 @@ projection = Projection(
     handles=frozenset((*get_args(TaskRunEvent), FlowRunDeleted)),
     apply=apply,
     reads=reads,
+    own=TASK_RUNS,
     cascades=frozenset((FlowRunDeleted, TaskRunDeleted)),
 )
 

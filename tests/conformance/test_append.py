@@ -50,6 +50,32 @@ async def test_a_wrong_expected_version_is_refused_and_records_nothing(store: Ev
     assert (await log.head(store.database)).position == 1
 
 
+async def test_a_stream_that_is_said_to_be_new_and_is_not_is_a_conflict_for_nobody_else(
+    store: EventStore,
+) -> None:
+    await store.submit(adding("counter:a", 0, 1))
+    for n in (1, 2):  # Found by the index, and the second time looked for.
+        relying = Command(
+            Decision(
+                appends=[
+                    NewEvents(f"counter:c{n}", 0, [Added()], [_id(n)]),
+                    NewEvents("counter:a", 0, (), ()),
+                ]
+            )
+        )
+        results = await asyncio.gather(
+            store.submit(adding(f"counter:b{n}", 0, 1)),
+            store.submit(adding("counter:a", 0, 1)),
+            store.submit(relying),
+            return_exceptions=True,
+        )
+        assert isinstance(results[0], Written)
+        assert isinstance(results[1], VersionConflict) and results[1].actual == 1
+        assert isinstance(results[2], VersionConflict)
+        assert await log.stream_version(store.database, f"counter:c{n}") == 0
+    assert (await log.head(store.database)).position == 3
+
+
 async def test_any_version_never_conflicts(store: EventStore) -> None:
     writes = [store.submit(adding("counter:a", ANY_VERSION, 1)) for _ in range(50)]
     written = await asyncio.gather(*writes)
