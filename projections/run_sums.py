@@ -180,6 +180,15 @@ class _Statement:
         self.params.append(value)
         return f"${len(self.params)}"
 
+    def _time_bound(self, at: int) -> str:
+        """Where a window begins or ends."""
+        bound = self._bind(at)
+        if self._dialect.name == "sqlite":
+            return bound
+        # Postgres, where it sees the times, plans each window anew if it takes it for a short one:
+        # 0.35 of the 0.5 ms that a count takes. A subquery hides them.
+        return f"(SELECT CAST({bound} AS BIGINT))"
+
     @cached_property
     def _now(self) -> str:
         return self._bind(self._time)
@@ -242,7 +251,7 @@ class _Statement:
     def _within(self, ranges: Sequence[Range], at: str) -> list[tuple[str, str]]:
         """That `at` is in one of the ranges: parts of a query, each with what it joins first."""
         if len(ranges) <= RANGES_WRITTEN_MAX:
-            bound = [(self._bind(first), self._bind(until)) for first, until in ranges]
+            bound = [(self._time_bound(first), self._time_bound(until)) for first, until in ranges]
             return [("", f"{at} >= {first} AND {at} < {until}") for first, until in bound]
         # CROSS JOIN is SQLite's word for: in this order, one search in the index per row.
         pairs = self._bind(msgspec.json.encode(ranges).decode())
@@ -315,9 +324,9 @@ class _Statement:
         at, asked = _AXES[self._question.axis], self._question
         window = []
         if asked.first > -FOR_EVER:
-            window.append(f"{at} >= {self._bind(asked.first)}")
+            window.append(f"{at} >= {self._time_bound(asked.first)}")
         if asked.until < FOR_EVER:
-            window.append(f"{at} < {self._bind(asked.until)}")
+            window.append(f"{at} < {self._time_bound(asked.until)}")
         # The index on states has the expected time as well.
         indexed = window if asked.axis == BY_EXPECTED else []
         outer = self._runs("{found}", [*window, condition])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventstore.database import Database
+from eventstore.database import Database, Transaction
 from eventstore.sqlite_dialect import SqliteDialect
 from orchestration.run_clock import estimated_run_time, estimated_start_time_delta
 from projections.bucket_places import places
@@ -360,3 +360,27 @@ async def test_a_history_of_many_intervals_is_the_same_statement(database: Datab
         return asked.sql
 
     assert text(BUCKETS_MAX) == text(3)
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_postgres_expects_the_same_of_every_window_and_so_keeps_its_plan(
+    database: Database,
+) -> None:
+    await worlds.fill(database, WORLD)
+
+    async def analyze(tx: Transaction) -> None:
+        await tx.execute("ANALYZE flow_run_totals, flow_runs")
+
+    await database.transact(analyze)
+    texts, plans = set[str](), set[str]()
+    for hours in (2, 7):
+        window = {"after_": at(minutes=13.3), "before_": at(hours=hours, minutes=47.7)}
+        asked = converted({"flow_runs": {"expected_start_time": window}})
+        found = statement(asked, database.dialect, ("runs",))
+        assert found is not None
+        texts.add(found.sql)
+        # With these values, of which a plan that is kept knows nothing.
+        rows = await database.fetch(f"EXPLAIN {found.sql}", *found.params)
+        plans.add("\n".join(row[0] for row in rows))
+    assert len(texts) == 1
+    assert len(plans) == 1, plans
