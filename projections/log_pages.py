@@ -6,6 +6,7 @@ far it has looked, and the next one goes on from there.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -57,6 +58,11 @@ class _Emission(Struct, frozen=True):
     event: str = ""
 
 
+class _About(Struct, frozen=True):
+    name: Any = None
+    """Of what the event is about, where the event itself does not say it."""
+
+
 class _Glance(Struct, frozen=True):
     """What a line has room for, of the data of any event."""
 
@@ -64,6 +70,7 @@ class _Glance(Struct, frozen=True):
     name: str | None = None
     key: str | None = None
     emission: _Emission | None = None
+    about: _About | None = None
 
 
 _glance = msgspec.json.Decoder(_Glance).decode
@@ -88,6 +95,7 @@ def entry(row: Row) -> Entry:
     except msgspec.DecodeError:
         seen = _Glance()  # Of a newer release, or damaged: the page about it shows it as it is.
     state, emission = seen.state or _State(), seen.emission or _Emission()
+    about = seen.about.name if seen.about and isinstance(seen.about.name, str) else ""
     return Entry(
         position=row[0],
         stream=row[1],
@@ -99,7 +107,7 @@ def entry(row: Row) -> Entry:
         causation=row[9],
         state_type=state.type,
         state_name=state.name,
-        what=seen.name or seen.key or emission.event,
+        what=seen.name or seen.key or emission.event or about,
     )
 
 

@@ -197,7 +197,7 @@ async def _variables(deed: Deed) -> dict[str, Any]:
 page = Page(
     path="/deployments/deployment/{id:uuid}/edit",
     template="deployment_edit.html",
-    title="Change a deployment",
+    title="Edit deployment",
     section="/deployments",
     view=shown,
     edits=edits,

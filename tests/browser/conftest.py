@@ -181,12 +181,16 @@ _PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFram
 _OUTSIDE = """() => [...document.querySelectorAll("table.list")]
   .filter(table => getComputedStyle(table.parentElement).overflowX !== "auto")
   .filter(table => table.scrollWidth > Math.ceil(table.parentElement.clientWidth))
-  .map(table => table.caption?.textContent ?? table.className)"""
+  .map(table => table.caption?.textContent ?? table.className)
+  .concat([...document.querySelectorAll(".panel-box .code")]
+    .filter(box => box.getBoundingClientRect().right
+      > box.closest(".panel-box").getBoundingClientRect().right - 4)
+    .map(box => box.textContent))"""
 
 
 def assert_fits(page: Page) -> None:
-    """Nothing has to be scrolled sideways to be seen, nothing covers it, and no list is cut off: in
-    the width in which the page is, and in those below it."""
+    """Nothing has to be scrolled sideways to be seen, nothing covers it, no list is cut off, and no
+    code reaches beyond its panel: in the width in which the page is, and in those below it."""
     size = page.viewport_size
     assert size is not None
     for width in (size["width"], *(one for one in BETWEEN if one < size["width"])):

@@ -12,7 +12,7 @@ from eventstore.selection import Selection, matcher
 from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from projections import log_pages
-from projections.log_pages import LogPage, page, whole
+from projections.log_pages import LogPage, entry, page, whole
 from services import flow_runs, flows
 from services.shell import Origin, Shell
 from tests.emitting import NOON, emission, wire
@@ -143,6 +143,19 @@ async def test_an_event_is_shown_with_what_stands_around_it(
     assert first is not None
     assert first.previous_hash is None
     assert await whole(database, database.dialect, len(rows) + 1) is None
+
+
+def test_a_line_names_what_the_event_is_about_if_it_has_no_name_of_its_own() -> None:
+    def what(data: str) -> str:
+        row = (1, "thing:1", 2, "thing.changed", 1, 0, "", "tester", None, None, data)
+        return entry(row).what
+
+    assert what('{"status":"READY","about":{"id":"1","name":"docker-eu"}}') == "docker-eu"
+    assert what('{"name":"own","about":{"name":"other"}}') == "own"
+    assert what('{"status":"READY"}') == ""
+    # Artifacts say of themselves whatever they like.
+    assert what('{"key":"orders","about":{"name":{"first":1}}}') == "orders"
+    assert what('{"about":{"name":{"first":1}}}') == ""
 
 
 async def test_a_line_says_which_state_and_whose_name(database: Database, shell: Shell) -> None:
