@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestration.value_schemas import complaint
+from orchestration.value_schemas import complaint, objects_in
 
 
 def fault_in_job_variables(
@@ -17,12 +17,7 @@ def fault_in_job_variables(
     schema = template.get("variables")
     if not isinstance(schema, dict) or not schema:
         return None
-    properties = schema.get("properties")
-    given: dict[str, Any] = {
-        name: one["default"]
-        for name, one in (properties.items() if isinstance(properties, dict) else ())
-        if isinstance(one, dict) and "default" in one
-    }
+    given = _defaults(schema)
     if complaint(given, schema, partial=True) is not None:
         # Some are wrong; mostly none is, and looking at each takes as often as long.
         right = {
@@ -35,3 +30,28 @@ def fault_in_job_variables(
     for layer in layers:
         given |= layer or {}
     return complaint(given, schema, partial=partial)
+
+
+def fault_in_defaults(template: Mapping[str, Any]) -> str | None:
+    """What is wrong with the variables' schema, or by it with their defaults; None if nothing is.
+
+    A default that refers to a block is left out: what the block holds is not known here.
+    """
+    schema = template.get("variables")
+    if not isinstance(schema, dict) or not schema:
+        return None
+    known = {
+        name: default
+        for name, default in _defaults(schema).items()
+        if not any("$ref" in one for one in objects_in(default))
+    }
+    return complaint(known, schema, partial=True)
+
+
+def _defaults(schema: Mapping[str, Any]) -> dict[str, Any]:
+    properties = schema.get("properties")
+    return {
+        name: one["default"]
+        for name, one in (properties.items() if isinstance(properties, dict) else ())
+        if isinstance(one, dict) and "default" in one
+    }

@@ -7,6 +7,7 @@ as one of its workers is online.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from eventstore import log
 from eventstore.committer import Written
@@ -17,7 +18,7 @@ from eventstore.log import Decision
 from orchestration import work_pools as pools
 from orchestration import work_queues as queues
 from orchestration import workers as people
-from orchestration.refusals import Conflict, NotFound
+from orchestration.refusals import Conflict, Invalid, NotFound
 from orchestration.surroundings import Neighbour
 from orchestration.work_pools import (
     AGENT,
@@ -46,6 +47,7 @@ from orchestration.work_queues import (
 )
 from orchestration.workers import DeleteWorker
 from projections import work_pools, work_queues, workers
+from services.large_schemas import by_schema
 from services.pulses import Pulses
 from services.shell import Origin, Shell, appended
 from services.vacating import vacate
@@ -94,14 +96,26 @@ class _Missing(NotFound):
 async def create(shell: Shell, body: WorkPoolCreate, origin: Origin) -> tuple[WorkPool, int]:
     """Make a pool with its default queue: the pool, and the log's position after it.
 
-    Raises Conflict if the name is taken, Invalid for a base job template nothing can fill.
+    Raises Conflict if the name is taken, Invalid for a base job template that nothing can fill or
+    whose defaults are not what it says itself.
     """
+    await _check_defaults(body.base_job_template)
     id_, written = new_id(), None
     written = await _create(shell, id_, body, origin)
     made = await work_pools.by_id(shell.store.database, id_)
     if made is None:
         raise no_pool(body.name)  # Deleted within the last milliseconds.
     return made, written.position
+
+
+async def _check_defaults(template: dict[str, Any]) -> None:
+    if not template:
+        return
+    from orchestration.job_variables import fault_in_defaults  # Loads a library few commands need.
+
+    fault = await by_schema(template, lambda: fault_in_defaults(template))
+    if fault is not None:
+        raise Invalid(fault)
 
 
 async def _create(shell: Shell, id_: str, body: WorkPoolCreate, origin: Origin) -> Written:

@@ -21,7 +21,7 @@ from api.slots import (
 from orchestration.documents import document
 from orchestration.flow_runs import FlowRun
 from orchestration.identifiers import Text, tidy
-from orchestration.refusals import NotFound
+from orchestration.refusals import Invalid, NotFound
 from orchestration.work_pools import WorkPool, WorkPoolCreate, WorkPoolUpdate, is_reserved
 from orchestration.work_queues import WorkQueue, WorkQueueCreate, WorkQueueUpdate
 from orchestration.workers import Worker
@@ -128,7 +128,13 @@ async def create_work_pool(call: Call, body: WorkPoolCreate) -> Answer:
     """Make a work pool with a default queue."""
     if is_reserved(body.name):
         raise _forbidden("Work pools starting with 'Prefect' are reserved for internal use.")
-    pool, position = await commands.create(call.server.shell, body, call.origin)
+    try:
+        pool, position = await commands.create(call.server.shell, body, call.origin)
+    except Invalid as refusal:
+        if refusal.field:
+            raise
+        # In the shape of what Prefect finds out after it has read the body.
+        raise HttpError(422, {"detail": str(refusal)}) from None
     (pool,) = await with_slots(call.server.database, [pool])
     return Answer(201, _shown(call, pool), position=position)
 

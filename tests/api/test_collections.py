@@ -9,6 +9,7 @@ import pytest
 
 from api.worker_type import WorkerType
 from api.worker_types import BY_PACKAGE
+from orchestration.job_variables import fault_in_defaults
 from tests.api.talk import expect, talk_to
 
 WORKER_TYPES = [worker for workers in BY_PACKAGE.values() for worker in workers.values()]
@@ -39,6 +40,12 @@ def test_a_template_describes_what_it_refers_to(worker: WorkerType) -> None:
     defined = {f"#/definitions/{name}" for name in variables.get("definitions", {})}
     assert set(references(variables)) == defined
     assert set(variables.get("required", ())) <= set(variables["properties"])
+
+
+@pytest.mark.parametrize("worker", WORKER_TYPES, ids=lambda worker: worker.type)
+def test_a_pool_can_be_made_with_the_template_as_it_is(worker: WorkerType) -> None:
+    template = worker.default_base_job_configuration
+    assert fault_in_defaults({"variables": template.variables}) is None
 
 
 async def test_every_worker_type_is_listed_under_its_package(server_url: str) -> None:
