@@ -287,7 +287,8 @@ async def _tidy(shell: Shell, id_: str, now: datetime, origin: Origin) -> None:
 
 
 def _ids(schedules: Sequence[object]) -> tuple[str, ...]:
-    return tuple(new_id() for _ in schedules)
+    # In order: of schedules that come together the last one is shown first, as in Prefect.
+    return tuple(sorted(new_id() for _ in schedules))
 
 
 async def _check_parameters(body: DeploymentCreate) -> None:
