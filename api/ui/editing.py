@@ -97,8 +97,10 @@ def _parsed(text: str) -> Mapping[str, str]:
 
 
 def _shown(value: Any) -> str:
-    if value is None or value == "" or value == [] or value == {}:
+    if value is None or value == "" or value == {}:
         return "none"
+    if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        value = ", ".join(value) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()

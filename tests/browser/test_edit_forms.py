@@ -114,8 +114,8 @@ def _deployment(url: str) -> Thing:
         f"/deployments/{id_}",
         "description",
         "mine",
-        {"tags": ["eu"]},
-        'Tags: ["eu"]',
+        {"tags": ["eu", "nightly"]},
+        "Tags: eu, nightly",
         lambda deployment: deployment["description"],
         "mine",
     )
