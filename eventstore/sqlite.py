@@ -26,6 +26,7 @@ from eventstore.errors import DatabaseBusy, DatabaseUnavailable, ReadOnly
 from eventstore.sqlite_connection import connect
 from eventstore.sqlite_dialect import SqliteDialect
 from eventstore.sqlite_errors import primary_code, unavailable
+from eventstore.sqlite_files import Files
 from eventstore.sqlite_locks import busy_timeout, open_lock
 from eventstore.sqlite_readers import Readers, SqliteSnapshot, open_reader
 from eventstore.sqlite_transaction import SqliteTransaction, fetch_keys, run_to_end
@@ -75,6 +76,7 @@ class SqliteDatabase:
         # for nobody, and a few microseconds of B-tree are cheaper than two thread switches.
         self._nearby = self._connect(check_same_thread=False)
         self._nearby.execute(f"PRAGMA busy_timeout = {NEARBY_BUSY_TIMEOUT_SECONDS * 1000:.0f}")
+        self._files = Files(path)
         self._data_version = -1
         self._commits = 0
         """Transactions of this process that were committed."""
@@ -198,6 +200,7 @@ class SqliteDatabase:
                 # What it sorts are indexes of whole logs (`projections/rebuild.py`): in memory that
                 # takes more than we may have, in files it takes less time as well.
                 self._writer.execute("PRAGMA temp_store = FILE")
+            self._files.check()
             yield self._writer
         finally:
             fcntl.flock(self._lock_file, fcntl.LOCK_UN)
@@ -251,6 +254,8 @@ class SqliteDatabase:
             raise DatabaseBusy(f"the write-ahead log of {self.path} is being read")
 
     async def ping(self) -> None:
+        if not self._read_only:
+            self._files.check()
         try:
             self._nearby.execute("SELECT 1 FROM log_head").fetchone()
         except sqlite3.Error as error:
