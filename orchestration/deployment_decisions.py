@@ -225,6 +225,9 @@ def _put(command: PutDeployment, deployment: Deployment | None) -> list[Deployme
     labels = {} if body.labels is UNSET else body.labels or {}
     given["labels"] = {**command.flow_labels, "prefect.flow.id": body.flow_id, **labels}
     if deployment is not None:
+        if not body.job_variables:
+            # A client that was told of none sends none, and means those that are there.
+            given.pop("job_variables", None)
         if body.extras is not UNSET:
             given["extras"] = body.extras
         return _change(deployment, given, facts.now, command.around)
