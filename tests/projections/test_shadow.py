@@ -367,7 +367,7 @@ async def test_a_row_that_is_written_again_and_again_is_there_once(
 ) -> None:
     """Also where rows are taken for new ones first (COPY)."""
     monkeypatch.setattr("projections.shadow.COPIED_ROWS_MIN", 1)
-    monkeypatch.setattr("eventstore.postgres.COPY_ROWS_MIN", 1)
+    monkeypatch.setattr("eventstore.postgres_transaction.COPY_ROWS_MIN", 1)
     await _history(shell)
     await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL)
     assert await verification.verify(database, catalogue.CODEC, catalogue.ALL) == []
