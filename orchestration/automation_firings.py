@@ -6,7 +6,7 @@ triggered ──▶ (action triggered ──▶ action executed | action failed)
 from collections.abc import Sequence
 from typing import Any, TypeAlias, assert_never
 
-from msgspec import Raw, Struct, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 from msgspec.structs import replace
 
 from eventstore.decider import Decider
@@ -40,6 +40,8 @@ class AutomationTriggered(Event, frozen=True, kw_only=True, tag="automation.trig
     firing: Firing
     emission: Raw = field(default_factory=_nothing)
     """What made it fire, or was the last one before; null if there was none."""
+    depth: int = 0
+    """How many firings led to it, one after the other: each by what told of the one before."""
 
     @property
     def sent(self) -> Raw | None:
@@ -97,6 +99,23 @@ class Performed(Struct, frozen=True, kw_only=True):
     """The emission that made it fire, if it was one."""
     follows: bool = False
     """Whether that was shortly before."""
+    depth: int | UnsetType = UNSET
+    """Of the firing, if others led to it."""
+
+
+def depth_of(event: Any) -> int:
+    """How many firings led to what an event tells; 0 for all that tells of none."""
+    match event:
+        case AutomationTriggered(depth=depth):
+            return depth + 1
+        case (
+            AutomationActionTriggered(action=action)
+            | AutomationActionExecuted(action=action)
+            | AutomationActionFailed(action=action)
+        ):
+            return (action.depth or 0) + 1
+        case _:
+            return 0
 
 
 # --- commands -------------------------------------------------------------------------------------

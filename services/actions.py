@@ -11,7 +11,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from msgspec import json
+from msgspec import UNSET, json
 from msgspec.structs import replace
 
 from eventstore.codec import from_microseconds, to_microseconds
@@ -196,6 +196,7 @@ class Actions(SideBySide):
             tried_id=tried_id,
             emission_id=None if shown is None else shown["id"],
             follows=close,
+            depth=firing.triggered.depth or UNSET,
         )
         command = RecordOutcome(performed=performed, outcome=outcome)
 

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from eventstore.codec import to_microseconds
 from eventstore.events import Recorded
+from orchestration.automation_firings import depth_of
 from orchestration.automations import Automation
 from orchestration.emission_names import name_of
 from orchestration.identifiers import utc
@@ -22,6 +23,10 @@ NAMES_MAX = 10_000
 """Names of emissions for which it is remembered who may want them."""
 LOG_LINES = "prefect.log.write"
 """Nobody is triggered by what a run prints."""
+DEPTH_MAX = 2
+"""So many firings after the first one are made by what tells of firings: an automation may look
+after the failures of another one, and one more after those of that. Two that match everything would
+else make each other fire without end, each time more often."""
 _OWN = ("prefect.automation.triggered", "prefect.automation.action.")
 """What an automation itself brings about begins like this: it would go on for ever."""
 
@@ -106,6 +111,8 @@ class Index:
             return None
         name = name_of(recorded)
         if name is not None and not self.interested(name):
+            return None
+        if depth_of(recorded.event) > DEPTH_MAX:
             return None
         document = emission_of(recorded)
         if document is None:

@@ -23,7 +23,7 @@ from eventstore.database import Transaction
 from eventstore.events import NewEvents, Recorded
 from eventstore.log import Command, Decision, Effect
 from eventstore.ring import Entry
-from orchestration.automation_firings import AutomationTriggered
+from orchestration.automation_firings import AutomationTriggered, depth_of
 from orchestration.automations import (
     Automation,
     AutomationCreated,
@@ -78,8 +78,8 @@ class Triggers:
         self._saved = Progress("", 0, 0)
         self._listened = 0
         self._next_due: int | None = None
-        self._documents: dict[int, bytes] = {}
-        """Of the emissions of one page."""
+        self._page: dict[int, Recorded[Any]] = {}
+        """By position, those events of one page whose emissions somebody is interested in."""
 
     def lag_seconds(self) -> float:
         """For how long what is due has been."""
@@ -134,7 +134,7 @@ class Triggers:
 
     async def _take_in(self, page: Sequence[Entry], origin: Origin) -> None:
         found: list[_Found] = []
-        self._documents = {}
+        self._page = {}
         for entry in page:
             recorded = entry.recorded
             at = to_microseconds(recorded.recorded_at)
@@ -147,7 +147,7 @@ class Triggers:
             one = self._index.find(recorded)
             if one is not None:
                 found.append(one)
-                self._documents[recorded.position] = emission_of(recorded) or b"null"
+                self._page[recorded.position] = recorded
             if about_automations:
                 # What is told of a change is seen by those that were there before it.
                 await self._fold(found, recorded.position, at, origin)
@@ -286,19 +286,21 @@ class Triggers:
         automation = self._index.automations[fired.automation]
         firing = fired.firing
         id_ = natural_id("automation-firing", automation.id, firing.id)
-        emission = Raw(await self._emission(firing.position) or b"null")
-        event = AutomationTriggered(id=id_, automation=automation, firing=firing, emission=emission)
+        cause = await self._cause(firing.position)
+        event = AutomationTriggered(
+            id=id_,
+            automation=automation,
+            firing=firing,
+            emission=Raw((cause and emission_of(cause)) or b"null"),
+            depth=0 if cause is None else depth_of(cause.event),
+        )
         return NewEvents(f"{STREAM}:{id_}", 0, (event,), (id_,))
 
-    async def _emission(self, position: int | None) -> bytes | None:
-        """The emission that the event at a position gave rise to."""
+    async def _cause(self, position: int | None) -> Recorded[Any] | None:
+        """The event at a position, whose emission made an automation fire."""
         if position is None:
             return None
-        document = self._documents.get(position)
-        if document is None:
-            recorded = await self._store.read_position(position)
-            document = None if recorded is None else emission_of(recorded)
-        return document
+        return self._page.get(position) or await self._store.read_position(position)
 
     async def _advance(
         self,

@@ -115,6 +115,8 @@ async def server(target: Target) -> AsyncIterator[Server]:
 DAY = timedelta(days=1)
 REACTIVE = {"posture": "Reactive", "expect": ["x"]}
 NOTHING = {"type": "do-nothing"}
+FAILING = {"type": "delete-flow-run"}
+"""Where no flow run has made it fire."""
 
 
 async def test_it_fires_for_each_emission_and_does_its_actions_in_order(server: Server) -> None:
@@ -518,3 +520,28 @@ async def test_who_does_not_answer_keeps_no_other_automation_waiting(
         assert sorted(told_of) == sorted(calling * 2)
         assert len(listener.heard) == 6, "each was called once for each firing"
     verify_digests(target)
+
+
+async def test_automations_that_look_after_each_other_do_not_fire_without_end(
+    server: Server,
+) -> None:
+    both = {"posture": "Reactive", "expect": ["x", "prefect.automation.triggered"]}
+    await automation(server, both)
+    await automation(server, both)
+    await emit(server, "x")
+    await until_told(server, 6, AutomationTriggered)
+    await emit(server, "x")
+    fired = await until_told(server, 12, AutomationTriggered)
+    assert [one.depth for one in fired] == [0, 0, 1, 1, 2, 2] * 2
+
+
+async def test_what_an_action_of_a_reaction_tells_is_as_deep_as_that(server: Server) -> None:
+    first = await automation(server, {"posture": "Reactive", "expect": ["x"]}, FAILING)
+    names = ["prefect.automation.action.failed"]
+    second = await automation(server, {"posture": "Reactive", "expect": names}, FAILING)
+    third = await automation(server, {"posture": "Reactive", "expect": names}, FAILING)
+    await emit(server, "x")
+    failed = [one.action for one in await until_told(server, 5, AutomationActionFailed)]
+    assert sorted((one.depth or 0, one.automation_id) for one in failed) == sorted(
+        [(0, first), (1, second), (1, third), (2, second), (2, third)]
+    )

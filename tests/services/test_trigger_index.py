@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from msgspec import Raw, json
 
 from eventstore.events import Recorded
+from eventstore.ids import new_id
+from orchestration.automation_firings import AutomationTriggered
 from orchestration.automations import Automation
 from orchestration.emissions import EmissionReceived
+from orchestration.trigger_fold import Firing
 from orchestration.triggers import EventTrigger
 from services.trigger_index import Index
 from tests.emitting import emission
@@ -56,6 +59,21 @@ def test_what_tells_of_its_own_firing_is_nothing_to_an_automation() -> None:
     assert found(index, event="prefect.automation.triggered", resource=own) == ["2"]
     assert found(index, event="prefect.automation.action.failed", resource=own) == ["2"]
     assert found(index, event="prefect.automation.updated", resource=own) == ["1", "2"]
+
+
+def test_what_tells_of_a_third_firing_in_a_row_is_nothing_to_anybody() -> None:
+    index = Index()
+    index.put(automation("1"))
+    for depth, interested in ((0, ["1"]), (1, ["1"]), (2, [])):
+        fired = AutomationTriggered(
+            id=new_id(),
+            automation=automation(new_id()),
+            firing=Firing(id=new_id(), trigger="of-2", at=0),
+            depth=depth,
+        )
+        stream = f"automation-firing:{fired.id}"
+        one = index.find(Recorded(1, stream, 1, fired, datetime.now(UTC), new_id(), "actor"))
+        assert ([] if one is None else [watch.automation for watch in one[1]]) == interested
 
 
 @given(
