@@ -85,6 +85,8 @@ def _keys_sql(table: Table, verb: str) -> str:
 
 
 async def fetch_keys(connection: Any, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
+    if not keys:
+        return []
     names = _names(table)
     if len(keys) == 1:
         # By far the most frequent; without arrays it costs a third less.
@@ -189,6 +191,8 @@ class PostgresTransaction:
         await self._hold(_write(table, "add", rows))
 
     async def delete(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> None:
+        if not keys:
+            return
         # Other tables' rows may go with these; what is written next may depend on that.
         await self.flush()
         await self._connection.execute(_keys_sql(table, "DELETE"), *_columns(keys))

@@ -86,3 +86,15 @@ async def test_many_rows_go_through_pgbouncer(target: Target) -> None:
     await insert(database, toys(333))
     assert len(await stored(database)) == 334
     await database.close()
+
+
+async def test_no_keys_are_no_rows(database: Database) -> None:
+    await create(database)
+    await insert(database, toys(2))
+
+    async def work(tx: Transaction) -> list[Row]:
+        await tx.delete(TABLE, [])
+        return await tx.fetch_keys(TABLE, [])
+
+    assert await database.transact(work) == await database.fetch_keys(TABLE, []) == []
+    assert len(await stored(database)) == 3

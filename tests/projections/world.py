@@ -391,7 +391,7 @@ def _truths(world: World, table: str, name: str, criterion: Row, row: Row) -> li
             names += [flow["name"] for flow in world["flows"] if flow["id"] == row["flow_id"]]
             return [any(_of_column(criterion, name) for name in names)]
         case "deployments", "concurrency_limit":
-            return [True]
+            return []  # It has no say.
         case "log_lines", "text":
             return _of_text(criterion["query"], f"{row['message']} {row['name']}")
         case _:
