@@ -237,7 +237,7 @@ async def test_what_is_due_at_once_is_seen_to_as_it_is_heard_of(server: Server) 
         await greeter.until(lambda: greeter.greeted == [flow])
 
 
-async def test_what_happens_while_it_is_at_work_is_noted_before_it_rests(server: Server) -> None:
+async def all_are_greeted_that_come_while_it_greets_the_first(server: Server) -> None:
     greeter = Greeter(server)
     greeter.may_go_on.clear()
     async with at_work(greeter):
@@ -248,22 +248,17 @@ async def test_what_happens_while_it_is_at_work_is_noted_before_it_rests(server:
         greeter.may_go_on.set()
         await greeter.until(lambda: len(greeter.greeted) == 6)
         assert greeter.greeted == [first, *others]
+
+
+async def test_what_happens_while_it_is_at_work_is_noted_before_it_rests(server: Server) -> None:
+    await all_are_greeted_that_come_while_it_greets_the_first(server)
 
 
 async def test_what_left_the_ring_while_it_was_at_work_is_read_from_the_log(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ring, "RING_EVENTS_MAX", 2)
-    greeter = Greeter(server)
-    greeter.may_go_on.clear()
-    async with at_work(greeter):
-        await until_it_rests(greeter)
-        first = await new_flow(server)
-        await asyncio.wait_for(greeter.busy.wait(), WAIT_SECONDS)
-        others = [await new_flow(server) for _ in range(5)]
-        greeter.may_go_on.set()
-        await greeter.until(lambda: len(greeter.greeted) == 6)
-        assert greeter.greeted == [first, *others]
+    await all_are_greeted_that_come_while_it_greets_the_first(server)
 
 
 async def test_it_is_not_woken_by_what_changes_nothing_that_is_near(server: Server) -> None:
