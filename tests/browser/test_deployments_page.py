@@ -336,6 +336,7 @@ def test_the_keyboard_alone_leads_from_anywhere_to_a_run_of_a_deployment(
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(second))
+    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
     page.keyboard.press("c")
     expect(page).to_have_url(re.compile(f"{second}/run$"))
     page.get_by_role("button", name="Run", exact=True).focus()
