@@ -428,7 +428,7 @@ def main(arguments: Sequence[str]) -> int:
     results = report.load(asked.results) if asked.results else Results()
     results.date = f"{datetime.now(UTC):%Y-%m-%d}"
     results.fan_out_load = FanOutLoad(
-        asked.subscribers, asked.writers, asked.rate, EVENTS_PER_REQUEST
+        asked.subscribers, asked.writers, asked.rate, EVENTS_PER_REQUEST, results.date
     )
     if asked.against is not None:
         results.versions = version(asked.against)

@@ -117,6 +117,7 @@ class FanOutLoad(Struct, frozen=True):
     writers: int
     rate: float
     batch: int
+    date: str
 
 
 class Results(Struct):
@@ -317,6 +318,8 @@ subscribers listen, on websockets that were connected before.
   every subscriber follows those of one client. The rate counts until the last event can be read.
 - *Lost* is the share of what subscribers should have been told and were not: steady, flood. CPU is
   that of the server with all its processes, its Postgres and its Redis.
+
+Measured {date}.
 """
 _FAN_OUT_HEAD = (
     "| workers | posted: p50 ms | p99 ms | websocket: p50 ms | p99 ms | CPU ms per delivery "
@@ -374,16 +377,14 @@ _PAGES_HEAD = (
 
 
 def rewritten(page: str, results: Results) -> str:
-    """The page anew; sections that are measured by a run of their own, whose results are often
-    elsewhere, are kept if the results have none."""
+    """The page anew. Sections of which the results have nothing are kept: most are measured by a
+    run of their own, whose results are often elsewhere."""
     anew = render(results)
-    for title, found in (
-        (scheduling_page.TITLE, results.schedulings),
-        (_PAGES.partition("\n")[0], results.pages),
-    ):
-        _, sign, rest = page.partition(f"\n{title}\n")
-        if sign and not found:
-            anew = _with_section(anew, (title, *rest.partition("\n## ")[0].splitlines()))
+    _, *kept = page.split("\n## ")
+    for section in kept:
+        title, *lines = f"## {section}".rstrip("\n").split("\n")
+        if f"\n{title}\n" not in anew:
+            anew = _with_section(anew, (title, *lines))
     return anew
 
 
@@ -431,6 +432,7 @@ def _fan_outs(found: Mapping[str, FanOut], load: FanOutLoad) -> list[str]:
         rate=load.rate,
         batch=load.batch,
         deliveries=load.rate * load.subscribers,
+        date=load.date,
     )
     numbers = sorted({int(name.partition("/")[2]) for name in found})
     lines = [_fan_out(n, found.get(f"Prefect/{n}"), found[f"Pluperfect/{n}"]) for n in numbers]

@@ -102,7 +102,9 @@ def test_the_page_compares_servers_with_the_same_number_of_workers() -> None:
     ours = FanOut([100.0, 300.0], 0.001, [0.01, 0.02], [0.03, 0.04], 0.0001, 0.0, 0.0, 0, 0)
     theirs = FanOut([20.0], 0.01, [0.1, 0.2], [1.0, 2.0], 0.0002, 0.0, 0.015, 0, 0)
     results = Results(fan_outs={"Prefect/2": theirs, "Pluperfect/2": ours, "Pluperfect/4": ours})
-    results.fan_out_load = FanOutLoad(subscribers=10, writers=3, rate=5.0, batch=5)
+    results.fan_out_load = FanOutLoad(
+        subscribers=10, writers=3, rate=5.0, batch=5, date="2026-01-02"
+    )
     page = report.render(results)
     assert "5 events per second, and every subscriber follows all of them: 50" in page
     assert (
@@ -161,13 +163,15 @@ async def test_a_database_is_populated_with_runs_that_are_what_their_log_says(
         await database.close()
 
 
-def test_other_results_leave_the_section_on_pages_where_it_is() -> None:
+def test_other_results_leave_sections_that_they_have_nothing_of_where_they_are() -> None:
     load = PageLoad([0.1], [0.2], 0.1, 1_000, 1_000, "a run")
-    before = report.with_pages("# Benchmarks\n\nAbout.\n", {"Pluperfect/runs": load})
+    fan_out = "\n\n## Several workers\n\nThree tables."
+    page = f"# Benchmarks\n\nAbout.{fan_out}\n"
+    before = report.with_pages(page, {"Pluperfect/runs": load})
     done = Rebuild("postgres", "core, again", 9, 1.0, 1.0, 1.0, [1], "2026-01-01")
     anew = report.rewritten(before, Results(rebuilds={"postgres/core, again": done}))
     assert anew.count("## Pages in the browser") == anew.count("## Rebuilds") == 1
-    assert anew.endswith(before[before.index("## Pages in the browser") :])
+    assert anew.endswith(before[before.index("## Several workers") :])
     both = report.rewritten(before, Results(pages={"Pluperfect/flows": load}))
     assert "| runs |" not in both and "| flows |" in both
 
