@@ -6,13 +6,11 @@ that could not be reached is called again; one that may have heard the call is n
 process was killed or lost the term meanwhile. So it is with notifications.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from msgspec import Struct, ValidationError, convert, json
+from msgspec import Struct, json
 from msgspec.structs import replace
 
 from eventstore import log
@@ -39,7 +37,7 @@ from orchestration.automation_actions import (
     SuspendFlowRun,
     type_of,
 )
-from orchestration.automation_firings import Details, Labels, Outcome
+from orchestration.automation_firings import Outcome
 from orchestration.deployment_bodies import DeploymentFlowRunCreate
 from orchestration.flow_run_bodies import CreatedBy
 from orchestration.flow_runs import FlowRunCreated, FlowRunStateSet, answer_from
@@ -56,87 +54,23 @@ from orchestration.transition import OrchestrationResult
 from orchestration.value_schemas import CannotFillIn, variables_in
 from orchestration.work_pools import WorkPoolUpdate
 from orchestration.work_queues import WorkQueueUpdate
-from projections import block_documents, deployments, variables, work_pools, work_queues
-from projections.block_documents import ShownDocument
+from projections import deployments, variables, work_pools, work_queues
 from services import (
     automations,
     deployment_runs,
     flow_runs,
-    notifications,
     run_inputs,
     template_context,
-    webhooks,
 )
 from services import deployments as deployment_commands
 from services import work_pools as pool_commands
-from services.notification_blocks import Message
-from services.notifications import NotSent
+from services.action_calls import call_webhook, notify
+from services.action_doing import Doing, Failed
 from services.pulses import Pulses
-from services.shell import Clock, Origin, Shell, natural_id
-from services.template_context import Cause
-from services.vault import Vault
-from services.webhooks import CallFailed, Webhook
+from services.shell import natural_id
 
 SUSPENDED_FOR = timedelta(hours=1)
 """How long a run that an automation suspended may be so, as in Prefect."""
-
-
-WEBHOOK = "webhook"
-"""Slug of the type of the blocks that `call-webhook` calls."""
-NOTIFY = "notify"
-"""The capability of blocks that notifications are sent through."""
-ANSWER_CHARACTERS_MAX = 1_000
-"""Of what a webhook answered, so much is told."""
-_UNTOLD = (
-    "authorization",
-    "set-cookie",
-    "traceparent",
-    "via",
-    "x-b3",
-    "x-cloud-trace",
-    "x-envoy",
-    "x-forwarded",
-    "x-prefect",
-)
-"""Headers of the answer that are not told begin like this."""
-
-
-class Failed(Exception):
-    """An action cannot be done, and could not be if it were tried again."""
-
-    def __init__(self, reason: str, **details: Any) -> None:
-        super().__init__(reason)
-        self.reason, self.details = reason, details
-
-
-class NoRoom(Exception):
-    """As many addresses of others' are being called as may be: the action is to be done later."""
-
-
-class Doing(Struct, frozen=True, kw_only=True):
-    """One action that is to be done, and by what means."""
-
-    shell: Shell
-    vault: Vault
-    clock: Clock
-    calls: asyncio.Semaphore
-    """How many more addresses of others' may be called at the same time."""
-    origin: Origin
-    address: str
-    """Of the pages, for links in templates."""
-    cause: Cause
-    invocation: str
-    """UUID of this action of this firing."""
-    index: int
-    related: list[Labels]
-    """What the action had to do with; grows while it is done."""
-    details: Details
-    """What came of it; grows as well."""
-
-    def note(self, kind: str, id_: str, role: str = "target", **more: str) -> None:
-        """The action had to do with this."""
-        labels = {"prefect.resource.id": f"prefect.{kind}.{id_}"}
-        self.related.append({**labels, "prefect.resource.role": role, **more})
 
 
 async def perform(doing: Doing, action: Action) -> Outcome:
@@ -391,94 +325,6 @@ async def _pause_automation(doing: Doing, action: PauseAutomation | ResumeAutoma
     doing.details["status_code"] = 204
 
 
-# --- blocks
-
-
-async def _block(doing: Doing, id_: str) -> tuple[ShownDocument, list[Any]]:
-    """A block with its secrets; and the secrets by themselves, those of blocks within it too."""
-    database = doing.shell.store.database
-    found = await block_documents.by_id(database, id_)
-    if found is None:
-        raise NotFound("Block document")
-    gathered = await block_documents.gathered(database, [found])
-    opened = await doing.vault.open_all(database, gathered.secrets)
-    (block,) = gathered.shown(opened)
-    doing.note("block-document", block.id, "block", **{"prefect.resource.name": block.name})
-    if block.block_type is not None:
-        doing.note("block-type", block.block_type.slug, "block-type")
-    return block, [value for values in opened.values() for _, value in values]
-
-
-@asynccontextmanager
-async def _calling(doing: Doing) -> AsyncIterator[None]:
-    """While an address of somebody else's is called. Raises NoRoom.
-
-    Nobody waits here: whoever does would keep actions waiting that call nobody.
-    """
-    if doing.calls.locked():
-        raise NoRoom
-    async with doing.calls:
-        yield
-
-
-async def _call_webhook(doing: Doing, action: CallWebhook) -> None:
-    block, _ = await _block(doing, action.block_document_id)
-    if block.block_type is None or block.block_type.slug != WEBHOOK:
-        raise Failed("The referenced block was not a webhook block")
-    try:
-        webhook = convert(block.data, Webhook)
-    except ValidationError as error:
-        raise Failed(f"The webhook block was invalid: {error}") from None
-    (payload,) = await _rendered(doing, action.payload)
-    try:
-        async with _calling(doing):
-            called = await webhooks.call(webhook, payload)
-    except CallFailed as failed:
-        raise Failed(f"Webhook call failed: {failed}") from None
-    doing.details["status_code"] = called.status
-    doing.details["response_body"] = _shortened(called.body)
-    doing.details["response_headers"] = {
-        name: value for name, value in called.headers.items() if not name.startswith(_UNTOLD)
-    }
-
-
-def _shortened(text: str) -> str:
-    if len(text) <= ANSWER_CHARACTERS_MAX:
-        return text
-    return f"{text[: ANSWER_CHARACTERS_MAX - 1]}…"
-
-
-async def _rendered(doing: Doing, *texts: str) -> list[str]:
-    templates = [text for text in texts if automation_parameters.is_template(text)]
-    if not templates:
-        return list(texts)
-    context = await template_context.gather(
-        doing.shell, doing.clock, doing.cause, templates, doing.address
-    )
-    return [_rendering(text, context) if text in templates else text for text in texts]
-
-
-def _rendering(template: str, context: Mapping[str, Any]) -> str:
-    try:
-        return render(template, context)
-    except CannotRender as why:
-        told = {"template_error": str(why), "template_source": template}
-        raise Failed(f"Template rendering failed: {why}", **told) from None
-
-
-async def _notify(doing: Doing, action: SendNotification) -> None:
-    block, secrets = await _block(doing, action.block_document_id)
-    schema, kind = block.block_schema, block.block_type
-    if schema is None or kind is None or NOTIFY not in schema.capabilities:
-        raise Failed("The referenced block was not a notification block")
-    message = Message(*await _rendered(doing, action.subject, action.body))
-    try:
-        async with _calling(doing):
-            await notifications.send(kind.slug, block.data, secrets, message)
-    except NotSent as why:
-        raise Failed(f"Notification failed: {why}", **why.details) from None
-
-
 async def _nothing(doing: Doing, action: DoNothing) -> None:
     pass
 
@@ -493,8 +339,8 @@ _HOW: Mapping[type[Action], Callable[[Doing, Any], Awaitable[None]]] = {
     ChangeFlowRunState: _change_state,
     PauseWorkQueue: _pause_queue,
     ResumeWorkQueue: _pause_queue,
-    SendNotification: _notify,
-    CallWebhook: _call_webhook,
+    SendNotification: notify,
+    CallWebhook: call_webhook,
     PauseAutomation: _pause_automation,
     ResumeAutomation: _pause_automation,
     SuspendFlowRun: _suspend,

@@ -32,7 +32,8 @@ from orchestration.automation_firings import (
 from orchestration.own_emissions import emission_of
 from projections import automation_firings
 from projections.automation_firings import FIRINGS
-from services.action_execution import Doing, NoRoom, perform
+from services.action_doing import Doing, NoRoom
+from services.action_execution import perform
 from services.shell import Clock, Decided, Origin, Shell, natural_id
 from services.template_context import Cause
 from services.timed import SideBySide
