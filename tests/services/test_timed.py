@@ -173,6 +173,7 @@ class Greeter(Timed):
     def __init__(self, server: Server, delay: timedelta = timedelta(0)) -> None:
         super().__init__(server.shell, server.now, timers_max=100, batch_max=2)
         self._delay = delay
+        self._heard = 0
         self.looked = 0
         """How often it looked whether something is due."""
         self.greeted: list[str] = []
@@ -191,7 +192,9 @@ class Greeter(Timed):
             self.expect(recorded.event.id, self._delay)
 
     def expect(self, id_: str, delay: timedelta) -> None:
-        self._timers.set(id_, to_microseconds(self._clock() + delay))
+        # A microsecond can bring several, and timers of one microsecond have no order of their own.
+        self._heard = max(self._heard + 1, to_microseconds(self._clock()))
+        self._timers.set(id_, self._heard + delay // timedelta(microseconds=1))
 
     async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
         self.busy.set()
