@@ -457,15 +457,23 @@ async def read_position(
     return found[0] if found else None
 
 
+# How far back is told by the stream's own index, newest first: on the streams of what is there for
+# years (a pool, an automation) hardly any event is younger than what is asked about.
+LAST_OF = """
+SELECT {columns} FROM events WHERE stream = $1 AND correlation = $2 AND version > COALESCE(
+  (SELECT version FROM events WHERE stream = $1 AND position <= $3 ORDER BY version DESC LIMIT 1),
+  0)
+ORDER BY version DESC LIMIT 1
+"""
+
+
 async def last_of(
-    reader: Reader, dialect: Dialect, codec: Codec, stream: str, correlation: str
+    reader: Reader, dialect: Dialect, codec: Codec, stream: str, correlation: str, after: int
 ) -> Recorded[Any] | None:
-    """The newest event of a stream that was recorded as part of what `correlation` names."""
-    sql = (
-        f"SELECT {columns(dialect)} FROM events WHERE stream = $1 AND correlation = $2 "
-        "ORDER BY version DESC LIMIT 1"
-    )
-    rows = await reader.fetch(sql, stream, correlation)
+    """The newest event of a stream with position > `after` that was recorded as part of what
+    `correlation` names."""
+    sql = LAST_OF.format(columns=columns(dialect))
+    rows = await reader.fetch(sql, stream, correlation, after)
     return codec.recorded(rows[0]) if rows else None
 
 

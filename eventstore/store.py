@@ -120,10 +120,10 @@ class EventStore:
         """The event at one position, or None."""
         return await log.read_position(self.database, self.database.dialect, self.codec, position)
 
-    async def last_of(self, stream: str, correlation: str) -> Recorded[Any] | None:
+    async def last_of(self, stream: str, correlation: str, after: int) -> Recorded[Any] | None:
         """See `eventstore.log.last_of`."""
         database = self.database
-        return await log.last_of(database, database.dialect, self.codec, stream, correlation)
+        return await log.last_of(database, database.dialect, self.codec, stream, correlation, after)
 
     async def _fold(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> bool:
         if before.epoch != self.epoch:

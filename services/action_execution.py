@@ -119,7 +119,8 @@ async def _recorded(doing: Doing, stream: str) -> Event | None:
 
     Who was only slow to say so did its work all the same, whatever has become of it since.
     """
-    recorded = await doing.shell.store.last_of(stream, doing.invocation)
+    fired = doing.cause.firing.position
+    recorded = await doing.shell.store.last_of(stream, doing.invocation, fired)
     return None if recorded is None else recorded.event
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -249,6 +251,46 @@ async def test_an_inline_projection_is_written_with_its_events(
     await store.close()
     rows = await database.fetch_keys(SUMS, [("counter:a",)])
     assert [tuple(row) for row in rows] == [("counter:a", 20)]
+
+
+async def test_the_last_event_of_a_correlation_is_looked_for_after_a_position(
+    store: EventStore,
+) -> None:
+    async def found(after: int) -> int | None:
+        last = await store.last_of("counter:a", "c", after)
+        return None if last is None else last.position
+
+    assert await found(0) is None
+    for correlation in ("c", "other", "c", "other"):
+        await store.submit(adding("counter:a", ANY_VERSION, 1, correlation=correlation))
+    await store.submit(adding("counter:b", 0, 1, correlation="c"))
+    assert [await found(after) for after in (0, 1, 2, 3, 5)] == [3, 3, 3, None, None]
+
+
+async def test_what_was_long_ago_is_not_read_to_find_the_last_event_of_a_correlation(
+    store: EventStore, target: Target
+) -> None:
+    def steps() -> int:
+        """What SQLite does, in instructions, to find nothing after the newest event but one."""
+        assert target.path is not None
+        sql, done = log.LAST_OF.format(columns="position").replace("$", "?"), 0
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+
+        with closing(sqlite3.connect(target.path)) as connection:
+            (head,) = connection.execute("SELECT position FROM log_head").fetchone()
+            connection.set_progress_handler(step, 1)
+            assert connection.execute(sql, ("counter:a", "c", head - 1)).fetchall() == []
+        return done
+
+    if target.path is None:
+        pytest.skip("of SQLite it can be told without a clock what a statement does")
+    await store.submit(adding("counter:a", ANY_VERSION, 1, 1))
+    few = steps()
+    await store.submit(adding("counter:a", ANY_VERSION, *[1] * 1_000, correlation="long ago"))
+    assert steps() == few
 
 
 async def test_two_processes_share_one_gapless_log(store: EventStore, target: Target) -> None:
