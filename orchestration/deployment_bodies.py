@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import force_setattr
 
 from orchestration.deployment_schedules import ScheduleCreate, ScheduleUpdate
 from orchestration.documents import Extras, extras_field
@@ -44,9 +45,11 @@ _IDS = ("storage_document_id", "infrastructure_document_id", "global_concurrency
 PositiveInt: TypeAlias = Annotated[int, Meta(gt=0, le=2**31 - 1)]
 
 
-def _check(schema: Any) -> None:
+def _checked(schema: dict[str, Any] | UnsetType | None) -> dict[str, Any] | UnsetType | None:
+    """The schema of parameters; of an empty one the one that Prefect makes of it."""
     if schema is not UNSET and (fault := oversized(schema)):
         raise ValueError(fault)
+    return {"type": "object", "properties": {}} if schema == {} else schema
 
 
 class DeploymentCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,7 +82,8 @@ class DeploymentCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         tidy(self, ids=("flow_id", *_IDS))
-        _check(self.parameter_openapi_schema)
+        schema = _checked(self.parameter_openapi_schema)
+        force_setattr(self, "parameter_openapi_schema", schema)
 
 
 class DeploymentUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,7 +113,8 @@ class DeploymentUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         tidy(self, ids=_IDS)
-        _check(self.parameter_openapi_schema)
+        schema = _checked(self.parameter_openapi_schema)
+        force_setattr(self, "parameter_openapi_schema", schema)
 
 
 class DeploymentFlowRunCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -122,11 +122,16 @@ def checked(schedule: Schedule, now: datetime) -> Schedule:
 
 
 def _anchor(schedule: Schedule) -> datetime:
+    """Where intervals are counted from, with the offset from UTC that it was given with.
+
+    Raises Invalid for one at the edge of the calendar.
+    """
     anchor = schedule.anchor_date
     assert anchor is not UNSET
     if anchor.tzinfo is None and schedule.timezone:
         return anchor.replace(tzinfo=_zone(schedule)).astimezone(UTC)
-    return utc(anchor)
+    moment = utc(anchor)
+    return anchor if anchor.utcoffset() else moment
 
 
 def _zone(schedule: Schedule) -> ZoneInfo:
@@ -230,6 +235,8 @@ def _intervals(schedule: Schedule, start: datetime) -> Iterator[datetime]:
     if by_wall:
         anchor = anchor.astimezone(zone).replace(tzinfo=None)
         start = start.astimezone(zone).replace(tzinfo=None) - _DAY
+    else:
+        anchor = utc(anchor)
     number = math.ceil((start - anchor) / step)
     while True:
         moment = anchor + number * step

@@ -84,14 +84,15 @@ async def history(
 ) -> list[HistoryInterval]:
     """Matching runs by expected start and state; intervals without runs are there, and empty.
 
-    The last interval is a whole one, even if it reaches beyond `end`. Raises Invalid for an
-    interval below a second, or one that reaches beyond the calendar.
+    The last interval is a whole one, even if it reaches beyond `end`; and there is one, even if
+    `end` is not after `start`. Raises Invalid for an interval below a second, or one that reaches
+    beyond the calendar.
     """
     if interval < INTERVAL_MIN:
         raise Invalid("History interval must not be less than 1 second.")
     first, width, at = microseconds(start), interval // _MICROSECOND, microseconds(now)
-    number = min(BUCKETS_MAX, max(0, -((first - microseconds(end)) // width)))
-    if first + max(1, number) * width > microseconds(LAST_END):
+    number = min(BUCKETS_MAX, max(1, -((first - microseconds(end)) // width)))
+    if first + number * width > microseconds(LAST_END):
         raise Invalid("The intervals of a history must not reach beyond the year 9999.")
     bins = Bins(first, width, number)
     rows: Sequence[Row] | None = None

@@ -66,6 +66,19 @@ async def admin_settings(call: Call) -> Answer:
     return ok(settings_document(call.server.settings))
 
 
+@area.get("/docs", answers={308: None}, open_to_all=True)
+async def docs(call: Call) -> Answer:
+    """Lead to where this API is explained, which is beside it and not below it as in Prefect."""
+    up = "../" * call.server.settings.api_base_path.count("/")  # Whatever path a proxy adds.
+    return Answer(308, b"", ((b"location", f"{up}docs".encode()),))
+
+
+@area.get("/redoc", answers={308: None}, open_to_all=True)
+async def redoc(call: Call) -> Answer:
+    """Lead there as well."""
+    return await docs(call)
+
+
 @area.get("/openapi.json", answers={200: dict[str, Any]})
 async def openapi_document(call: Call) -> Answer:
     """This API as an OpenAPI document."""

@@ -91,6 +91,8 @@ def test_without_pages_there_is_still_the_documentation_of_the_api(
         ("docs/", "docs"),
         ("redoc", "docs"),
         ("openapi.json", "api/openapi.json"),
+        ("api/docs", "docs"),
+        ("api/redoc", "docs"),
     ):
         assert str(httpx.get(root + path, follow_redirects=True).url) == root + target
     for path in ("", "runs", "live?page=/runs&position=0", "runs/actions/delete"):

@@ -30,7 +30,9 @@ LATER = (
 OUR_OWN = {
     ("/v2/concurrency_limits/{}/holders", "get"),
     ("/flow_runs/{}/explain", "get"),
+    ("/docs", "get"),
     ("/openapi.json", "get"),
+    ("/redoc", "get"),
     ("/subscriptions/named", "get"),
     ("/subscriptions/named", "post"),
     ("/subscriptions/named/{}", "delete"),

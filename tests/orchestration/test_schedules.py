@@ -1,6 +1,6 @@
 """Schedules: what is one, and which moments follow from it."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice, pairwise
 
 import pytest
@@ -52,6 +52,19 @@ def test_every_hour_is_every_hour_that_passes() -> None:
         "2026-10-25T01:00:00",
         "2026-10-25T02:00:00",
         "2026-10-25T03:00:00",
+    ]
+
+
+def test_an_anchor_with_an_offset_is_the_moment_that_it_names() -> None:
+    anchor = datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=2)))
+    hourly = Schedule(interval=3 * 3_600.0, anchor_date=anchor)
+    assert moments(hourly, count=2, start=datetime(2026, 10, 25, tzinfo=UTC)) == [
+        "2026-10-25T02:00:00",
+        "2026-10-25T05:00:00",
+    ]
+    daily = Schedule(interval=86_400.0, anchor_date=anchor, timezone="Europe/Berlin")
+    assert moments(daily, count=1, start=datetime(2026, 10, 25, tzinfo=UTC)) == [
+        "2026-10-25T23:00:00"
     ]
 
 
