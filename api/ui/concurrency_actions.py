@@ -1,28 +1,36 @@
 """What can be done with concurrency limits: switch them off and on, change, free, delete them."""
 
-from api.ui.page import Action, Ask, Deed, Said, Undo
+from collections.abc import Mapping
+from typing import Any
+
+from api.ui import editing
+from api.ui.page import Action, Ask, Deed, Edited, Said, Undo, Visit
+from api.ui.query import Query
 from api.ui.shown import counted
-from api.ui.work_pool_actions import limit_in
+from api.ui.work_pool_actions import LIMITED, limit_in
+from eventstore.database import Reader
 from orchestration.concurrency_limits import ConcurrencyLimitUpdate
 from orchestration.identifiers import canonical
 from orchestration.refusals import Invalid, NotFound
+from projections import concurrency_limits as rows
 from projections import concurrency_pages
 from projections.concurrency_pages import Holding, LimitLine
 from services import concurrency_limits, slots, tag_limits
+from services.slots import LIMIT
 
 _WORDS = {"global": "limit", "tag": "limit on the tag", "deployment": "limit of the deployment"}
 
 
-def _id(deed: Deed, name: str = "id") -> str:
+def _id(form: Query, name: str = "id") -> str:
     try:
-        return canonical(deed.form.one(name))
+        return canonical(form.one(name))
     except ValueError:
         raise Invalid("Choose a concurrency limit first.") from None
 
 
 async def _named(deed: Deed) -> LimitLine:
     """The limit that a form names by its id. Raises Invalid and NotFound."""
-    database, id_ = deed.visit.server.database, _id(deed)
+    database, id_ = deed.visit.server.database, _id(deed.form)
     found = await concurrency_pages.one(database, database.dialect, id_)
     if found is None:
         raise NotFound("Concurrency limit", id_)
@@ -67,7 +75,19 @@ async def ask_limit(deed: Deed) -> Ask | None:
         text=f"There are {line.seen.limit.limit} now. Whoever holds slots keeps them.",
         button="Set the limit",
         fields=(("limit", ""),),
+        sent=(editing.carried({LIMITED: line.seen.limit.limit}),),
     )
+
+
+async def edits_limit(_: Visit, form: Query) -> Edited:
+    """What the question changes."""
+    id_ = _id(form)
+
+    async def values(reader: Reader) -> Mapping[str, Any] | None:
+        found = await rows.by_id(reader, id_)
+        return None if found is None else {LIMITED: found.limit.limit}
+
+    return Edited(f"{LIMIT}:{id_}", values)
 
 
 async def set_limit(deed: Deed) -> Said:
@@ -80,8 +100,8 @@ async def set_limit(deed: Deed) -> Said:
     if limit is None:
         raise Invalid("A limit is a whole number, 0 or more.")
     await _update(deed, line, ConcurrencyLimitUpdate(limit=limit))
-    fields = [("id", line.seen.limit.id), ("set", "1"), ("limit", str(line.seen.limit.limit))]
-    back = Undo("concurrency-limits/actions/limit", fields)
+    before = [("id", line.seen.limit.id), ("set", "1"), ("limit", str(line.seen.limit.limit))]
+    back = Undo("concurrency-limits/actions/limit", [*before, editing.carried({LIMITED: limit})])
     return Said(f"The {called(line)} has {counted(limit, 'slot')} now.", back)
 
 
@@ -128,8 +148,8 @@ def holder_of(holding: Holding) -> str:
 
 async def _lease(deed: Deed) -> Holding | None:
     """The lease that a form names, while it lasts."""
-    lease_id = _id(deed, "lease")
-    found = await concurrency_pages.holders(deed.visit.server.database, _id(deed))
+    lease_id = _id(deed.form, "lease")
+    found = await concurrency_pages.holders(deed.visit.server.database, _id(deed.form))
     return next((one for one in found if one.lease_id == lease_id), None)
 
 
@@ -196,7 +216,7 @@ async def delete(deed: Deed) -> Said:
 ACTIONS = (
     Action("/concurrency-limits/actions/activate", activate),
     Action("/concurrency-limits/actions/deactivate", deactivate),
-    Action("/concurrency-limits/actions/limit", set_limit, ask_limit),
+    Action("/concurrency-limits/actions/limit", set_limit, ask_limit, edits_limit),
     Action("/concurrency-limits/actions/reset", reset, ask_reset),
     Action("/concurrency-limits/actions/free", free, ask_free),
     Action("/concurrency-limits/actions/delete", delete, ask_delete),

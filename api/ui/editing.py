@@ -2,7 +2,8 @@
 
 Such a form carries what it was made from: a digest of every value that can be changed in it. What
 is sent is recorded only if these are still the values at that moment, which is looked at in the
-transaction that records it; otherwise the person is asked, and told what is there now.
+transaction that records it; otherwise the person is asked, and told what is there now. An action
+that asks for a value carries it in its question, and in the way back from what it did.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,11 @@ async def made_from(visit: Visit, edits: Edits) -> str:
     return "" if values is None else _digests(values)
 
 
+def carried(values: Mapping[str, Any]) -> tuple[str, str]:
+    """The field of a question, or of an Undo, that was made from these values."""
+    return MADE_FROM, _digests(values)
+
+
 async def provided(origin: Origin, visit: Visit, form: Query, edits: Edits) -> Origin:
     """Whoever sent a form, who saves it only if nobody else did. Commands raise ChangedMeanwhile.
 
@@ -67,12 +73,21 @@ async def provided(origin: Origin, visit: Visit, form: Query, edits: Edits) -> O
     return replace(origin, proviso=Proviso(edited.stream, check))
 
 
-def question(error: ChangedMeanwhile) -> Ask:
-    """Whether to save what was typed in place of what somebody else saved meanwhile."""
+def question(error: ChangedMeanwhile, asked: bool) -> Ask:
+    """Whether to save what was typed in place of what somebody else saved meanwhile. `asked`: it
+    was typed into a question, which is not there any more, and not into a form of the page."""
+    if asked:
+        title = "This was changed meanwhile"
+        text = "Nothing was saved. Cancel to leave what is there now, or save yours in its place:"
+    else:
+        title = "This was changed while the form was open"
+        text = (
+            "Nothing was saved. What you typed is still in the form: cancel to look at it again, "
+            "or save it in place of what is there now:"
+        )
     return Ask(
-        title="This was changed while the form was open",
-        text="Nothing was saved. What you typed is still in the form: cancel to look at it again, "
-        "or save it in place of what is there now:",
+        title=title,
+        text=text,
         button="Save mine instead",
         lost=error.changed,
         sent=((MADE_FROM, error.made_from),),

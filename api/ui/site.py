@@ -253,7 +253,7 @@ class Site:
             try:
                 said = await action.act(deed)
             except editing.ChangedMeanwhile as error:
-                ask = editing.question(error)
+                ask = editing.question(error, asked=action.ask is not None)
         if _wants_json(call):
             return _Reply(200, JSON, msgspec.json.encode({"ask": ask, "said": said}))
         values = {

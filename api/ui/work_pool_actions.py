@@ -1,18 +1,24 @@
 """What can be done with work pools, their queues and their workers."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from api.ui.page import Action, Ask, Deed, Said, Undo
-from api.ui.query import whole
+from api.ui import editing
+from api.ui.page import Action, Ask, Deed, Edited, Said, Undo, Visit
+from api.ui.query import Query, whole
 from api.ui.shown import counted
+from eventstore.database import Reader
 from orchestration.identifiers import canonical
 from orchestration.refusals import Invalid, NotFound
 from orchestration.work_pools import WorkPoolUpdate, is_reserved
 from orchestration.work_queues import WorkQueue, WorkQueueUpdate
 from projections import work_pool_pages, work_queues
+from projections import work_pools as rows
 from services import work_pools, workers
 
 LIMIT_MAX = 2**31 - 1
+LIMITED = "Limit"
+"""What the value is called that the questions of the buttons “Limit…” change."""
 RESERVED = "Pools whose names begin with “prefect” are not made, changed or deleted by hand."
 
 # --- pools ----------------------------------------------------------------------------------------
@@ -60,7 +66,19 @@ async def ask_limit(deed: Deed) -> Ask | None:
         text=f"The pool has {now}. Runs that are at work stay; leave it empty for no limit.",
         button="Set the limit",
         fields=(("limit", ""),),
+        sent=(editing.carried({LIMITED: pool.concurrency_limit}),),
     )
+
+
+async def edits_limit(visit: Visit, form: Query) -> Edited:
+    """What the question changes. Raises NotFound."""
+    id_ = (await work_pools.named(visit.server.database, form.one("name"))).id
+
+    async def values(reader: Reader) -> Mapping[str, Any] | None:
+        found = await rows.by_id(reader, id_)
+        return None if found is None else {LIMITED: found.concurrency_limit}
+
+    return Edited(f"{work_pools.POOL}:{id_}", values)
 
 
 async def set_limit(deed: Deed) -> Said:
@@ -75,7 +93,7 @@ async def set_limit(deed: Deed) -> Said:
     await work_pools.update(server.shell, name, body, deed.origin)
     before = pool.concurrency_limit
     fields = [("name", name), ("set", "1"), ("limit", "" if before is None else str(before))]
-    back = Undo("work-pools/actions/limit", fields)
+    back = Undo("work-pools/actions/limit", [*fields, editing.carried({LIMITED: limit})])
     if limit is None:
         return Said(f"The work pool {name} has no limit any more.", back)
     return Said(f"At most {counted(limit, 'run')} of {name} at the same time.", back)
@@ -212,7 +230,7 @@ async def forget_worker(deed: Deed) -> Said:
 ACTIONS = (
     Action("/work-pools/actions/pause", pause),
     Action("/work-pools/actions/resume", resume),
-    Action("/work-pools/actions/limit", set_limit, ask_limit),
+    Action("/work-pools/actions/limit", set_limit, ask_limit, edits_limit),
     Action("/work-pools/actions/delete", delete, ask_delete),
     Action("/work-pools/actions/forget-worker", forget_worker, ask_forget_worker),
     Action("/work-queues/actions/pause", pause_queue),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -191,6 +191,97 @@ def test_a_form_is_saved_without_a_question_if_nobody_changed_what_it_changes(
     expect(page.locator("form.form")).to_have_count(0)
     answer = httpx.get(server_url + thing.at, verify=NO_CERTIFICATES)
     assert thing.read(answer.json()) == thing.saved
+
+
+def _pool_asked(url: str) -> Thing:
+    made = _pool(url)
+    return replace(
+        made,
+        page="work-pools/work-pool/k8s",
+        typed="9",
+        elsewhere={"concurrency_limit": 4},
+        told="Limit: 4",
+        read=lambda pool: pool["concurrency_limit"],
+        saved=9,
+    )
+
+
+def _limit_asked(url: str) -> Thing:
+    made = _limit(url)
+    return replace(
+        made,
+        page=made.page.removesuffix("/edit"),
+        elsewhere={"limit": 4},
+        told="Limit: 4",
+    )
+
+
+@pytest.mark.parametrize("make", [_pool_asked, _limit_asked])
+def test_a_limit_that_was_asked_for_is_not_set_over_what_somebody_else_set_meanwhile(
+    server_url: str, visit: Visit, make: Callable[[str], Thing]
+) -> None:
+    thing = make(server_url)
+
+    def now() -> Any:
+        answer = httpx.get(server_url + thing.at, verify=NO_CERTIFICATES)
+        return thing.read(answer.raise_for_status().json())
+
+    def meanwhile(**change: Any) -> None:
+        httpx.patch(server_url + thing.at, json=change, verify=NO_CERTIFICATES).raise_for_status()
+
+    (name,) = thing.elsewhere
+    page = visit(server_url, thing.page)
+    dialog = page.get_by_role("dialog")
+    page.get_by_role("button", name="Limit…").click()
+    dialog.get_by_label("Limit").fill(thing.typed)
+    meanwhile(**thing.elsewhere)
+    dialog.get_by_role("button", name="Set the limit").click()
+    expect(dialog).to_contain_text("This was changed meanwhile")
+    expect(dialog).to_contain_text(thing.told)
+    assert_whole(page)
+    dialog.get_by_role("button", name="Cancel").click()
+    assert now() == 4
+
+    page.get_by_role("button", name="Limit…").click()
+    dialog.get_by_label("Limit").fill(thing.typed)
+    meanwhile(**{name: 5})
+    dialog.get_by_role("button", name="Set the limit").click()
+    dialog.get_by_role("button", name="Save mine instead").click()
+    undo = page.get_by_role("button", name="Undo")
+    expect(undo).to_be_visible()
+    assert now() == thing.saved
+
+    # What is taken back is one's own change, not what somebody else made of it.
+    meanwhile(**{name: 6})
+    undo.click()
+    expect(dialog).to_contain_text("Limit: 6")
+    assert now() == 6
+
+
+@pytest.mark.parametrize("make", [_pool_asked, _limit_asked])
+def test_a_limit_is_set_without_a_further_question_if_nobody_else_set_it(
+    server_url: str, visit: Visit, make: Callable[[str], Thing]
+) -> None:
+    thing = make(server_url)
+
+    def now() -> Any:
+        return thing.read(httpx.get(server_url + thing.at, verify=NO_CERTIFICATES).json())
+
+    before = now()
+    page = visit(server_url, thing.page)
+    page.get_by_role("button", name="Limit…").click()
+    page.get_by_role("dialog").get_by_label("Limit").fill(thing.typed)
+    # Something else of it is not what the question is about.
+    field = "is_paused" if "pool" in thing.page else "active"
+    httpx.patch(server_url + thing.at, json={field: False}, verify=NO_CERTIFICATES)
+    page.get_by_role("dialog").get_by_role("button", name="Set the limit").click()
+    undo = page.get_by_role("button", name="Undo")
+    expect(undo).to_be_visible()
+    assert now() == thing.saved
+    undo.click()
+    expect(page.locator(".toast")).to_have_count(1)
+    expect(undo).to_be_visible()
+    assert now() == before
 
 
 def test_without_scripts_the_question_is_a_page_that_sends_what_was_typed(
