@@ -21,6 +21,7 @@ from orchestration.emissions import Emission, EmissionReceived
 from orchestration.flow_runs import FlowRunStateSet
 from orchestration.flows import FlowCreated, FlowDeleted, FlowUpdated
 from orchestration.pool_emissions import POOL_EMITTING, QUEUE_EMITTING, Told, of_pool, of_queue
+from orchestration.scheduled_runs import made_by_schedule
 from orchestration.states import PAUSED, FormerState, RecordedState
 from orchestration.surroundings import Neighbour
 from orchestration.task_runs import TaskRunReported
@@ -44,6 +45,10 @@ def emission_of(recorded: Recorded[Any]) -> bytes | None:
                 bytes(sent).rstrip()[:-1],
                 json.encode(recorded.recorded_at),
             )
+        case FlowRunStateSet() if made_by_schedule(event):
+            # Nor does Prefect tell of it. Runs are made long before their time, by the hundred, and
+            # what is told of one after this state would be taken for late.
+            return None
         case FlowRunStateSet():
             return document(_flow_run_changed(event, recorded))
         case FlowCreated() | FlowUpdated() | FlowDeleted():

@@ -12,6 +12,9 @@ from msgspec.structs import replace
 
 from orchestration.flow_runs import FlowRunCreated, FlowRunEvent, FlowRunStateSet
 
+SCHEDULE = "SCHEDULE"
+"""What kind of thing such a run was created by."""
+
 
 class Itself(Struct, frozen=True):
     """In what a scheduled run differs from the others of its schedule."""
@@ -22,6 +25,12 @@ class Itself(Struct, frozen=True):
     state_id: str
     moment: datetime
     """When it is to start."""
+
+
+def made_by_schedule(event: FlowRunStateSet) -> bool:
+    """Whether this is the state in which a schedule made the run."""
+    creator = event.created_by
+    return event.former is None and creator is not None and creator.type == SCHEDULE
 
 
 def another(made: Sequence[FlowRunEvent], run: Itself) -> list[FlowRunEvent]:

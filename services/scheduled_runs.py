@@ -31,7 +31,7 @@ from orchestration.flow_run_decisions import CreateFlowRun
 from orchestration.flow_runs import FlowRunEvent
 from orchestration.flows import Flow
 from orchestration.names import slug
-from orchestration.scheduled_runs import Itself, another
+from orchestration.scheduled_runs import SCHEDULE, Itself, another
 from orchestration.schedules import occurrences
 from orchestration.states import SCHEDULED, StateDetails, new_state
 from orchestration.surroundings import Neighbour, Surroundings
@@ -48,8 +48,6 @@ MADE_UP_FOR = timedelta(minutes=1)
 _TICK = timedelta(microseconds=1)
 AUTO_SCHEDULED = "auto-scheduled"
 """A tag of every run that a schedule brought about."""
-SCHEDULE = "SCHEDULE"
-"""What kind of thing such a run was created by."""
 
 
 class Horizon(Struct, frozen=True, kw_only=True):

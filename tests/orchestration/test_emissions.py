@@ -163,6 +163,15 @@ class TestFlowRunChanges:
         assert emission["payload"]["initial_state"] is None
         assert emission["payload"]["intended"] == {"from": None, "to": "PENDING"}
 
+    def test_nobody_is_told_that_a_schedule_made_a_run_only_what_becomes_of_it(self) -> None:
+        creator = CreatedBy(id=id_(14), type="SCHEDULE", display_value="hourly")
+        made = state_set(flow_run(created_by=creator), state("SCHEDULED", id=id_(5)))
+        assert emission_of(recorded(made)) is None
+        run = flow_run(state("SCHEDULED", id=id_(5)), created_by=creator)
+        late = state_set(run, state("SCHEDULED", name="Late", id=id_(6), at=NOON + SECOND))
+        assert shown(late)["event"] == "prefect.flow-run.Late"
+        assert shown(late)["follows"] == id_(5)
+
     def test_a_state_long_after_the_last_one_does_not_say_that_it_follows(self) -> None:
         run = flow_run(state("RUNNING"))
         assert shown(state_set(run, state("FAILED", at=NOON + HOUR)))["follows"] is None
