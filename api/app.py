@@ -24,7 +24,7 @@ from projections import rebuild
 from projections.catalogue import CODEC, DERIVED, INLINE
 
 
-def build(settings: Settings) -> Litestar:
+def build(settings: Settings) -> "Application":
     """The application on a migrated database."""
     read_only = settings.database_read_only
     database = open_database(settings, read_only=read_only)
@@ -49,9 +49,9 @@ def build(settings: Settings) -> Litestar:
 
     api = _api(server, settings)
     mounted = asgi(settings.api_base_path, is_mount=True, copy_scope=False)(api.__call__)
-    return _Application(
+    return Application(
+        server,
         api,
-        settings.api_base_path,
         _site(server, api),
         [mounted],
         lifespan=[lifespan],
@@ -60,7 +60,7 @@ def build(settings: Settings) -> Litestar:
     )
 
 
-class _Application(Litestar):
+class Application(Litestar):
     """Litestar, with the API and the pages in front of it.
 
     Requests to the API go straight there: Litestar looks up each path anew that it has not seen
@@ -69,9 +69,12 @@ class _Application(Litestar):
     """
 
     def __init__(
-        self, api: Api, base_path: str, site: ASGIApp, routes: Sequence[Any], **options: Any
+        self, server: Server, api: Api, site: ASGIApp, routes: Sequence[Any], **options: Any
     ) -> None:
         super().__init__(routes, **options)
+        self.log_replaced = server.store.replaced
+        """See `EventStore.replaced`."""
+        base_path = server.settings.api_base_path
         self._api = api
         self._site = site
         # Without a base path the pages come first, and the API is what is no page.

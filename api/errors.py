@@ -14,6 +14,7 @@ import msgspec
 from eventstore.errors import (
     ContentionTimeout,
     DatabaseUnavailable,
+    LogReplaced,
     Overloaded,
     ReadOnly,
     UnknownEvent,
@@ -40,7 +41,8 @@ longer."""
 SHOWN_CHARACTERS_MAX = 100
 """Of what is shown of a header that was not understood."""
 RETRY_AFTER_SECONDS = 1
-"""What a client is told to wait when the database is away or the queue is full."""
+"""What a client is told to wait when the database is away, the queue is full, or this process is
+about to end because the log is another one."""
 
 
 class HttpError(Exception):
@@ -275,7 +277,7 @@ def http_error(error: Exception, body: bytes) -> HttpError:
             return HttpError(500, {"exception_message": str(error)})
         case UnicodeEncodeError():
             return invalid(("body",), "string_unicode", "text holds a lone surrogate", None, None)
-        case DatabaseUnavailable() | Overloaded() | ContentionTimeout():
+        case DatabaseUnavailable() | Overloaded() | ContentionTimeout() | LogReplaced():
             logger.warning("answered 503: %s", error)
             return HttpError(
                 503,

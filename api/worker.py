@@ -107,16 +107,23 @@ async def _serve(
         gc.set_threshold(*COLLECT_AFTER)
         gc.enable()
         ready()
-        if listener is None:
-            await stopping.wait()
-            return 0
-        waiting = asyncio.create_task(stopping.wait())
-        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            logger.error("the HTTP server ended by itself", exc_info=serving.exception())
-            return 1
-        await _drain(granian, serving, connections)
-    return 0
+        ends = {
+            asyncio.create_task(stopping.wait()),
+            replaced := asyncio.create_task(app.log_replaced.wait()),
+        }
+        if listener is not None:
+            ends.add(serving)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        code = 0
+        if replaced.done():
+            logger.error("this process ends: the one that is started next opens the log as it is")
+            code = 1
+        if listener is not None:
+            if serving.done():
+                logger.error("the HTTP server ended by itself", exc_info=serving.exception())
+                return 1
+            await _drain(granian, serving, connections)
+    return code
 
 
 def _granian(

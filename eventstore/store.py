@@ -34,7 +34,7 @@ OWN_COMMIT_SECONDS_MAX = 0.1
 """How long the follower leaves events to the committer that may be of its own batch."""
 SET_BACK = (
     "the log was set back while this server had it open, by a backup or by a standby that took "
-    "over without its newest events: start the server again"
+    "over without its newest events"
 )
 UNAVAILABLE_PAUSE_SECONDS = 1.0
 """How long the follower waits before it asks a database again that did not answer."""
@@ -73,8 +73,9 @@ class EventStore:
         self._newest = (0, GENESIS)
         """Position and hash of the newest event of the ring. The log never ends before it, nor with
         another there; else it was set back, and what is remembered of it never was."""
-        self._replaced = False
-        """Whether whoever follows it has found that the log is another one than was opened."""
+        self.replaced = asyncio.Event()
+        """Set when the log has been found to be another one than was opened. Nothing is written any
+        more, and what is remembered of it never was: the process has to end."""
         self._held = Held()
         self._missing = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,7 +129,7 @@ class EventStore:
     async def _fold(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> bool:
         if before.epoch != self.epoch:
             raise LogReplaced("the log was erased or restored while this server had it open")
-        if self._replaced or self._was_set_back(before, self._newest):
+        if self.replaced.is_set() or self._was_set_back(before, self._newest):
             raise LogReplaced(SET_BACK)
         raised = await self.releases.admit(tx, before, recorded)
         await self._inline(tx, before, recorded)
@@ -174,9 +175,10 @@ class EventStore:
                 logger.error("the log cannot be followed any further: %s", error)
                 if isinstance(error, UnknownEvent):
                     self.releases.stop(str(error))
-                self._replaced = isinstance(error, LogReplaced)
                 self.ring.fail(error)
                 self.lines.fail(error)
+                if isinstance(error, LogReplaced):
+                    self.replaced.set()
                 return
             except Exception:
                 logger.exception("could not look for events of other processes")

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from eventstore import leases
 from eventstore.database import Database, Transaction
-from eventstore.errors import DatabaseUnavailable, EventStoreError, LeaseLost
+from eventstore.errors import DatabaseUnavailable, EventStoreError, LeaseLost, LogReplaced
 from eventstore.leases import Holder, Report
 from eventstore.log import Fence
 from services.shell import Origin
@@ -183,7 +183,7 @@ class Services:
         self._failures[name] = failures + 1
         pause = FAILED_PAUSES_SECONDS[min(failures, len(FAILED_PAUSES_SECONDS) - 1)]
         self._not_before[name] = now + pause
-        if isinstance(error, DatabaseUnavailable):
+        if isinstance(error, DatabaseUnavailable | LogReplaced):
             logger.warning("service %s waits: %s", name, error)
         else:
             logger.error("service %s failed", name, exc_info=error)
