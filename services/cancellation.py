@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from eventstore.codec import to_microseconds
 from eventstore.ids import new_id
 from orchestration import task_rules, task_run_decisions
-from orchestration.flow_rules import CORE
+from orchestration.flow_rules import CORE, MINIMAL
 from orchestration.flow_runs import FlowRun, FlowRunStateSet, existing
 from orchestration.states import (
     CANCELLED,
@@ -22,7 +22,7 @@ from orchestration.states import (
 )
 from orchestration.task_run_decisions import SetTaskRunState
 from orchestration.task_runs import TaskRun
-from orchestration.transition import TaskFacts
+from orchestration.transition import Policy, TaskFacts
 from projections import waiting_runs
 from projections.flow_runs import FLOW_RUNS
 from projections.task_runs import TASK_RUNS
@@ -96,7 +96,8 @@ class CancelledRuns(NearestRuns):
             if run.state_type == kind:
                 return Decided((), None)
             wanted = new_state(kind, new_id(), now, message=_WHY)
-            return await _judged(self._shell, run, wanted, now, fresh)
+            # By force: the rules keep a paused run from being cancelled by and by.
+            return await _judged(self._shell, run, wanted, MINIMAL, now, fresh)
 
         await self._shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin)
 
@@ -146,7 +147,7 @@ class CancellingRuns(NearestRuns):
                 return Decided((), None)
             message = "The run was being cancelled for too long; nobody reported its end."
             wanted = new_state(CANCELLED, new_id(), now, message=message)
-            decided = await _judged(self._shell, run, wanted, now, fresh)
+            decided = await _judged(self._shell, run, wanted, CORE, now, fresh)
             if not decided.events:
                 return decided
             # Nobody reported its end, so something may still run for it.
@@ -157,7 +158,7 @@ class CancellingRuns(NearestRuns):
 
 
 async def _judged(
-    shell: Shell, run: FlowRun, wanted: State, now: datetime, fresh: bool
+    shell: Shell, run: FlowRun, wanted: State, rules: Policy, now: datetime, fresh: bool
 ) -> Decided[None]:
-    decided = await flow_runs.judged(shell, run, wanted, CORE, now, fresh, None)
+    decided = await flow_runs.judged(shell, run, wanted, rules, now, fresh, None)
     return untold(decided)

@@ -71,6 +71,20 @@ async def test_the_run_of_a_deployment_is_given_the_time_to_end(server: Server) 
     assert await becomes(server, inner, "Cancelled") >= began + TIMEOUT
 
 
+async def test_a_paused_run_of_a_deployment_is_cancelled_with_the_run_around_it(
+    server: Server,
+) -> None:
+    flow_id = await new_flow(server)
+    outer = await new_run(server, "RUNNING", flow_id)
+    stand_in = await new_task(server, outer, "RUNNING")
+    inner = await new_run(
+        server, "PAUSED", flow_id, parent_task_run_id=stand_in, deployment_id=str(uuid4())
+    )
+    await set_state(server, outer, "CANCELLED")
+    await becomes(server, inner, "Cancelled")
+    assert await flow_states(server, inner) == ["Paused", "Cancelling", "Cancelled"]
+
+
 async def test_a_run_that_is_cancelled_for_too_long_is_cancelled(server: Server) -> None:
     flow_id = await new_flow(server)
     stuck = await new_run(server, "RUNNING", flow_id)
