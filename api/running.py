@@ -5,10 +5,10 @@ background server leaves its terminal.
 """
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 from msgspec import Struct
@@ -206,8 +206,12 @@ def run_in_background(prepared: Prepared) -> int:
         _detached(prepared, output, tell)
     os.close(tell)
     os.close(output)
-    # Not until its end: workers hold the other side open, too.
-    message = os.read(told, MESSAGE_BYTES_MAX)
+    try:
+        # Not until its end: workers hold the other side open, too.
+        message = os.read(told, MESSAGE_BYTES_MAX)
+    except KeyboardInterrupt:
+        os.kill(pid, signal.SIGTERM)  # Nobody was told of it who could stop it.
+        raise
     os.close(told)
     if message == _READY:
         return pid
@@ -224,9 +228,8 @@ MESSAGE_BYTES_MAX = 4_096
 def _detached(prepared: Prepared, output: int, tell: int) -> NoReturn:
     code = 1
     try:
+        # Its folder stays that of the command: URLs may name databases and certificates from there.
         os.setsid()
-        # Not to keep a folder busy that somebody may want to remove or unmount.
-        os.chdir(Path("/"))
         empty = os.open(os.devnull, os.O_RDONLY)
         for number, descriptor in enumerate((empty, output, output)):
             os.dup2(descriptor, number)

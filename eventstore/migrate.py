@@ -54,6 +54,10 @@ class UnknownRevision(EventStoreError):
     """This release has no migration of that name."""
 
 
+class SchemaRefused(EventStoreError):
+    """The database does not take a change of its schema: it lacks a right, or has other tables."""
+
+
 class Target(Struct, frozen=True, kw_only=True):
     """The database to migrate: a SQLite file, or a Postgres URL and schema."""
 
@@ -129,7 +133,8 @@ def _applied_postgres(target: Target) -> list[str]:
         names = {
             row[0]
             for row in connection.execute(
-                "SELECT table_name FROM information_schema.tables WHERE table_schema = %s",
+                # Not information_schema, which leaves out what this user may not look at.
+                "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = %s",
                 (target.schema,),
             )
         }
@@ -182,7 +187,7 @@ def upgrade(
     release write on beside them, until what is folded anew takes the place of the old rows. At any
     other they stop (`eventstore.releases`).
 
-    Raises SchemaTooNew, ForeignDatabase, UnknownRevision, DatabaseUnavailable.
+    Raises SchemaTooNew, ForeignDatabase, UnknownRevision, SchemaRefused, DatabaseUnavailable.
     """
     last = None if up_to is None else revision(target, up_to)
     with _locked(target):
@@ -233,6 +238,7 @@ def downgrade(
 
 FOLDED_BY_NOBODY = "UPDATE checkpoints SET version = 0 WHERE name = '{name}'"
 HAS_TABLE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+HAS_SCHEMA = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s"
 ANNOUNCE = "UPDATE log_head SET generation = generation + {raised} WHERE id = 1"
 
 
@@ -244,8 +250,8 @@ def _announce(backend: Any, name: str, *, raised: bool) -> None:
 
 
 def stamp(target: Target, name: str) -> None:
-    """Say that the database is at revision `name` without running anything."""
-    last = revision(target, name)
+    """Say that the database is at revision `name`, or has none (""), without running anything."""
+    last = revision(target, name) if name else ""
     with _locked(target), _yoyo(target) as (backend, migrations), backend.transaction():
         for migration in migrations:
             backend.unmark_one(migration, log=False)
@@ -285,7 +291,9 @@ def _locked(target: Target) -> Iterator[None]:
         except _lock_not_available():
             raise _still_migrating("this Postgres database", target) from None
         connection.execute("SET lock_timeout = 0")
-        connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{target.schema}"')
+        # IF NOT EXISTS would want the right to make one even where there is one.
+        if not connection.execute(HAS_SCHEMA, (target.schema,)).fetchall():
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{target.schema}"')
         yield
 
 
@@ -324,11 +332,18 @@ def _psycopg(target: Target) -> Iterator[Any]:
     except psycopg.Error as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise DatabaseUnavailable(
-            f"cannot reach Postgres: {reason}; see that it runs and takes this user and password, "
-            "or give another address with PLUPERFECT_DATABASE_URL"
+            f"cannot reach Postgres: {reason}; see that it runs, has this database and takes this "
+            "user and password, or give another address with PLUPERFECT_DATABASE_URL"
         ) from None
-    with connection:
-        yield connection
+    user = connection.info.user
+    try:
+        with connection:
+            yield connection
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise SchemaRefused(
+            f"Postgres: {str(error).splitlines()[0]}; whoever owns the database can give this user "
+            f'a schema: CREATE SCHEMA "{target.schema}" AUTHORIZATION "{user}"'
+        ) from error
 
 
 @contextmanager
@@ -406,7 +421,9 @@ def _spoken(target: Target) -> Iterator[None]:
                 raise DatabaseUnavailable(
                     f"cannot change the SQLite database {target.path}: {cause}"
                 ) from error
-            raise
+            raise SchemaRefused(
+                f"cannot change the SQLite database {target.path}: {cause}{_OTHER_TABLES}"
+            ) from error
         return
     import psycopg
 
@@ -414,3 +431,14 @@ def _spoken(target: Target) -> Iterator[None]:
         yield
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(f"Postgres: {str(error).strip()}") from error
+    except psycopg.errors.InsufficientPrivilege:
+        raise
+    except psycopg.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SchemaRefused(f"Postgres: {reason}{_OTHER_TABLES}") from error
+
+
+_OTHER_TABLES = (
+    "; its tables are not those of the migrations that `pluperfect server database status` shows "
+    "as applied, a list that `pluperfect server database stamp` can set right"
+)

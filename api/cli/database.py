@@ -267,7 +267,8 @@ def status(context: typer.Context, json: Json = False, output: Output = None) ->
 def stamp(
     context: typer.Context,
     revision: Annotated[
-        str, typer.Argument(metavar="REVISION", help="Number or name of a migration.")
+        str,
+        typer.Argument(metavar="REVISION", help="Number or name of a migration, or `base`: none."),
     ],
     yes: Yes = False,
 ) -> None:
@@ -277,10 +278,10 @@ def stamp(
     """
     settings = configuration(context).settings
     target = target_of(settings)
-    name = _or_fail(lambda: migrate.revision(target, revision))
-    confirm(f"Note {database_location(settings)} as being at {name}?", yes)
+    name = "" if revision == "base" else _or_fail(lambda: migrate.revision(target, revision))
+    confirm(f"Note {database_location(settings)} as being at {name or 'no migration'}?", yes)
     _or_fail(lambda: migrate.stamp(target, name))
-    typer.echo(f"The database is noted as being at {name}.")
+    typer.echo(f"The database is noted as being at {name or 'no migration'}.")
 
 
 def _or_fail(work: Callable[[], T]) -> T:

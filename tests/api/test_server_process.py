@@ -455,6 +455,28 @@ def test_a_background_server_outlives_its_command_and_is_stopped_by_name(
     serving.verify_digests(target)
 
 
+def test_a_background_server_uses_the_files_that_its_command_was_given_by_relative_names(
+    tmp_path: Path,
+) -> None:
+    target = Target(path=tmp_path / "own.db")
+    port = str(serving.free_port())
+    started = serving.run_cli(
+        target,
+        tmp_path,
+        *("server", "start", "--background", "--port", port),
+        settings={"PLUPERFECT_DATABASE_URL": "own.db"},
+    )
+    try:
+        assert started.returncode == 0, started.stderr
+        assert _new_flow(f"http://127.0.0.1:{port}/api", "a").status_code == 201
+    finally:
+        serving.run_cli(target, tmp_path, "server", "stop")
+
+    assert target.path is not None
+    with closing(sqlite3.connect(target.path)) as database:
+        assert database.execute("SELECT count(*) FROM flows").fetchall() == [(1,)]
+
+
 def test_servers_of_one_home_are_known_by_their_ports(
     start_server: StartServer, target: Target
 ) -> None:

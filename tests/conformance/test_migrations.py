@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec import structs
 
 from eventstore import migrate
 from eventstore.checkpoints import CHECKPOINTS
@@ -19,6 +20,7 @@ from eventstore.errors import DatabaseUnavailable
 from eventstore.log import STREAMS
 from eventstore.migrate import (
     ForeignDatabase,
+    SchemaRefused,
     SchemaTooNew,
     Target,
     UnknownRevision,
@@ -133,7 +135,7 @@ def test_a_migration_that_fails_leaves_nothing_half_done(
         "CREATE TABLE half (id BIGINT);\nINSERT INTO nowhere VALUES (1);\n"
     )
     monkeypatch.setattr(migrate, "MIGRATIONS", tmp_path / "broken")
-    with pytest.raises((sqlite3.Error, psycopg.Error)):
+    with pytest.raises(SchemaRefused, match="nowhere"):
         migrate.upgrade(blank)
     (tmp_path / "broken" / "0001.half.sql").write_text("CREATE TABLE half (id BIGINT);\n")
     assert migrate.upgrade(blank) == ["0001.half"]
@@ -186,6 +188,31 @@ def test_stamping_says_so_and_runs_nothing(blank: Target) -> None:
     migrate.upgrade(blank)
     migrate.stamp(blank, "0001")
     assert migrate.applied(blank) == migrate.available(blank)[:1]
+
+
+def test_a_list_of_migrations_that_is_not_true_is_told_of_in_a_sentence(blank: Target) -> None:
+    migrate.stamp(blank, "0016")
+    with pytest.raises(SchemaRefused, match=r"log_head.*; its tables are not those of the migrati"):
+        migrate.upgrade(blank)
+    migrate.stamp(blank, "")
+    assert migrate.upgrade(blank) == migrate.available(blank)
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+def test_a_user_who_may_make_no_schema_is_told_so_and_takes_one_that_was_made(
+    blank: Target,
+) -> None:
+    with psycopg.connect(blank.url, autocommit=True) as owner:
+        owner.execute("CREATE ROLE weak LOGIN PASSWORD 'weak'")
+        try:
+            weak = structs.replace(blank, url=f"{blank.url}&user=weak&password=weak")
+            with pytest.raises(SchemaRefused, match='CREATE SCHEMA "pluperfect" AUTHORIZATION'):
+                migrate.upgrade(weak)
+            owner.execute("CREATE SCHEMA pluperfect AUTHORIZATION weak")
+            assert migrate.upgrade(weak) == migrate.available(weak)
+        finally:
+            owner.execute("DROP OWNED BY weak CASCADE")
+            owner.execute("DROP ROLE weak")
 
 
 @pytest.mark.parametrize("name", ["with space", "what?.db", "#1.db", "50%25.db", "ünï.db", "a&b=c"])
