@@ -41,6 +41,7 @@ from services.template_context import Cause, gather
 from services.triggers import Triggers
 from tests.e2e.deployed import until
 from tests.emitting import emission, wire
+from tests.services.conftest import Clock
 from tests.services.in_pools import new_pool, new_run_in
 from tests.services.listener import Listener, listener
 from tests.services.runs_here import ORIGIN, flow_states, set_state
@@ -198,21 +199,10 @@ async def test_half_of_a_threshold_is_remembered(target: Target) -> None:
         assert len(await until_told(server, 2, AutomationTriggered)) == 2  # With that of `quiet`.
 
 
-class Time:
-    """A clock that can be put forward."""
-
-    def __init__(self, server: Server) -> None:
-        self._now = server.now
-        self.ahead = timedelta(0)
-
-    def __call__(self) -> datetime:
-        return self._now() + self.ahead
-
-
 async def test_silence_while_nobody_listens_is_no_silence(target: Target) -> None:
     async with serving(target, IDLE) as server:
         await automation(server, {"posture": "Proactive", "expect": ["x"], "within": 30})
-        clock = Time(server)
+        clock = Clock()
 
         async def term(seconds: float) -> int | None:
             """Run the service for a moment; when the next bucket is due then."""
@@ -230,7 +220,7 @@ async def test_silence_while_nobody_listens_is_no_silence(target: Target) -> Non
             return due
 
         first = await term(10)
-        clock.ahead = timedelta(hours=1)
+        clock.put_forward(timedelta(hours=1))
         second = await term(10)
         assert first is not None
         assert second is not None
@@ -249,7 +239,7 @@ async def test_what_comes_due_at_the_same_moment_may_be_more_than_is_taken_at_a_
         for n in range(5):
             resource = {"prefect.resource.id": f"thing.{n}"}
             await emit(server, "x", occurred=occurred, resource=resource)
-        clock = Time(server)
+        clock = Clock()
         run = asyncio.create_task(Triggers(server.shell, clock).run(ORIGIN))
 
         async def until_due(some: bool) -> None:
@@ -260,7 +250,7 @@ async def test_what_comes_due_at_the_same_moment_may_be_more_than_is_taken_at_a_
                     await asyncio.sleep(POLL_SECONDS)
 
         await until_due(True)
-        clock.ahead = timedelta(hours=1)
+        clock.put_forward(timedelta(hours=1))
         await emit(server, "y")  # It looks at the clock.
         await until_due(False)
         run.cancel()

@@ -11,6 +11,7 @@ from api.settings import Settings
 from eventstore.migrate import Target
 from projections import waiting_runs
 from services import flow_runs, run_timers
+from tests.services.conftest import Clock
 from tests.services.runs_here import (
     ORIGIN,
     becomes,
@@ -32,7 +33,7 @@ IDLE = Settings(services_enabled=False)
 
 
 @pytest.fixture
-async def server(target: Target) -> AsyncIterator[Server]:
+async def server(target: Target, clock: Clock) -> AsyncIterator[Server]:
     async with serving(target, SETTINGS) as server:
         yield server
     verify_digests(target)
@@ -85,15 +86,18 @@ async def test_a_paused_run_of_a_deployment_is_cancelled_with_the_run_around_it(
     assert await flow_states(server, inner) == ["Paused", "Cancelling", "Cancelled"]
 
 
-async def test_a_run_that_is_cancelled_for_too_long_is_cancelled(server: Server) -> None:
+async def test_a_run_that_is_cancelled_for_too_long_is_cancelled(
+    server: Server, clock: Clock
+) -> None:
     flow_id = await new_flow(server)
     stuck = await new_run(server, "RUNNING", flow_id)
     ended = await new_run(server, "RUNNING", flow_id)
     deleted = await new_run(server, "RUNNING", flow_id)
-    for id_ in (stuck, ended, deleted):
-        await set_state(server, id_, "CANCELLING")
-    await set_state(server, ended, "CANCELLED", force=False)
-    await flow_runs.delete(server.shell, deleted, ORIGIN)
+    with clock.standing():
+        for id_ in (stuck, ended, deleted):
+            await set_state(server, id_, "CANCELLING")
+        await set_state(server, ended, "CANCELLED", force=False)
+        await flow_runs.delete(server.shell, deleted, ORIGIN)
     began = await becomes(server, stuck, "Cancelling")
     assert await becomes(server, stuck, "Cancelled") >= began + TIMEOUT
     assert "too long" in (await message_of(server, stuck) or "")

@@ -21,6 +21,7 @@ from projections import flow_runs as rows
 from services import flow_runs, flows, run_timers
 from services.late_runs import LateRuns
 from services.shell import Origin
+from tests.services.conftest import Clock
 from tests.services.serving_here import serving
 from tests.serving import verify_digests
 
@@ -35,7 +36,7 @@ WAIT_SECONDS = 20.0
 
 
 @pytest.fixture
-async def server(target: Target) -> AsyncIterator[Server]:
+async def server(target: Target, clock: Clock) -> AsyncIterator[Server]:
     async with serving(target, SETTINGS) as server:
         yield server
     verify_digests(target)
@@ -111,18 +112,24 @@ async def test_a_run_is_late_when_its_time_and_the_patience_are_over(server: Ser
 
 
 @pytest.mark.parametrize("to", ["PENDING", "RUNNING", "COMPLETED", "CANCELLED"])
-async def test_a_run_that_went_on_in_time_is_not_late(server: Server, to: StateType) -> None:
+async def test_a_run_that_went_on_in_time_is_not_late(
+    server: Server, clock: Clock, to: StateType
+) -> None:
     flow_id = await new_flow(server)
-    went_on = await new_run(server, scheduled(server, SOON), flow_id)
-    await set_state(server, went_on, ProposedState(to))
+    with clock.standing():
+        went_on = await new_run(server, scheduled(server, SOON), flow_id)
+        await set_state(server, went_on, ProposedState(to))
     waits = await new_run(server, scheduled(server, SOON), flow_id)
     assert went_on not in await marked(server, waits)
 
 
-async def test_a_run_that_was_put_off_is_late_after_its_new_time_only(server: Server) -> None:
+async def test_a_run_that_was_put_off_is_late_after_its_new_time_only(
+    server: Server, clock: Clock
+) -> None:
     flow_id = await new_flow(server)
-    put_off = await new_run(server, scheduled(server, SOON), flow_id)
-    await set_state(server, put_off, scheduled(server, FAR_AWAY))
+    with clock.standing():
+        put_off = await new_run(server, scheduled(server, SOON), flow_id)
+        await set_state(server, put_off, scheduled(server, FAR_AWAY))
     brought_forward = await new_run(server, scheduled(server, FAR_AWAY), flow_id)
     await set_state(server, brought_forward, scheduled(server, SOON))
     waits = await new_run(server, scheduled(server, SOON), flow_id)
@@ -137,10 +144,11 @@ async def test_a_run_that_waits_for_something_else_is_not_late(server: Server, n
     assert waits_for_more not in await marked(server, waits)
 
 
-async def test_a_deleted_run_is_no_obstacle(server: Server) -> None:
+async def test_a_deleted_run_is_no_obstacle(server: Server, clock: Clock) -> None:
     flow_id = await new_flow(server)
-    deleted = await new_run(server, scheduled(server, SOON), flow_id)
-    await flow_runs.delete(server.shell, deleted, ORIGIN)
+    with clock.standing():
+        deleted = await new_run(server, scheduled(server, SOON), flow_id)
+        await flow_runs.delete(server.shell, deleted, ORIGIN)
     waits = await new_run(server, scheduled(server, SOON), flow_id)
     assert deleted not in await marked(server, waits)
 

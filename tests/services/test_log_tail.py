@@ -8,16 +8,17 @@ import pytest
 from eventstore.database import Database, Row, Transaction
 from eventstore.ids import new_id
 from eventstore.log import Lines
+from eventstore.store import EventStore
 from projections.filters import LogFilter
 from projections.log_lines import TABLE
 from services import log_tail
-from services.log_tail import LogTail
+from services.log_tail import LogTail, Page
 from services.shell import Shell
 from tests.shells import shell_on
 
 RUN = new_id()
 MESSAGE = list(TABLE.columns).index("message")
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -26,11 +27,23 @@ async def shell(database: Database) -> AsyncIterator[Shell]:
         yield shell
 
 
+class Tail(LogTail):
+    """Tells when a new listener has looked where the lines end, and waits for the next one."""
+
+    def __init__(self, store: EventStore) -> None:
+        super().__init__(store)
+        self.asked = asyncio.Event()
+
+    async def after(self, number: int) -> Page:
+        self.asked.set()
+        return await super().after(number)
+
+
 @pytest.fixture
-def tail(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> LogTail:
+def tail(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Tail:
     monkeypatch.setattr(log_tail, "PAGE_LINES", 5)
     monkeypatch.setattr(log_tail, "KEPT_PAGES_MAX", 3)
-    return LogTail(shell.store)
+    return Tail(shell.store)
 
 
 async def write(shell: Shell, *numbers: int) -> None:
@@ -59,20 +72,21 @@ class Listener:
         return heard
 
 
-async def listen(tail: LogTail) -> Listener:
+async def listen(tail: Tail) -> Listener:
+    tail.asked.clear()
     listener = Listener(tail)
-    await asyncio.sleep(0.05)  # Until it has looked where the lines end.
+    await asyncio.wait_for(tail.asked.wait(), WAIT_SECONDS)
     return listener
 
 
-async def test_only_what_is_written_from_now_on_is_heard(shell: Shell, tail: LogTail) -> None:
+async def test_only_what_is_written_from_now_on_is_heard(shell: Shell, tail: Tail) -> None:
     await write(shell, 1, 2)
     listener = await listen(tail)
     await write(shell, 3)
     assert await listener.hear(1) == [3]
 
 
-async def test_a_listener_far_behind_hears_every_line_once(shell: Shell, tail: LogTail) -> None:
+async def test_a_listener_far_behind_hears_every_line_once(shell: Shell, tail: Tail) -> None:
     slow, quick = await listen(tail), await listen(tail)
     for number in range(40):
         await write(shell, number)
@@ -85,7 +99,7 @@ async def test_a_listener_far_behind_hears_every_line_once(shell: Shell, tail: L
     assert await late.hear(20) == list(range(40, 60))
 
 
-async def test_deleted_lines_leave_no_hole_to_wait_at(shell: Shell, tail: LogTail) -> None:
+async def test_deleted_lines_leave_no_hole_to_wait_at(shell: Shell, tail: Tail) -> None:
     listener = await listen(tail)
     await write(shell, 0)
     await listener.hear(1)
@@ -99,7 +113,7 @@ async def test_deleted_lines_leave_no_hole_to_wait_at(shell: Shell, tail: LogTai
     assert await listener.hear(2) == [7, 8]
 
 
-async def test_what_is_kept_is_bounded(shell: Shell, tail: LogTail) -> None:
+async def test_what_is_kept_is_bounded(shell: Shell, tail: Tail) -> None:
     listener = await listen(tail)
     for number in range(20):
         await write(shell, number)

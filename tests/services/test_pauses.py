@@ -11,6 +11,7 @@ from api.settings import Settings
 from eventstore.migrate import Target
 from projections import waiting_runs
 from services import flow_runs, run_inputs, run_timers
+from tests.services.conftest import Clock
 from tests.services.runs_here import (
     ORIGIN,
     becomes,
@@ -31,7 +32,7 @@ IDLE = Settings(services_enabled=False)
 
 
 @pytest.fixture
-async def server(target: Target) -> AsyncIterator[Server]:
+async def server(target: Target, clock: Clock) -> AsyncIterator[Server]:
     async with serving(target) as server:
         yield server
     verify_digests(target)
@@ -51,35 +52,26 @@ async def test_a_run_that_nobody_resumed_in_time_has_failed(server: Server) -> N
     assert "nobody resumed it" in (await message_of(server, id_) or "")
 
 
-async def resumed_in_time(server: Server, flow_id: str) -> tuple[str, datetime]:
-    """A run that somebody resumed, and when its pause would have ended. A machine that is too busy
-    to do that in time gets a longer one."""
-    pause = SOON
-    while True:
-        until = server.now() + pause
-        id_ = await paused(server, flow_id, until)
-        await run_inputs.resume(server.shell, id_, None, server.now(), ORIGIN)
-        if "Failed" not in await flow_states(server, id_):
-            return id_, until
-        pause *= 2
-
-
-async def test_a_run_that_was_resumed_goes_on(server: Server) -> None:
+async def test_a_run_that_was_resumed_goes_on(server: Server, clock: Clock) -> None:
     flow_id = await new_flow(server)
-    resumed, until = await resumed_in_time(server, flow_id)
-    waits = await paused(server, flow_id, max(until, server.now()) + SOON)
+    with clock.standing():
+        resumed = await paused(server, flow_id, server.now() + SOON)
+        await run_inputs.resume(server.shell, resumed, None, server.now(), ORIGIN)
+    waits = await paused(server, flow_id, server.now() + 2 * SOON)
     await becomes(server, waits, "Failed")
     assert await flow_states(server, resumed) == ["Running", "Paused", "Running"]
 
 
-async def test_a_pause_that_begins_anew_has_its_own_time(server: Server) -> None:
+async def test_a_pause_that_begins_anew_has_its_own_time(server: Server, clock: Clock) -> None:
     flow_id = await new_flow(server)
-    again, until = await resumed_in_time(server, flow_id)
-    await set_state(server, again, "PAUSED", pause_timeout=server.now() + FAR_AWAY)
+    with clock.standing():
+        again = await paused(server, flow_id, server.now() + SOON)
+        await run_inputs.resume(server.shell, again, None, server.now(), ORIGIN)
+        await set_state(server, again, "PAUSED", pause_timeout=server.now() + FAR_AWAY)
     for_ever = await paused(server, flow_id, None)
     deleted = await paused(server, flow_id, server.now() + SOON)
     await flow_runs.delete(server.shell, deleted, ORIGIN)
-    waits = await paused(server, flow_id, max(until, server.now()) + SOON)
+    waits = await paused(server, flow_id, server.now() + 2 * SOON)
     await becomes(server, waits, "Failed")
     assert await flow_states(server, again) == ["Running", "Paused", "Running", "Paused"]
     assert await flow_states(server, for_ever) == ["Running", "Paused"]

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from eventstore.migrate import Target
 from projections import trigger_state
 from services.late_runs import LateRuns
 from tests import serving
+from tests.api.test_server_process import NO_SERVICES
 from tests.api.test_server_process import _log_locked as log_locked
 from tests.conftest import StartServer, open_database
 from tests.serving import COMMAND, NO_CERTIFICATES
@@ -33,7 +33,6 @@ SHUTDOWN_SECONDS = 3.0
 TAKE_OVER_SECONDS_MAX = 10.0
 SETTLE_SECONDS_MAX = 20.0
 QUICK = {"PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "0.2"}
-NO_SERVICES = {"PLUPERFECT_SERVICES_ENABLED": "false"}
 LONG_AGO = timedelta(hours=-1)
 
 
@@ -364,8 +363,7 @@ def test_the_list_names_what_is_off_and_who_was_last(target: Target, tmp_path: P
     assert done.stdout.startswith("late-runs")
     assert "never ran" in done.stdout and "off in these settings" in done.stdout
     services = Services(target, tmp_path / "one", {})
-    with suppress(AssertionError):
-        eventually(lambda: holder(target)[0] == services.pid)
+    eventually(lambda: holder(target)[0] == services.pid)
     text = serving.run_cli(target, tmp_path, "server", "services", "ls").stdout
     assert f"process {services.pid} on " in text and "up to date" in text
     services.kill()

@@ -21,6 +21,7 @@ from orchestration.refusals import Conflict, NotFound
 from projections import concurrency_limits as read
 from services import concurrency_limits, slots
 from services.slots import Full, Taken, Terms
+from tests.services.conftest import Clock
 from tests.services.runs_here import ORIGIN, WAIT_SECONDS
 from tests.services.serving_here import serving
 from tests.serving import verify_digests
@@ -30,7 +31,7 @@ IDLE = Settings(services_enabled=False)
 
 
 @pytest.fixture
-async def server(target: Target) -> AsyncIterator[Server]:
+async def server(target: Target, clock: Clock) -> AsyncIterator[Server]:
     async with serving(target) as server:
         yield server
     verify_digests(target)
@@ -130,11 +131,13 @@ async def test_a_lease_that_nobody_renews_expires(server: Server) -> None:
     assert not renewed
 
 
-async def test_a_lease_that_was_renewed_lasts(server: Server) -> None:
+async def test_a_lease_that_was_renewed_lasts(server: Server, clock: Clock) -> None:
     limit = await new_limit(server, 2)
-    kept = await take(server, limit.limit.name, terms=Terms(timedelta(seconds=0.3)))
-    assert isinstance(kept, Taken) and kept.lease_id
-    assert await slots.renew(server.shell, kept.lease_id, timedelta(minutes=1), server.now, ORIGIN)
+    with clock.standing():
+        kept = await take(server, limit.limit.name, terms=Terms(timedelta(seconds=0.3)))
+        assert isinstance(kept, Taken) and kept.lease_id
+        minute = timedelta(minutes=1)
+        assert await slots.renew(server.shell, kept.lease_id, minute, server.now, ORIGIN)
     let_go = await take(server, limit.limit.name, terms=Terms(timedelta(seconds=0.5)))
     assert isinstance(let_go, Taken) and let_go.lease_id
     await ends(server, let_go.lease_id)
@@ -167,14 +170,17 @@ async def test_slots_without_a_lease_are_given_back_by_number(server: Server) ->
     assert await held(server, limit) == 1
 
 
-async def test_slots_of_a_rate_come_free_by_time(server: Server) -> None:
+async def test_slots_of_a_rate_come_free_by_time(server: Server, clock: Clock) -> None:
     limit = await new_limit(server, 2, slot_decay_per_second=5.0)
     name = limit.limit.name
-    leased = await take(server, name, wanted=2)
-    assert isinstance(leased, Taken) and leased.lease_id
-    assert isinstance(await take(server, name), Full)
-    await asyncio.sleep(0.25)  # That is what is tested: the rate's time.
-    assert isinstance(await take(server, name, terms=None), Taken)
+    with clock.standing():
+        leased = await take(server, name, wanted=2)
+        assert isinstance(leased, Taken) and leased.lease_id
+        clock.put_forward(timedelta(seconds=0.15))
+        assert isinstance(await take(server, name), Full)
+        clock.put_forward(timedelta(seconds=0.1))
+        assert isinstance(await take(server, name, terms=None), Taken)
+        assert isinstance(await take(server, name), Full)
     await slots.release(server.shell, leased.lease_id, ORIGIN)
     assert await held(server, limit) == 0
 

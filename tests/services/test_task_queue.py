@@ -15,7 +15,7 @@ from orchestration.states import ProposedDetails, ProposedState, StateType
 from orchestration.task_run_bodies import TaskRunCreate
 from projections.task_queue import TABLE
 from services import flow_runs, task_queue, task_runs
-from tests.services.runs_here import CACHE_KEY_MAX, ORIGIN, new_run
+from tests.services.runs_here import CACHE_KEY_MAX, ORIGIN, WAIT_SECONDS, new_run
 from tests.services.serving_here import serving
 from tests.serving import verify_digests
 
@@ -173,13 +173,15 @@ async def test_a_restarted_server_knows_what_waits(target: Target) -> None:
     verify_digests(target)
 
 
-async def test_a_worker_that_waits_is_woken_by_a_task(server: Server) -> None:
+async def test_a_worker_that_waits_is_woken_by_a_task(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_queue, "LOOK_SECONDS", 2 * WAIT_SECONDS)
     head = server.store.ring.head
     waiting = asyncio.ensure_future(task_queue.wait(server.shell, (KEY,), head))
     await delayed(server, "other-1")
     id_ = await delayed(server)
-    async with asyncio.timeout(task_queue.LOOK_SECONDS / 2):
-        await waiting
+    await asyncio.wait_for(waiting, WAIT_SECONDS)
     assert await claim(server) == id_
 
 
