@@ -32,7 +32,8 @@ DocumentName: TypeAlias = Annotated[
 
 
 class DocumentNamed(Struct, frozen=True, omit_defaults=True):
-    """Which document it is that was changed, as emissions tell of it."""
+    """Which document it is that was changed, as emissions tell of it; of anonymous ones they do
+    not."""
 
     name: str
     block_type_id: str
@@ -212,7 +213,10 @@ def _created(command: CreateBlockDocument) -> BlockDocumentEvent:
 
 def _named(
     block: BlockDocument, block_schema_id: str, capabilities: tuple[str, ...]
-) -> DocumentNamed:
+) -> DocumentNamed | None:
+    """As it is told of; None for an anonymous one, of which nobody is told."""
+    if block.is_anonymous:
+        return None
     return DocumentNamed(
         block.name, block.block_type_id, block.block_type_name, block_schema_id, capabilities
     )

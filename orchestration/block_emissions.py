@@ -1,7 +1,8 @@
 """What the log has to say, as emissions, about block types and block documents.
 
-Of secrets there is nothing, not even what is shown in their place; nor of the types that a server
-knows from its start, as nobody makes them.
+Of secrets there is nothing, not even what is shown in their place; nor of anonymous documents,
+which belong to something else, and of the types that a server knows from its start, as nobody makes
+them.
 """
 
 from typing import Any, TypeAlias
@@ -58,7 +59,7 @@ def of_block(recorded: Recorded[Any]) -> Told | None:
             return _of_type("updated", id_, named, event)
         case BlockTypeDeleted():
             return _of_type("deleted", id_, TypeNamed(event.name, event.slug), event)
-        case BlockDocumentCreated():
+        case BlockDocumentCreated(is_anonymous=False):
             named_document = DocumentNamed(
                 event.name,
                 event.block_type_id,

@@ -33,10 +33,12 @@ def told(event: Telling, id: str) -> Told | None:
         case DeploymentCreated():
             what = "created"
         case DeploymentUpdated(before=before):
-            if not before:
+            changes = {_NAMES.get(name, name): _change(event, name) for name in before}
+            # A limit of its own that is another now has the same id: that is the limit's to tell.
+            updates = {name: it for name, it in changes.items() if it["from"] != it["to"]}
+            if not updates:
                 return None
             what = "updated"
-            updates = {_NAMES.get(name, name): _change(event, name) for name in before}
             payload = {"updated_fields": list(updates), "updates": updates}
         case DeploymentStatusSet(status=status):
             what = status.lower().replace("_", "-")

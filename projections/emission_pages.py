@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from eventstore.codec import from_microseconds, to_microseconds
 from eventstore.database import Dialect, Reader, Row, Value
-from projections import emission_totals, text_search
-from projections.emission_conditions import RESOURCE_ID, ROLE, starts_with
+from projections import emission_totals
+from projections.emission_conditions import RESOURCE_ID, ROLE, says, starts_with
 from projections.emission_filters import (
     EventAnyResourceFilter,
     EventFilter,
@@ -28,7 +28,7 @@ from projections.emission_filters import (
 )
 from projections.emissions import Place
 from projections.run_sums import Bins
-from projections.where import Draft, all_of
+from projections.where import Draft
 
 PAGE_EMISSIONS = 50
 """Emissions on a page."""
@@ -222,8 +222,7 @@ class _Search:
             asked += f" AND {_PART_CONDITIONS[wanted.part]}"
         if wanted.text:
             draft = Draft(self._dialect)
-            says = all_of(text_search.conditions(wanted.text, "emissions.document", draft))
-            asked += f" AND {self._taken(says, draft)}"
+            asked += f" AND {self._taken(says(wanted.text, draft), draft)}"
         return asked
 
     def _begun(self, column: str) -> str:

@@ -174,7 +174,7 @@ def reads(recorded: Recorded[Any]) -> Iterable[tuple[Model[Any], tuple[Value, ..
 
 projection = Projection(
     name="emissions",
-    version=5,
+    version=6,
     mode="derived",
     models=(EMISSIONS, EMISSION_RESOURCES, EMISSION_TOTALS),
     handles=frozenset({*EMITTING, FeedTrimmed}),

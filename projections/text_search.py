@@ -68,14 +68,20 @@ def matches(search: Search, text: str) -> bool:
     )
 
 
-def conditions(query: str, column: str, draft: Draft) -> list[str]:
-    """What the query asks of a column (any SQL text expression); nothing if it is blank."""
+def conditions(query: str, column: str, draft: Draft, *, within: str | None = None) -> list[str]:
+    """What the query asks of a column (any SQL text expression); nothing if it is blank.
+
+    Where `column` is dear to make, `within` is a cheap one that says all of it and more: only what
+    is found there is looked for in `column`.
+    """
     search = parse(query)
 
     def contains(term: str) -> str:
         if not storable(term):
             return FALSE
-        return draft.dialect.ilike(column, draft.bind(f"%{literal(term)}%"))
+        pattern = draft.bind(f"%{literal(term)}%")
+        found = draft.dialect.ilike(column, pattern)
+        return found if within is None else f"({draft.dialect.ilike(within, pattern)} AND {found})"
 
     asked = []
     if search.include:

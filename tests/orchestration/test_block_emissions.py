@@ -6,10 +6,17 @@ from msgspec import json
 
 from eventstore.events import Event, Recorded
 from orchestration.block_documents import (
+    BlockDocumentCreate,
     BlockDocumentCreated,
     BlockDocumentDeleted,
     BlockDocumentUpdated,
+    Content,
+    CreateBlockDocument,
+    DeleteBlockDocument,
     DocumentNamed,
+    UpdateBlockDocument,
+    decide,
+    evolve,
 )
 from orchestration.block_emissions import BLOCK_EMITTING, DATA_CHARACTERS_MAX
 from orchestration.block_secrets import OBSCURED
@@ -109,6 +116,28 @@ def test_a_document_is_told_of_without_what_is_secret() -> None:
                 "prefect.resource.role": "block-schema",
             },
         ]
+
+
+def test_of_anonymous_documents_nobody_is_told() -> None:
+    created = CreateBlockDocument(
+        id=DOCUMENT,
+        body=BlockDocumentCreate(block_type_id=TYPE, block_schema_id=SCHEMA, is_anonymous=True),
+        block_type_name="Door",
+        content=Content({"a": 1}, {}, None),
+        name_is_taken=False,
+    )
+    changed = UpdateBlockDocument(
+        id=DOCUMENT,
+        block_schema_id=SCHEMA,
+        schema_type_id=TYPE,
+        content=Content({"a": 2}, {}, None),
+    )
+    [first] = decide(created, None)
+    document = evolve(None, first)
+    happened = [first, *decide(changed, document)]
+    happened += decide(DeleteBlockDocument(id=DOCUMENT), document)
+    assert len(happened) == 3
+    assert [told(event, f"block-document:{DOCUMENT}") for event in happened] == [None] * 3
 
 
 def test_of_a_large_document_what_fits_is_told() -> None:

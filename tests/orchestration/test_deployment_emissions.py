@@ -147,3 +147,14 @@ def test_a_status_is_written_when_it_changes() -> None:
     assert decide(SetStatus(id=id_(9), status="NOT_READY", polled=now), DEPLOYMENT) == []
     [event] = decide(SetStatus(id=id_(9), status="READY", polled=now), DEPLOYMENT)
     assert event == DeploymentStatusSet(status="READY", last_polled=now, name="d")
+
+
+def test_that_the_limit_of_a_deployment_is_another_is_the_limits_to_tell() -> None:
+    limit = ConcurrencyLimit(id=id_(7), created=NOON, updated=NOON, name="l", limit=3)
+    before: dict[str, Any] = {"global_concurrency_limit": id_(7)}
+    raised = DeploymentUpdated(name="d", global_concurrency_limit=limit, before=before)
+    assert told(raised) is None
+    more = DeploymentUpdated(
+        name="d", path="/x", global_concurrency_limit=limit, before=before | {"path": None}
+    )
+    assert told(more)["payload"]["updated_fields"] == ["path"]

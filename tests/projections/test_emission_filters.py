@@ -40,7 +40,20 @@ PATTERNS = (
     "\x00",
     "thing*",
 )
-WORDS = ("flow", "THING", "-ab", "+name", '"a b"', "%", "_", "\\", "nowhere")
+WORDS = (
+    "flow",
+    "THING",
+    "-ab",
+    "+name",
+    '"a b"',
+    "%",
+    "_",
+    "\\",
+    "nowhere",
+    "payload",
+    "-id",
+    "T12:",
+)
 
 RANDOM = random.Random(7)
 
@@ -193,6 +206,44 @@ async def test_an_empty_filter_and_empty_lists_ask_nothing(filled: Database) -> 
     }
     for asked in ({}, empty, dict.fromkeys(empty)):
         assert len(await selected(filled, read(asked))) == len(FACTS)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "payload",
+        "occurred",
+        "received",
+        "follows",
+        "-prefect.resource.id",
+        "2026-03",
+        "000000000001",
+    ],
+)
+async def test_a_search_sees_what_an_emission_says_not_its_ids_times_and_parts(
+    filled: Database, query: str
+) -> None:
+    asked = read({"text": {"query": query}})
+    assert await selected(filled, asked) == in_memory(asked) == []
+
+
+async def test_a_search_sees_names_labels_and_the_payload(filled: Database) -> None:
+    for query in ("flow.ran", "thing.12", "+prefect.resource.id", '"text"', "two\\nlines"):
+        asked = read({"text": {"query": query}})
+        assert await selected(filled, asked) == in_memory(asked) != [], query
+
+
+async def test_a_search_gets_past_a_nul(database: Database) -> None:
+    sent = emission(id=str(uuid.UUID(int=1)), payload={"text": "a\x00needle", "\x00": "\\u0000"})
+    event = EmissionReceived(emission=msgspec.Raw(wire(sent)))
+
+    async def fill(tx: Transaction) -> None:
+        rows = Rows()
+        projection.apply(rows, msgspec.structs.replace(FACTS[0], event=event))
+        await rows.write(tx)
+
+    await database.transact(fill)
+    assert await selected(database, read({"text": {"query": "needle"}})) == [1]
 
 
 async def test_a_label_without_a_pattern_selects_nothing(filled: Database) -> None:
