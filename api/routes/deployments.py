@@ -148,6 +148,9 @@ async def update_deployment(call: Call, body: DeploymentUpdate) -> Answer:
     """Change some of a deployment's fields."""
     if body.parameters is not UNSET and body.parameters is not None:
         check_size(call, body.parameters)
+    if not body.job_variables:
+        # What deploys again and was told of none sends `{}`, and means those that are there.
+        body = msgspec.structs.replace(body, job_variables=UNSET)
     server = call.server
     try:
         await commands.update(server.shell, call.id, body, server.now, call.origin)
