@@ -34,13 +34,17 @@ from services.worker_cleanups import tear_down
 
 LOOK_BACK = timedelta(days=1)
 """How old a cancellation may be that nobody has seen to, because no service ran."""
+LOOK_AGAIN_AFTER_MIN = timedelta(seconds=1)
+"""How soon a cancelled run is looked at again at the earliest."""
 _WHY = "The flow run around it was cancelled."
 
 
 class CancelledRuns(NearestRuns):
     """Cancels the task runs and subflow runs of cancelled flow runs.
 
-    Not at once: what a client reports of its task runs' ends may still be on its way.
+    Not at once: what a client reports of its task runs' ends may still be on its way. And not only
+    once: a process that nobody could end goes on making them. A run is looked at again whenever the
+    time since it was cancelled has doubled, for a day.
     """
 
     name = "cancelled-runs"
@@ -86,6 +90,11 @@ class CancelledRuns(NearestRuns):
             for one in tasks:
                 await self._cancel_task(one, now, origin)
             after = tasks[-1]
+        assert run.state is not None
+        since = now - run.state.timestamp
+        if since < LOOK_BACK:
+            again = now + max(since, self._after, LOOK_AGAIN_AFTER_MIN)
+            self._timers.set(id_, to_microseconds(again))
 
     async def _cancel_subflow(self, id_: str, now: datetime, origin: Origin) -> None:
         async def decide(run: FlowRun | None, fresh: bool) -> Decided[None]:

@@ -59,6 +59,19 @@ async def test_what_belongs_to_a_cancelled_run_is_cancelled_with_it(server: Serv
     assert (await task_states(server, stand_in))[-2:] == ["Running", "Cancelled"]
 
 
+async def test_what_a_cancelled_run_makes_after_all_is_cancelled_as_well(server: Server) -> None:
+    """Its process may not have heard, or nobody could end it."""
+    flow_id = await new_flow(server)
+    outer = await new_run(server, "RUNNING", flow_id)
+    first = await new_task(server, outer, "RUNNING")
+    await set_state(server, outer, "CANCELLED")
+    await becomes(server, first, "Cancelled")
+    stand_in = await new_task(server, outer, "RUNNING")
+    inner = await new_run(server, "RUNNING", flow_id, parent_task_run_id=stand_in)
+    for id_ in (inner, stand_in):
+        await becomes(server, id_, "Cancelled")
+
+
 async def test_the_run_of_a_deployment_is_given_the_time_to_end(server: Server) -> None:
     """Something runs for it elsewhere, which whoever runs it has to end."""
     flow_id = await new_flow(server)
