@@ -123,9 +123,7 @@ _KINDS: Sequence[tuple[re.Pattern[str], str]] = (
 )
 
 
-def invalid_body(
-    error: Exception, body: bytes, kind: Any = None, *, by_field: bool = False
-) -> HttpError:
+def invalid_body(error: Exception, body: bytes, kind: Any, *, by_field: bool = False) -> HttpError:
     """422 for a body that is not JSON or not what the endpoint takes, which is `kind`.
 
     `by_field`: Prefect reads every field of this body by itself, see `api.http.Endpoint`.

@@ -95,7 +95,7 @@ def servers(home: Path) -> dict[str, Running]:
     return {name: found for name in names if (found := running(home, name)) is not None}
 
 
-def remove_leftover(home: Path, name: str = FILE_NAME) -> bool:
+def remove_leftover(home: Path, name: str) -> bool:
     """Remove the file of a server that was killed; whether there was one."""
     path = home / name
     with _opened(path) as descriptor:

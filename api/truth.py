@@ -7,11 +7,11 @@ _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 
-def truth(call: Call, name: str, default: bool = False) -> bool:
-    """A query parameter. Raises HttpError 422 for any other word."""
+def truth(call: Call, name: str) -> bool:
+    """A query parameter; no, where it is not given. Raises HttpError 422 for any other word."""
     given = call.query.get(name)
     if given is None:
-        return default
+        return False
     word = given.lower()
     if word not in _TRUE | _FALSE:
         raise invalid(

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from eventstore.database import Row
-
 GENESIS = bytes(32)
 """What the first event's hash is chained to."""
 
@@ -19,12 +17,3 @@ def chained(previous: bytes, row: Sequence[Any]) -> bytes:
     # A list: a generator takes half as long again.
     text = "\x1f".join(["\0" if value is None else str(value) for value in row])
     return sha256(previous + text.encode()).digest()
-
-
-def first_break(previous: bytes, rows: Sequence[Row]) -> int | None:
-    """Position of the first row whose hash does not follow from what precedes it, if any."""
-    for row in rows:
-        previous = chained(previous, tuple(row)[:-1])
-        if previous != bytes(row[-1]):
-            return int(row[0])
-    return None

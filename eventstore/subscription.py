@@ -10,7 +10,6 @@ back to reading the database and holds up nobody, and nothing is ever dropped.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from msgspec import Struct
 
@@ -67,19 +66,6 @@ async def newer(
     if not rows and ring.head > after:
         raise LogCorrupted(f"the events after position {after} are gone")
     return [Entry(codec.recorded(row), row) for row in rows]
-
-
-async def read_until(
-    database: Database, codec: Codec, after: int, until: int, page: int = PAGE_MAX
-) -> AsyncIterator[Sequence[Any]]:
-    """Every event after `after` up to and including `until`, decoded, a page at a time."""
-    while after < until:
-        rows = await read_rows(database, database.dialect, after, until, page)
-        if not rows:
-            raise LogCorrupted(f"the log ends at position {after}, before {until}")
-        recorded = [codec.recorded(row) for row in rows]
-        after = recorded[-1].position
-        yield recorded
 
 
 class Scanned(Struct, frozen=True):

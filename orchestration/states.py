@@ -301,11 +301,6 @@ def former(state: State | None) -> FormerState | None:
     )
 
 
-def is_final(state: State) -> bool:
-    """Whether the run has come to an end with this state."""
-    return state.type in TERMINAL
-
-
 def has_result(data: Any) -> bool:
     """Whether a state's data says where a persisted result is."""
     return isinstance(data, dict) and data.get("type") != "unpersisted"

@@ -245,19 +245,6 @@ CORE = Policy.of(
 )
 """What a client's wish is judged by."""
 
-CLIENT_SIDE = Policy.of(
-    use_cached,
-    keep_terminal,
-    only_in_running_flows,
-    copy_scheduled_time,
-    wait_for_scheduled_time,
-    retry_failed,
-    name_reruns,
-    remember_flow_attempt,
-    fill_cache,
-)
-"""For clients that orchestrate their tasks themselves: slots are not the server's to give."""
-
 BACKGROUND = Policy.of(
     prevent_pending,
     use_cached,

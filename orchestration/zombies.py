@@ -49,7 +49,7 @@ def watched(type: StateType, name: str, tags: Sequence[str], *, untagged: bool =
     return alive and policy_of(tags, untagged=untagged) is not None
 
 
-def silent_since(run: FlowRun, heard: datetime, *, untagged: bool = False) -> datetime | None:
+def silent_since(run: FlowRun, heard: datetime, *, untagged: bool) -> datetime | None:
     """Since when nobody has said anything of a run whose heart last beat at `heard`.
 
     None: it is not in a process that would have to say something.

@@ -4,7 +4,7 @@ Rows are hashed one by one and the hashes added up, so that the order in which a
 does not matter; a primary key keeps rows apart.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from hashlib import sha256
 
 import msgspec
@@ -20,11 +20,6 @@ _encode = msgspec.json.Encoder().encode
 def row_digest(row: Row) -> int:
     """The fingerprint of one row: its columns as a JSON array, hashed."""
     return int.from_bytes(sha256(_encode(tuple(row))).digest(), "big")
-
-
-def digest_of(rows: Sequence[Row]) -> str:
-    """The fingerprint of these rows as a table."""
-    return f"{sum(map(row_digest, rows)) % _MODULUS:064x}"
 
 
 async def table_digest(reader: Reader, table: Table) -> str:

@@ -43,7 +43,6 @@ RELATED_SHOWN = 12
 
 Part = Literal["any", "subject", "related"]
 """As what an emission names a resource."""
-PARTS: Sequence[Part] = ("any", "subject", "related")
 _PART_CONDITIONS: Mapping[Part, str] = {"subject": "found.n = 0", "related": "found.n > 0"}
 _REPEATS = 4
 """Rows of one emission that are reckoned with where it names a resource more than once."""

@@ -9,7 +9,7 @@ They come in bursts, of which one batch writes one row per bucket and state.
 
 from collections.abc import Sequence
 
-from eventstore.database import Dialect, Reader, Row, Table
+from eventstore.database import Reader, Row, Table
 from orchestration.task_runs import TaskRun
 from projections.bucket_places import places
 from projections.columns import micros
@@ -55,7 +55,7 @@ GROUP BY 1, 2
 """
 
 
-async def ended(reader: Reader, dialect: Dialect, bins: Bins) -> list[tuple[int, str, int]]:
+async def ended(reader: Reader, bins: Bins) -> list[tuple[int, str, int]]:
     """How many task runs that began in each interval ended in which state: number of the interval,
     type of state, runs. Intervals begin and end with minutes. Raises ValueError otherwise."""
     narrowest = WIDTHS[-1]

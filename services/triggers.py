@@ -320,7 +320,7 @@ class Triggers:
         self,
         progress: Progress,
         origin: Origin,
-        effects: Sequence[Effect] = (),
+        effects: Sequence[Effect],
         appends: Sequence[NewEvents] = (),
     ) -> None:
         async def save(tx: Transaction) -> None:

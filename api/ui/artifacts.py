@@ -6,7 +6,7 @@ from markupsafe import Markup
 from msgspec import Struct
 
 from api.ui import artifact_actions
-from api.ui.artifact_shown import ROWS_SHOWN, Line, Shown, as_json, difference, markdown, shown
+from api.ui.artifact_shown import Line, Shown, as_json, difference, markdown, shown
 from api.ui.page import Missing, Nav, Page, Region, Visit
 from api.ui.query import TEXT_CHARACTERS_MAX
 from eventstore.selection import Selection
@@ -67,7 +67,6 @@ class One(Struct, frozen=True):
     after: str | None = None
     changes: Sequence[Line] = ()
     """Since the version before."""
-    rows_shown: int = ROWS_SHOWN
 
 
 def _text(visit: Visit) -> str:

@@ -229,7 +229,7 @@ async def tasks(visit: Visit) -> Tasks:
     """Task runs that ended in the window."""
     database, wanted = visit.server.database, asked(visit)
     bins = wanted.window.bins
-    found = await task_run_totals.ended(database, database.dialect, bins)
+    found = await task_run_totals.ended(database, bins)
     numbers: dict[str, list[int]] = {}
     for at, kind, runs in found:
         numbers.setdefault(kind, [0] * bins.number)[at] += runs

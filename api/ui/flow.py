@@ -177,7 +177,7 @@ async def planned(visit: Visit) -> Planned:
     return Planned(found, schedules)
 
 
-def concerns(visit: Visit) -> Selection:
+def concerns(_: Visit) -> Selection:
     """The flow and its runs. Only a run's first event names its flow, so any run may be one."""
     return Selection(type=("flow.*", "flow-run.*"))
 

@@ -121,12 +121,12 @@ async def test_what_ended_is_told_per_interval_and_state(database: Database, she
             ((FIRST + int(seconds * 1e6) - first) // width, kind) for seconds, kind in began
         )
         wanted = sorted((*key, n) for key, n in expected.items() if 0 <= key[0] < number)
-        assert await ended(database, database.dialect, bins) == wanted
+        assert await ended(database, bins) == wanted
 
 
 async def test_intervals_that_no_bucket_fits_are_refused(database: Database) -> None:
     with pytest.raises(ValueError, match="minutes"):
-        await ended(database, database.dialect, Bins(FIRST + 1, HOUR, 1))
+        await ended(database, Bins(FIRST + 1, HOUR, 1))
 
 
 def test_a_window_is_a_range_of_the_key(sqlite_template: Path) -> None:
