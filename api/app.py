@@ -56,6 +56,9 @@ def build(settings: Settings) -> "Application":
         [mounted],
         lifespan=[lifespan],
         openapi_config=None,
+        # Its own would take the place of ours (`api.logs`), and hand lines to a thread that a
+        # worker which ends does not wait for: the last ones, which say why, would be lost.
+        logging_config=None,
         exception_handlers={HTTPException: _litestar_refused},
     )
 

@@ -40,7 +40,7 @@ SERVER_MODULES = (
     *("api.cli.server", "api.running", "api.supervisor", "api.worker", "api.ui.site"),
     *(f"api.routes.{path.stem}" for path in (REPOSITORY / "api" / "routes").glob("[!_]*.py")),
     *("anyio._backends._asyncio", "asyncpg", "pydantic.type_adapter", "typer._adapters"),
-    *("litestar.logging.standard", "litestar.middleware._internal.exceptions.middleware"),
+    "litestar.middleware._internal.exceptions.middleware",
 )
 """What a server imports, at once or when it makes its application. Without one of them in this list
 a start takes longer, and no more."""

@@ -1,8 +1,10 @@
 """A server is a process that starts, refuses, drains, ends and leaves nothing behind."""
 
+import asyncio
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -23,7 +25,7 @@ from websockets.sync.client import connect
 from api import pid_file
 from eventstore.migrate import Target
 from tests import serving
-from tests.conftest import StartServer
+from tests.conftest import StartServer, open_database
 from tests.serving import NO_CERTIFICATES, RunningServer
 
 SHUTDOWN_SECONDS = 3.0
@@ -425,6 +427,30 @@ def test_a_killed_worker_is_replaced(start_server: StartServer) -> None:
     _eventually(replaced, "two workers again")
     for number in range(10):
         assert _new_flow(server.url, f"flow-{number}").status_code == 201
+
+
+def _rename(target: Target, table: str, to: str) -> None:
+    async def main() -> None:
+        database = open_database(target)
+        await database.transact(lambda tx: tx.execute(f"ALTER TABLE {table} RENAME TO {to}"))
+        await database.close()
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_cannot_begin_says_why(start_server: StartServer) -> None:
+    server = start_server(workers=2)
+    _rename(server.target, "log_head", "away")
+    try:
+        os.kill(_workers(server)[0].pid, signal.SIGKILL)
+        _eventually(lambda: "with exit code 1" in server.output(), "a worker that could not begin")
+    finally:
+        _rename(server.target, "away", "log_head")
+    assert re.search(
+        r"^[-\d]+ [:\d]+\+\d+ ERROR +pluperfect: worker \d failed$", server.output(), re.M
+    )
+    _eventually(lambda: len(_workers(server)) == 2, "two workers again")
+    assert _new_flow(server.url, "after").status_code == 201
 
 
 def test_workers_end_with_their_parent(start_server: StartServer) -> None:
