@@ -55,6 +55,11 @@ NOTE_TYPES = (
 """See `eventstore.releases`."""
 
 
+NOTHING_FOLLOWED = "DELETE FROM checkpoints"
+"""Whoever had followed the log to its end had followed none of this one. In the same transaction:
+should the process die before read models are folded, whoever comes next sees that they are not."""
+
+
 def no_progress(done: int, of: int) -> None:
     """For callers that do not watch."""
 
@@ -240,6 +245,7 @@ async def _import(
     await _import_lines(tx, header, texts, lines, progress)
     await tx.execute(log.ADVANCE_HEAD, header.events, time, chain, header.last_line)
     await tx.execute(NOTE_TYPES)
+    await tx.execute(NOTHING_FOLLOWED)
     return header
 
 

@@ -8,6 +8,7 @@ import typer
 
 from api import pid_file
 from api.addresses import database_location
+from api.cli import terminal
 from api.cli.progress import progress_bar
 from api.cli.terminal import (
     Json,
@@ -148,7 +149,7 @@ def upgrade(
         typer.echo("The schema is up to date.")
     else:
         confirm(f"Apply {', '.join(pending)} to {database_location(settings)}?", yes)
-        for name in _or_fail(lambda: bring_up_to_date(settings, revision)):
+        for name in _or_fail(lambda: bring_up_to_date(settings, revision), _SO_FAR):
             typer.echo(f"Applied {name}.")
     if _or_fail(lambda: migrate.check(target)):
         return  # Read models need the whole schema.
@@ -205,7 +206,7 @@ def downgrade(
         )
     if not set(doomed) & set(migrate.LOG_MIGRATIONS):
         confirm(f"Undo {', '.join(doomed)} in {database_location(settings)}?", yes)
-    for name in _or_fail(lambda: go_back(settings, down_to)):
+    for name in _or_fail(lambda: go_back(settings, down_to), _SO_FAR):
         typer.echo(f"Undid {name}.")
 
 
@@ -284,11 +285,14 @@ def stamp(
     typer.echo(f"The database is noted as being at {name or 'no migration'}.")
 
 
-def _or_fail(work: Callable[[], T]) -> T:
+_SO_FAR = "each migration was done as a whole or not at all; call it again for the rest"
+
+
+def _or_fail(work: Callable[[], T], interrupted: str = "nothing was changed") -> T:
     """The result, or one line that says why there is none."""
     try:
         return work()
     except EventStoreError as error:
         fail(str(error))
     except KeyboardInterrupt:
-        fail("interrupted; nothing was changed")
+        terminal.interrupted(interrupted)

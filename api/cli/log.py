@@ -10,7 +10,7 @@ import typer
 
 from api.cli.on_database import on_database
 from api.cli.progress import progress_bar
-from api.cli.terminal import Json, Yes, configuration, confirm, fail, print_json, warn
+from api.cli.terminal import Json, Yes, configuration, confirm, fail, interrupted, print_json, warn
 from api.settings import Settings
 from eventstore import client, log, transfer, verify
 from eventstore.codec import EVENTS, from_microseconds
@@ -231,6 +231,12 @@ def export(
     typer.echo(f"Wrote {written.events} events and {written.lines} run log lines to {file}.")
 
 
+_NOT_FOLDED = (
+    "the log is imported; what is not folded from it yet is folded by the next server, or by "
+    "`pluperfect server database upgrade`"
+)
+
+
 @app.command("import")
 def import_(
     context: typer.Context,
@@ -248,10 +254,17 @@ def import_(
     confirm(f"Import {file} into the empty log of this database?", yes)
 
     async def work(database: Database, _: Settings) -> transfer.Header:
-        with progress_bar("Importing", RECORDS) as progress:
-            header = await transfer.import_log(database, file, LINES, progress)
-        with progress_bar("Folding") as progress:
-            await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL, progress)
+        try:
+            with progress_bar("Importing", RECORDS) as progress:
+                header = await transfer.import_log(database, file, LINES, progress)
+            with progress_bar("Folding") as progress:
+                await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL, progress)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            # Whether it was too late to stop the import is known after its transaction alone.
+            locked = await database.transact(lambda tx: log.lock(tx, database.dialect))
+            if locked[0].position:
+                interrupted(_NOT_FOLDED)
+            raise
         return header
 
     imported = on_database(context, work, create=True)

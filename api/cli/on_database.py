@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import typer
 
-from api.cli.terminal import configuration, fail
+from api.cli.terminal import configuration, fail, interrupted
 from api.databases import open_database, target_of
 from api.migrating import bring_up_to_date
 from api.settings import Settings
@@ -60,4 +60,4 @@ def on_database(
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
-        fail("interrupted; nothing was changed")
+        interrupted()

@@ -1,6 +1,7 @@
 """How commands speak: one line per error on stderr, JSON on stdout where a script asks for it."""
 
 import os
+import signal
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -40,6 +41,12 @@ def fail(*problems: str) -> NoReturn:
     for problem in problems:
         typer.secho(f"Error: {sentence(problem)}", fg=typer.colors.RED, err=True)
     raise typer.Exit(1)
+
+
+def interrupted(text: str = "nothing was changed") -> NoReturn:
+    """End the command after ctrl + c, with what became of its work; the exit code is a shell's."""
+    typer.secho(f"Interrupted; {text}.", fg=typer.colors.RED, err=True)
+    raise typer.Exit(128 + signal.SIGINT)
 
 
 def sentence(text: str) -> str:

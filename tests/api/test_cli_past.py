@@ -10,10 +10,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from api.cli import app
+from eventstore import transfer
 from eventstore.migrate import Target
+from projections import rebuild
 from tests import serving
 from tests.conftest import StartServer
 
@@ -148,6 +152,42 @@ def test_a_log_is_imported_where_nothing_is_yet(
         assert shown == original
     finally:
         assert elsewhere.stop() == 0
+
+
+@pytest.mark.parametrize("after", ["log", "read models"])
+def test_an_import_that_is_interrupted_too_late_says_what_is_left_to_do(
+    start_server: StartServer,
+    target: Target,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: str,
+) -> None:
+    server = start_server()
+    httpx.post(f"{server.url}/flows/", json={"name": "nightly"})
+    assert server.stop() == 0
+    file, home = tmp_path / "log.zst", tmp_path / "cli"
+    assert _pluperfect(target, home, "log", "export", str(file)).returncode == 0
+    erased = _pluperfect(target, home, "server", "database", "reset", "--erase-log", "-y")
+    assert erased.returncode == 0, erased.stderr
+
+    module, name = {"log": (transfer, "import_log"), "read models": (rebuild, "rebuild")}[after]
+    work = getattr(module, name)
+
+    async def interrupted(*arguments: object) -> None:
+        await work(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, name, interrupted)
+    done = CliRunner().invoke(
+        app, ["log", "import", str(file), "-y"], env=serving.environment(target, home, {})
+    )
+    monkeypatch.undo()
+
+    assert done.exit_code == 130
+    assert "Interrupted; the log is imported; what is not folded" in done.stderr
+    folded = _pluperfect(target, home, "server", "database", "upgrade", "-y")
+    assert ("Folded anew: " in folded.stdout) is (after == "log"), folded.stderr
+    serving.verify_digests(target)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import zstandard
 
-from eventstore import log, transfer
+from eventstore import checkpoints, log, transfer
 from eventstore.database import Database, Row, Table, Transaction
 from eventstore.errors import LogCorrupted
 from eventstore.events import ANY_VERSION, NewEvents
@@ -173,6 +173,16 @@ async def test_the_file_is_json_lines_for_anybody_to_read(file: Path) -> None:
 async def test_an_empty_log_is_transferred_too(database: Database, tmp_path: Path) -> None:
     await export_log(database, tmp_path / "empty", LINES)
     assert (await import_log(database, tmp_path / "empty", LINES)).events == 0
+
+
+async def test_nobody_has_followed_a_log_that_was_just_imported(
+    store: EventStore, file: Path
+) -> None:
+    await erase(store.database)
+    old = checkpoints.Checkpoint("flows", 1, 0)
+    await store.database.transact(lambda tx: checkpoints.save(tx, old))
+    await import_log(store.database, file, LINES)
+    assert await checkpoints.load_all(store.database) == []
 
 
 async def test_a_log_that_holds_events_is_left_alone(store: EventStore, file: Path) -> None:
