@@ -63,10 +63,6 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 DEFAULT_LIMITS = Limits()
 
-INDEXED_BYTES_MAX = 1_200
-"""Of an emission's name and of a resource's id: two stand in one index, where Postgres takes
-2,704 bytes. A longer one would stop the feed, which never skips."""
-
 
 def _empty() -> Raw:
     return Raw(b"{}")
@@ -110,7 +106,6 @@ def read_emission(data: bytes | Raw, limits: Limits = DEFAULT_LIMITS) -> Emissio
         raise Invalid(
             f"An event may name {limits.related_resources} related resources", ("related",)
         )
-    _check_indexed(emission.event, ("event",))
     _check_resource(emission.resource, ("resource",), limits)
     for place, related in enumerate(emission.related):
         _check_resource(related, ("related", place), limits)
@@ -127,16 +122,8 @@ def read_emission(data: bytes | Raw, limits: Limits = DEFAULT_LIMITS) -> Emissio
 def _check_resource(resource: Resource, at: tuple[str | int, ...], limits: Limits) -> None:
     if len(resource) > limits.labels_per_resource:
         raise Invalid(f"A resource may have {limits.labels_per_resource} labels", at)
-    id = resource.get("prefect.resource.id")
-    if not id:
+    if not resource.get("prefect.resource.id"):
         raise Invalid("Resources need a label prefect.resource.id that is not empty", at)
-    _check_indexed(id, (*at, "prefect.resource.id"))
-    _check_indexed(resource.get("prefect.resource.role", ""), (*at, "prefect.resource.role"))
-
-
-def _check_indexed(text: str, at: tuple[str | int, ...]) -> None:
-    if len(text.encode()) > INDEXED_BYTES_MAX or "\x00" in text:
-        raise Invalid(f"This text may have {INDEXED_BYTES_MAX} bytes, none of them NUL", at)
 
 
 def as_sent(emission: Emission) -> Raw:

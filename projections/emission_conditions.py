@@ -23,6 +23,7 @@ from projections.emission_filters import (
     EventResourceFilter,
     Glimpse,
     OccurredFilter,
+    indexed,
 )
 from projections.where import FALSE, TRUE, Draft, Where, all_of, any_of, storable
 
@@ -171,7 +172,7 @@ def starts_with(column: str, prefixes: Sequence[str], draft: Draft) -> str:
     """SQL: the column begins with one of the prefixes, letter by letter."""
     operator = "GLOB" if draft.dialect.name == "sqlite" else "LIKE"
     return any_of(
-        f"{column} {operator} {draft.bind(_literal_prefix(prefix, draft.dialect))}"
+        f"{column} {operator} {draft.bind(_literal_prefix(indexed(prefix), draft.dialect))}"
         for prefix in prefixes
         if storable(prefix)
     )
@@ -370,28 +371,36 @@ def _each(part: P | list[P] | None) -> list[P]:
 
 def _of_event(asked: EventNameFilter) -> Iterable[Condition]:
     if asked.prefix:
-        yield _EventStartsWith(asked.prefix, True)
+        yield _EventStartsWith(_indexed(asked.prefix), True)
     if asked.exclude_prefix:
-        yield _EventStartsWith(asked.exclude_prefix, False)
+        yield _EventStartsWith(_indexed(asked.exclude_prefix), False)
     if asked.name:
-        yield _EventIsOneOf(asked.name, True)
+        yield _EventIsOneOf(_indexed(asked.name), True)
     if asked.exclude_name:
-        yield _EventIsOneOf(asked.exclude_name, False)
+        yield _EventIsOneOf(_indexed(asked.exclude_name), False)
+
+
+def _indexed(texts: Sequence[str]) -> list[str]:
+    return [indexed(text) for text in texts]
 
 
 def _of_resource(asked: _OfResource) -> list[ResourceCondition]:
     found: list[ResourceCondition] = []
     if asked.id:
-        found.append(_IdIsOneOf(asked.id))
+        found.append(_IdIsOneOf(_indexed(asked.id)))
     if isinstance(asked, EventRelatedFilter):
         if asked.role:
-            found.append(_RoleIsOneOf(asked.role))
+            found.append(_RoleIsOneOf(_indexed(asked.role)))
         if asked.resources_in_roles:
-            found.append(_InRoles(asked.resources_in_roles))
+            pairs = asked.resources_in_roles
+            found.append(_InRoles([(indexed(id), indexed(role)) for id, role in pairs]))
     elif asked.id_prefix:
-        found.append(_IdStartsWith(asked.id_prefix))
-    for label, patterns in (asked.labels or {}).items():
-        found.append(_LabelMatches(label, [patterns] if isinstance(patterns, str) else patterns))
+        found.append(_IdStartsWith(_indexed(asked.id_prefix)))
+    for label, given in (asked.labels or {}).items():
+        patterns = [given] if isinstance(given, str) else given
+        if label in (RESOURCE_ID, ROLE):
+            patterns = _indexed(patterns)
+        found.append(_LabelMatches(label, patterns))
     return found
 
 

@@ -25,6 +25,7 @@ from projections.emission_filters import (
     EventTextFilter,
     Glimpse,
     OccurredFilter,
+    indexed,
 )
 from projections.emissions import Place
 from projections.run_sums import Bins
@@ -195,7 +196,7 @@ class _Search:
         wanted = self.wanted
         if wanted.resources:
             parts = [
-                part("emission_resources", "n", f" AND resource_id = {self.bind(id)}")
+                part("emission_resources", "n", f" AND resource_id = {self.bind(indexed(id))}")
                 for id in wanted.resources
             ]
         elif self._names is not None:

@@ -4,7 +4,7 @@ Tables: migrations/0004.emissions.sql; totals of them: `projections/emission_tot
 follows the log from its checkpoint.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,11 +14,11 @@ from msgspec import Struct
 from eventstore.codec import from_microseconds, to_microseconds
 from eventstore.database import Dialect, Reader, Row, Table, Value
 from eventstore.events import Recorded
-from orchestration.emissions import INDEXED_BYTES_MAX, FeedTrimmed
+from orchestration.emissions import FeedTrimmed
 from orchestration.identifiers import utc
 from orchestration.own_emissions import EMITTING, emission_of
 from projections.emission_conditions import RESOURCE_ID, ROLE, where
-from projections.emission_filters import EventFilter, Glimpse
+from projections.emission_filters import INDEXED_BYTES_MAX, EventFilter, Glimpse, indexed
 from projections.emission_totals import EMISSION_TOTALS, TOTALS_OF_EMISSIONS
 from projections.projection import Model, Projection, Rows, rows_of
 
@@ -71,7 +71,7 @@ _decode = msgspec.json.Decoder(_Shown).decode
 _encode = msgspec.json.Encoder().encode
 
 _SURELY_INDEXED_CHARACTERS = INDEXED_BYTES_MAX // 4
-"""Longer names of emissions may be too long for an index: states can be called anything."""
+"""Longer names and ids may be too long for an index: states and tags can be called anything."""
 _NUL = "\x00"
 _NUL_IN_JSON = b"\\u0000"
 _REPLACEMENT = "\ufffd"
@@ -84,11 +84,14 @@ def _storable(shown: _Shown) -> _Shown:
         return text.replace(_NUL, _REPLACEMENT)
 
     def cleaned(labels: dict[str, str]) -> dict[str, str]:
-        return {clean(label): clean(value) for label, value in labels.items()}
+        storable = {clean(label): clean(value) for label, value in labels.items()}
+        return storable | {
+            label: indexed(storable[label]) for label in (RESOURCE_ID, ROLE) if label in storable
+        }
 
     return _Shown(
         shown.occurred,
-        clean(shown.event).encode()[:INDEXED_BYTES_MAX].decode(errors="ignore"),
+        indexed(clean(shown.event)),
         cleaned(shown.resource),
         shown.id,
         tuple(map(cleaned, shown.related)),
@@ -98,9 +101,19 @@ def _storable(shown: _Shown) -> _Shown:
 
 def _read(document: bytes) -> _Shown:
     shown = _decode(document)
-    if _NUL_IN_JSON in document or len(shown.event) > _SURELY_INDEXED_CHARACTERS:
+    if _NUL_IN_JSON in document or any(
+        len(text) > _SURELY_INDEXED_CHARACTERS for text in _indexed_texts(shown)
+    ):
         return _storable(shown)
     return shown
+
+
+def _indexed_texts(shown: _Shown) -> Iterator[str]:
+    yield shown.event
+    yield shown.resource[RESOURCE_ID]
+    for labels in shown.related:
+        yield labels[RESOURCE_ID]
+        yield labels.get(ROLE, "")
 
 
 def glimpse(document: bytes) -> Glimpse:
@@ -174,7 +187,7 @@ def reads(recorded: Recorded[Any]) -> Iterable[tuple[Model[Any], tuple[Value, ..
 
 projection = Projection(
     name="emissions",
-    version=6,
+    version=7,
     mode="derived",
     models=(EMISSIONS, EMISSION_RESOURCES, EMISSION_TOTALS),
     handles=frozenset({*EMITTING, FeedTrimmed}),

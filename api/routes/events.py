@@ -263,7 +263,7 @@ async def _follow(server: Server, socket: Socket) -> None:
     asked = wanted(said, EventFilter)
     if not server.settings.events_stream_out_enabled:
         await silence(socket)
-    await until_gone(socket, _send(server, socket, asked, said.get("backfill") is not False))
+    await until_gone(socket, _send(server, socket, asked, bool(said.get("backfill", True))))
 
 
 async def _send(server: Server, socket: Socket, asked: EventFilter, backfill: bool) -> None:

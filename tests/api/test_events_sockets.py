@@ -42,7 +42,7 @@ async def send(socket: ClientConnection, *sent: Json) -> None:
         await socket.send(json.encode(one).decode())
 
 
-async def follow(socket: ClientConnection, backfill: bool = True, **asked: Any) -> None:
+async def follow(socket: ClientConnection, backfill: Any = True, **asked: Any) -> None:
     await send(socket, {"type": "filter", "filter": asked, "backfill": backfill})
 
 
@@ -243,11 +243,12 @@ async def test_a_follower_gets_only_what_it_asked_for(server_url: str) -> None:
         assert await is_quiet(socket)
 
 
-async def test_without_backfill_only_the_future_comes(server_url: str) -> None:
+@pytest.mark.parametrize("backfill", [False, None, 0])
+async def test_without_backfill_only_the_future_comes(server_url: str, backfill: Any) -> None:
     async with talk_to(server_url) as client:
         await client.post("/events", json=[emission(event="past")])
         async with opened(server_url, "/events/out") as socket:
-            await follow(socket, backfill=False)
+            await follow(socket, backfill=backfill)
             await is_following(socket, server_url, "probe")
             await client.post("/events", json=[emission(event="future")])
             names = [one["event"] for one in await receive(socket, 1)]

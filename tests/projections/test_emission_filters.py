@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eventstore.database import Database, Transaction
 from eventstore.events import Recorded
-from orchestration.emissions import EmissionReceived
+from orchestration.emissions import EmissionReceived, as_sent, read_emission
 from projections.emission_conditions import conditions, predicate, where
 from projections.emission_filters import EventFilter, within_window
 from projections.emissions import EMISSIONS, glimpse, page, projection, total
@@ -244,6 +244,49 @@ async def test_a_search_gets_past_a_nul(database: Database) -> None:
 
     await database.transact(fill)
     assert await selected(database, read({"text": {"query": "needle"}})) == [1]
+
+
+async def test_what_is_too_long_for_an_index_or_has_a_nul_is_in_the_feed_and_found(
+    database: Database,
+) -> None:
+    # Not to be compressed: what Postgres can make short enough by that it takes.
+    letters = random.Random(1).choices([chr(n) for n in range(0x4E00, 0x9000)], k=3 * 1024)
+    name, id, role = ("".join(letters[n * 1024 : (n + 1) * 1024]) for n in range(3))
+    sent = emission(
+        id=str(uuid.UUID(int=1)),
+        event=name,
+        resource={"prefect.resource.id": id},
+        related=[
+            {"prefect.resource.id": f"tag.{id}", "prefect.resource.role": role},
+            {"prefect.resource.id": "a\x00b", "prefect.resource.role": "c\x00"},
+        ],
+    )
+    taken = as_sent(read_emission(wire(sent)))
+
+    async def fill(tx: Transaction) -> None:
+        rows = Rows()
+        projection.apply(rows, msgspec.structs.replace(FACTS[0], event=EmissionReceived(taken)))
+        await rows.write(tx)
+
+    await database.transact(fill)
+    seen = glimpse(bytes(taken)[:-1] + b',"received":null}')
+    asked: list[Json] = [
+        {"event": {"name": [name]}},
+        {"event": {"prefix": [name[:500], name]}},
+        {"resource": {"id": [id]}},
+        {"resource": {"id_prefix": [id]}},
+        {"resource": {"labels": {"prefect.resource.id": id}}},
+        {"related": {"id": [f"tag.{id}"], "role": [role]}},
+        {"related": {"resources_in_roles": [(f"tag.{id}", role)]}},
+        {"any_resource": {"labels": {"prefect.resource.role": [role]}}},
+        {"text": {"query": name[900:1000]}},
+    ]
+    for one in asked:
+        assert await selected(database, read(one)) == [1], one
+        assert predicate(read(one))(seen), one
+    assert await selected(database, read({"event": {"exclude_name": [name]}})) == []
+    shown = await page(database, EventFilter(), database.dialect, until=9, limit=1)
+    assert msgspec.json.decode(shown.documents[0])["event"] == name
 
 
 async def test_a_label_without_a_pattern_selects_nothing(filled: Database) -> None:
