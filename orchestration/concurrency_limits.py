@@ -240,24 +240,20 @@ def check_wanted(limits: Sequence[Seen], slots: int, mode: Mode) -> None:
         )
 
 
-def mean_wait_seconds(
-    limits: Sequence[ConcurrencyLimit], slots: int, denied: Sequence[float], longest: float
-) -> float:
-    """How long somebody who finds no slots free had better wait, on average.
+def mean_wait_seconds(limit: ConcurrencyLimit, slots: int, denied: float, longest: float) -> float:
+    """How long somebody who finds no slots free had better wait, on average, where others decide
+    when they give theirs back.
 
-    `denied` says for each limit how many slots others are waiting for. No longer than `longest`
-    seconds, except for a rate, which tells exactly when slots come free.
+    `denied` slots are waited for by others. No longer than `longest` seconds.
     """
+    waiting = (slots + denied) / max(1, limit.limit)
+    return min(min(limit.avg_slot_occupancy_seconds, longest) * waiting, longest)
 
-    def waiting(place: int) -> float:
-        limit, wanted = limits[place], slots + denied[place]
-        return wanted if limit.slot_decay_per_second else wanted / max(1, limit.limit)
 
-    place = max(range(len(limits)), key=waiting)
-    limit = limits[place]
-    if limit.slot_decay_per_second:
-        return waiting(place) / limit.slot_decay_per_second
-    return min(min(limit.avg_slot_occupancy_seconds, longest) * waiting(place), longest)
+def seconds_until_decayed(limit: ConcurrencyLimit, slots: int, now: datetime) -> float:
+    """When so many slots of a limit with a decay come free, if nobody takes one before."""
+    excess = taken_slots(limit, now) + slots - limit.limit
+    return max(0.0, excess / limit.slot_decay_per_second)
 
 
 # --- decide ---------------------------------------------------------------------------------------

@@ -26,7 +26,6 @@ from orchestration.concurrency_limits import (
 )
 from orchestration.documents import document
 from orchestration.identifiers import Id, Text, tidy
-from orchestration.task_rules import jittered_seconds
 from projections import concurrency_limits as rows
 from projections.paging import Offset
 from services import concurrency_limits as commands
@@ -39,8 +38,6 @@ LEASE_SECONDS_MIN = 60
 LEASE_SECONDS_MAX = 24 * 60 * 60
 HOLDERS_MAX = 1_000
 """Holders of a limit in one answer."""
-JITTER = 0.3
-"""By how much somebody who is told to wait may be told to wait longer than the mean."""
 
 area = Area("/v2/concurrency_limits", "Concurrency Limits V2")
 
@@ -296,8 +293,8 @@ def locked(
         if on_tags
         else settings.concurrency_maximum_concurrency_slot_wait_seconds
     )
-    mean = call.server.denials.wait_seconds(limits, wanted, longest, call.server.now())
-    seconds = jittered_seconds(mean, JITTER, random.random()) if mean > 0 else 0.0
+    now = call.server.now()
+    seconds = call.server.denials.wait_seconds(limits, wanted, longest, now, random.random())
     return HttpError(423, {"detail": detail}, ((b"retry-after", str(seconds).encode()),))
 
 

@@ -36,6 +36,7 @@ from orchestration.concurrency_limits import (
     check_wanted,
     mean_wait_seconds,
     occupied,
+    seconds_until_decayed,
 )
 from orchestration.documents import document, parse
 from orchestration.own_emissions import emission_of
@@ -191,13 +192,19 @@ def test_what_waiting_would_not_bring_is_refused() -> None:
 
 def test_how_long_to_wait_follows_from_how_long_slots_are_held_and_how_many_wait() -> None:
     limit = _limit(CREATED)
-    assert mean_wait_seconds([limit], 1, [0], 30) == pytest.approx(2.0 / 5)
-    assert mean_wait_seconds([limit], 1, [9], 30) == pytest.approx(2.0 * 10 / 5)
-    assert mean_wait_seconds([limit], 1, [1_000_000], 30) == 30
+    assert mean_wait_seconds(limit, 1, 0, 30) == pytest.approx(2.0 / 5)
+    assert mean_wait_seconds(limit, 1, 9, 30) == pytest.approx(2.0 * 10 / 5)
+    assert mean_wait_seconds(limit, 1, 1_000_000, 30) == 30
     long = occupied(occupied(limit, 1, 600), 1, 600)
     assert long.avg_slot_occupancy_seconds > limit.avg_slot_occupancy_seconds
-    assert mean_wait_seconds([long], 1, [0], 3) <= 3
-    assert mean_wait_seconds([_limit(RATE)], 2, [4], 3) == pytest.approx(6 / 0.5)
+    assert mean_wait_seconds(long, 1, 0, 3) <= 3
+
+
+def test_a_rate_tells_when_slots_come_free() -> None:
+    full = _limit(RATE, SlotsTaken(slots=5, at=NOON))
+    assert seconds_until_decayed(full, 2, NOON) == pytest.approx(4)
+    assert seconds_until_decayed(full, 2, NOON + _after(3)) == pytest.approx(1)
+    assert seconds_until_decayed(_limit(RATE), 2, NOON) == 0
 
 
 def test_a_lease_is_acquired_and_ends_once() -> None:
