@@ -245,6 +245,20 @@ CORE = Policy.of(
 )
 """What a client's wish is judged by."""
 
+CLIENT_SIDE = Policy.of(
+    use_cached,
+    keep_terminal,
+    only_in_running_flows,
+    copy_scheduled_time,
+    wait_for_scheduled_time,
+    retry_failed,
+    name_reruns,
+    remember_flow_attempt,
+    fill_cache,
+)
+"""For clients that orchestrate their tasks themselves: slots are not the server's to give. As in
+Prefect 3.8, which has it as well, no request leads to it."""
+
 BACKGROUND = Policy.of(
     prevent_pending,
     use_cached,

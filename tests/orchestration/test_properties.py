@@ -38,6 +38,7 @@ from tests.orchestration.runs import (
 FLOW_POLICIES = [flow_rules.CORE, flow_rules.MINIMAL, flow_rules.MARK_LATE]
 TASK_POLICIES = [
     task_rules.CORE,
+    task_rules.CLIENT_SIDE,
     task_rules.BACKGROUND,
     task_rules.MINIMAL,
 ]

@@ -13,9 +13,9 @@ from orchestration.flow_slot_rules import holds_slot
 from orchestration.run_policies import FlowRunPolicy
 from orchestration.settling import Settled
 from orchestration.states import State, StateType
+from orchestration.task_rules import CLIENT_SIDE, holds_slots
 from orchestration.task_rules import CORE as TASK_CORE
 from orchestration.task_rules import MINIMAL as TASK_MINIMAL
-from orchestration.task_rules import holds_slots
 from orchestration.task_runs import TaskRunStateSet
 from orchestration.transition import (
     AbortDetails,
@@ -244,8 +244,11 @@ class TestSecureTagSlots:
         told = self._settled(self._found(free=False, none_at_all="db"))
         assert told.answer.status == "ABORT"
 
-    def test_by_force_none_is_taken(self) -> None:
-        told = self._settled(self._found(free=False), TASK_MINIMAL)
+    @pytest.mark.parametrize("rules", [TASK_MINIMAL, CLIENT_SIDE])
+    def test_by_force_and_by_clients_that_take_slots_themselves_none_is_taken(
+        self, rules: Policy
+    ) -> None:
+        told = self._settled(self._found(free=False), rules)
         assert (told.answer.status, told.takes_slots) == ("ACCEPT", False)
 
     def test_a_run_that_is_not_due_takes_none(self) -> None:

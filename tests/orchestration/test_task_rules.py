@@ -12,6 +12,7 @@ from orchestration.run_policies import TaskRunPolicy
 from orchestration.states import TERMINAL, StateType
 from orchestration.task_rules import (
     BACKGROUND,
+    CLIENT_SIDE,
     CORE,
     MINIMAL,
     jittered_seconds,
@@ -40,7 +41,7 @@ RESULT = {"type": "reference", "storage_key": "x"}
 class TestCache:
     CACHED = state("COMPLETED", id=id_(70), data=RESULT, cache_key="k", message="from before")
 
-    @pytest.mark.parametrize("rules", [CORE, BACKGROUND])
+    @pytest.mark.parametrize("rules", [CORE, CLIENT_SIDE, BACKGROUND])
     def test_a_cached_result_takes_the_place_of_the_work(self, rules: Any) -> None:
         run = task_run(state("PENDING"))
         wish = state("RUNNING", id=id_(71), at=LATER, cache_key="k")
@@ -126,11 +127,14 @@ class TestKeepTerminal:
 
 
 class TestEnclosingFlow:
+    @pytest.mark.parametrize("rules", [CORE, CLIENT_SIDE])
     @pytest.mark.parametrize("flow_state", [None, "PENDING", "COMPLETED", "CANCELLING"])
-    def test_tasks_run_while_their_flow_does(self, flow_state: StateType | None) -> None:
+    def test_tasks_run_while_their_flow_does(
+        self, rules: Any, flow_state: StateType | None
+    ) -> None:
         run = task_run(state("PENDING"), flow_run_id=id_(3))
         told, afterwards = task_answer(
-            run, state("RUNNING", at=LATER), CORE, within=within(flow_state)
+            run, state("RUNNING", at=LATER), rules, within=within(flow_state)
         )
         assert told.status == "ABORT"
         assert afterwards == run
@@ -277,4 +281,4 @@ class TestBackground:
 
 def test_every_rule_is_part_of_a_policy() -> None:
     rules = {r for r in vars(task_rules).values() if isinstance(r, Rule)}
-    assert rules == {*CORE.rules, *BACKGROUND.rules, *MINIMAL.rules}
+    assert rules == {*CORE.rules, *CLIENT_SIDE.rules, *BACKGROUND.rules, *MINIMAL.rules}
