@@ -66,7 +66,7 @@ class Shown(Struct, frozen=True):
     far_image: str | None = None
     """Address of an image elsewhere."""
     progress: float | None = None
-    """Percent."""
+    """Percent, as it was told: nobody is kept from telling more than 100, or less than 0."""
     text: str | None = None
     cut: bool = False
     """There is more than is shown."""
@@ -81,8 +81,8 @@ def shown(artifact: Artifact, sort: int = 0, first: int = 0) -> Shown:
         rows, columns = artifact_pages.table(data)
         if columns:
             return Shown(table=_table(rows, columns, sort, first))
-    if kind == "progress" and isinstance(data, int | float):
-        return Shown(progress=max(0.0, min(100.0, float(data))))
+    if kind == "progress" and (percent := _percent(data)) is not None:
+        return Shown(progress=percent)
     if kind == "image" and isinstance(data, str):
         if data.startswith(IMAGES):
             return Shown(image=data)
@@ -105,6 +105,15 @@ def followable(address: str) -> bool:
         return urlsplit(address.strip()).scheme.lower() in SAFE_SCHEMES
     except ValueError:
         return False
+
+
+def _percent(data: Any) -> float | None:
+    if isinstance(data, bool) or not isinstance(data, int | float):
+        return None
+    try:
+        return float(data)
+    except OverflowError:  # A whole number that is greater than any float.
+        return None
 
 
 def _table(rows: list[list[Any]], columns: list[str], sort: int, first: int) -> Table:

@@ -27,6 +27,7 @@ print({0}, "{1}")
 
 ![chart](https://example.com/chart.png) [docs](https://example.com/docs) [bad](javascript:alert(1))
 """
+JSON = {"content-type": "application/json"}
 DOT = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9Q"
     "DwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -155,6 +156,23 @@ def test_a_new_version_is_seen_without_a_reload(
     runs.post("/artifacts/", {"key": "loaded", "type": "progress", "data": 100.0})
     expect(page.locator(".progress-value b")).to_have_text("100.0 %")
     expect(page.locator("tr[id^=version-]")).to_have_count(3)
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [("-5", "-5.0 %"), ("150", "150.0 %"), ("1e308", "1e+308 %"), ("1" * 400, "11111"), ("true",) * 2],
+)
+def test_a_progress_that_is_none_is_shown_as_it_was_told(
+    server_url: str, runs: Runs, visit: Visit, told: str, shown: str
+) -> None:
+    run = runs.run("eager-otter", "COMPLETED")
+    for data in ("40", told):
+        body = f'{{"key": "loaded", "type": "progress", "data": {data}, "flow_run_id": "{run}"}}'
+        made = httpx.post(f"{server_url}/artifacts/", content=body, headers=JSON)
+    one = f"artifacts/artifact/{made.raise_for_status().json()['id']}"
+    for path in (one, "artifacts/key/loaded", "artifacts", f"runs/flow-run/{run}?tab=artifacts"):
+        page = visit(server_url, path)
+        expect(page.locator("main :not(pre):visible", has_text=shown).first).to_be_visible()
 
 
 def test_deleting_one_brings_back_the_version_before(

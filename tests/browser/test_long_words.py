@@ -1,0 +1,110 @@
+"""Whatever people call things, and however near somebody looks: no page has to be scrolled sideways.
+
+A window of 1280 px that is magnified to 400 % is one of 320 px (WCAG 2.2, 1.4.10 Reflow).
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import LARGE, Visit, assert_accessible, assert_fits
+from tests.browser.making_deployments import HOURLY, Deployments
+from tests.browser.making_limits import Limits
+from tests.browser.making_task_runs import simple, tell
+from tests.serving import NO_CERTIFICATES
+
+MAGNIFIED = 320
+WORD = "w" * 180
+"""Without a place where it may be broken."""
+
+
+def _pages(url: str) -> Iterator[str]:
+    """Of everything that has a name, called WORD."""
+    limits, deployments = Limits(url), Deployments(url)
+    limits.pool(WORD, description=WORD)
+    queue = limits.queue(WORD, WORD, description=WORD)
+    schema = {
+        "type": "object",
+        "properties": {WORD: {"title": WORD, "type": "string", "description": WORD}},
+        "required": [WORD],
+    }
+    deployment = deployments.make(
+        WORD,
+        flow=WORD,
+        work_pool_name=WORD,
+        work_queue_name=WORD,
+        schedules=[HOURLY],
+        parameter_openapi_schema=schema,
+        parameters={WORD: WORD},
+        description=WORD,
+        entrypoint=WORD,
+        version=WORD,
+        tags=[WORD, "short"],
+        job_variables={"env": {WORD: WORD}},
+    )
+    run = limits.run(WORD, flow=WORD, tags=[WORD], parameters={WORD: [WORD, WORD]})
+    deployments.run(deployment, "SCHEDULED")
+    state = {"type": "FAILED", "name": WORD, "message": "\n".join([WORD] * 30)}
+    limits.post(f"/flow_runs/{run}/set_state", {"state": state, "force": True})
+    task = simple(WORD, 0, 1, end="FAILED", message="\n".join([WORD] * 30))
+    tell(url, run, datetime.now(UTC) - timedelta(minutes=1), [task])
+    about = {"description": WORD, "flow_run_id": run, "task_run_id": task.id}
+    artifact = limits.post("/artifacts/", {"key": WORD, "type": WORD, "data": WORD, **about})["id"]
+    limit = limits.limit(WORD, 2)
+    limits.on_tag(WORD, 1)
+    limits.take(WORD, limits.run("holder", flow=WORD))
+    variable = limits.post("/variables/", {"name": WORD, "value": WORD, "tags": [WORD]})["id"]
+    emitted = {
+        "id": "0199a8c2-0000-7000-8000-000000000001",
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": WORD,
+        "resource": {"prefect.resource.id": WORD, WORD: WORD},
+        "related": [{"prefect.resource.id": WORD, "prefect.resource.role": WORD}],
+        "payload": {WORD: WORD},
+    }
+    httpx.post(f"{url}/events", json=[emitted], verify=NO_CERTIFICATES).raise_for_status()
+    event = f"{emitted['occurred'][:10]}/{emitted['id']}"
+    yield from ("dashboard", "runs", "runs?upcoming=open", "runs?tab=task-runs", "flows")
+    yield from ("deployments", "work-pools", "artifacts", "variables", "events", "log", "settings")
+    yield from (f"concurrency-limits?tab={one}" for one in ("global", "task-run", "deployments"))
+    yield from ("blocks", "blocks/catalog", f"search?q={WORD[:9]}")
+    tabs = ("logs", "task-runs", "artifacts", "parameters", "history")
+    yield from (f"runs/flow-run/{run}?tab={one}" for one in tabs)
+    yield from (f"runs/task-run/{task.id}?tab={one}" for one in ("logs", "states", "details"))
+    flow = httpx.get(f"{url}/flows/name/{WORD}", verify=NO_CERTIFICATES).json()["id"]
+    yield f"flows/flow/{flow}"
+    at = f"deployments/deployment/{deployment}"
+    tabs = ("runs", "upcoming", "parameters", "configuration", "description")
+    yield from (f"{at}?tab={one}" for one in tabs)
+    yield from (f"{at}/edit", f"{at}/run", f"{at}/schedule")
+    at = f"work-pools/work-pool/{quote(WORD)}"
+    yield from (f"{at}?tab={one}" for one in ("queues", "workers", "deployments", "upcoming"))
+    yield from (f"{at}/edit", f"{at}/queue/create")
+    yield from (f"work-queues/work-queue/{queue}", f"work-queues/work-queue/{queue}/edit")
+    at = f"concurrency-limits/concurrency-limit/{limit}"
+    yield from (at, f"{at}/edit", f"variables/variable/{variable}", f"events/event/{event}")
+    yield from (f"artifacts/key/{WORD}", f"artifacts/artifact/{artifact}", "log/1")
+
+
+@pytest.mark.parametrize("width", [MAGNIFIED, LARGE])
+def test_no_page_is_wider_than_the_screen_whatever_things_are_called(
+    server_url: str, visit: Visit, width: int
+) -> None:
+    wide = []
+    pages: Sequence[Any] = list(_pages(server_url))
+    page = visit(server_url, width=width)
+    for path in pages:
+        page.goto(server_url.removesuffix("api") + path)
+        expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+        try:
+            assert_fits(page)
+            assert_accessible(page)
+        except AssertionError as error:
+            wide.append(f"{path}: {error}")
+            page.set_viewport_size({"width": width, "height": 800})
+    assert not wide, "\n".join(wide)
