@@ -160,7 +160,13 @@ def test_a_new_version_is_seen_without_a_reload(
 
 @pytest.mark.parametrize(
     ("told", "shown"),
-    [("-5", "-5.0 %"), ("150", "150.0 %"), ("1e308", "1e+308 %"), ("1" * 400, "11111"), ("true",) * 2],
+    [
+        ("-5", "-5.0 %"),
+        ("150", "150.0 %"),
+        ("1e308", "1e+308 %"),
+        ("1" * 400, "11111"),
+        ("true", "true"),
+    ],
 )
 def test_a_progress_that_is_none_is_shown_as_it_was_told(
     server_url: str, runs: Runs, visit: Visit, told: str, shown: str

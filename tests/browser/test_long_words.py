@@ -1,4 +1,4 @@
-"""Whatever people call things, and however near somebody looks: no page has to be scrolled sideways.
+"""Whatever people call things, and however near somebody looks: no page is wider than its window.
 
 A window of 1280 px that is magnified to 400 % is one of 320 px (WCAG 2.2, 1.4.10 Reflow).
 """
@@ -59,7 +59,7 @@ def _pages(url: str) -> Iterator[str]:
     limits.on_tag(WORD, 1)
     limits.take(WORD, limits.run("holder", flow=WORD))
     variable = limits.post("/variables/", {"name": WORD, "value": WORD, "tags": [WORD]})["id"]
-    emitted = {
+    emitted: dict[str, Any] = {
         "id": "0199a8c2-0000-7000-8000-000000000001",
         "occurred": datetime.now(UTC).isoformat(),
         "event": WORD,
