@@ -101,9 +101,10 @@ projection = Projection(
 )
 
 
+# What nobody holds is free whatever the clock says, which may be behind the log's.
 NEXT_FREE = (
     "SELECT since, task_queue.id FROM task_queue JOIN task_runs ON task_runs.id = task_queue.id "
-    "WHERE task_queue.task_key = $1 AND handed_over = 0 AND free_at <= $2 "
+    "WHERE task_queue.task_key = $1 AND handed_over = 0 AND (holder IS NULL OR free_at <= $2) "
     "AND task_runs.state_type = 'SCHEDULED' ORDER BY since LIMIT 1"
 )
 NEXT_ORPHAN = (

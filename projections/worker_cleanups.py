@@ -115,12 +115,14 @@ async def next_free(
 ) -> str | None:
     """The clean-up of a pool that a worker for these kinds gets now, in microseconds since 1970.
 
-    First those of queues that the worker polls, then any; of these the oldest.
+    First those of queues that the worker polls, then any; of these the oldest. What nobody has is
+    free whatever the clock says, which may be behind the log's.
     """
     of_kind = dialect.in_list("kind", "$3")
     of_queue = dialect.in_list("work_queue_id", "$4")
     rows = await reader.fetch(
-        "SELECT id FROM worker_cleanups WHERE work_pool_id = $1 AND free_at <= $2 "
+        "SELECT id FROM worker_cleanups WHERE work_pool_id = $1 "
+        "AND (consumer_id IS NULL OR free_at <= $2) "
         f"AND {of_kind} ORDER BY CASE WHEN {of_queue} THEN 0 ELSE 1 END, since, id LIMIT 1",
         pool_id,
         now,

@@ -88,8 +88,9 @@ class Actions(SideBySide):
     def note(self, recorded: Recorded[Any]) -> None:
         """See `Timed`."""
         if isinstance(recorded.event, AutomationTriggered):
-            at = to_microseconds(recorded.recorded_at)
-            self._timers.set(recorded.event.automation.id, at)
+            # By our clock, as it is due: the log's may be ahead, if ours was set back, or if it is
+            # that of a database elsewhere.
+            self._timers.set(recorded.event.automation.id, to_microseconds(self._clock()))
 
     async def see_to_one(self, id_: str, now: datetime, origin: Origin) -> None:
         """Do what this automation has to do."""

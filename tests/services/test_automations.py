@@ -41,6 +41,7 @@ from services.template_context import Cause, gather
 from services.triggers import Triggers
 from tests.e2e.deployed import until
 from tests.emitting import emission, wire
+from tests.services.clocks import set_back
 from tests.services.conftest import Clock
 from tests.services.in_pools import new_pool, new_run_in
 from tests.services.listener import Listener, listener
@@ -127,6 +128,13 @@ async def test_it_fires_for_each_emission_and_does_its_actions_in_order(server: 
     assert [type(one) for one in done] == [AutomationActionExecuted, AutomationActionFailed] * 2
     assert [one.action.index for one in done] == [0, 1, 0, 1]
     assert not await automation_firings.waiting(server.database, 10)
+
+
+async def test_an_action_waits_for_no_clock_that_was_set_back(server: Server) -> None:
+    await automation(server, REACTIVE, NOTHING)
+    await set_back(server.database)
+    await emit(server, "x")
+    await until_told(server, 1, AutomationActionExecuted)
 
 
 async def test_what_was_before_it_is_nothing_to_it(server: Server) -> None:

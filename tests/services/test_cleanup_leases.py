@@ -24,6 +24,7 @@ from projections import worker_cleanups as rows
 from services import cleanup_leases, work_pools, worker_cleanups
 from services.cleanup_leases import CleanupLeases
 from services.worker_cleanups import Taker, Terms, of_cleanup
+from tests.services.clocks import set_back
 from tests.services.in_pools import new_pool
 from tests.services.runs_here import ORIGIN
 from tests.services.serving_here import serving
@@ -83,6 +84,14 @@ async def said(server: Server, kind: type[Any], id_: str) -> Any:
                 if about and isinstance(fact.event, kind):
                     return fact
     raise AssertionError
+
+
+async def test_a_clean_up_waits_for_no_clock_that_was_set_back(server: Server) -> None:
+    pool = await new_pool(server)
+    await set_back(server.database)
+    id_ = await request(server, pool)
+    assert await deliver(server, pool) == id_
+    assert await deliver(server, pool) is None, "it is with somebody"
 
 
 async def test_a_lease_that_is_not_renewed_ends_and_so_does_the_patience(server: Server) -> None:

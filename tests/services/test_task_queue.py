@@ -15,6 +15,7 @@ from orchestration.states import ProposedDetails, ProposedState, StateType
 from orchestration.task_run_bodies import TaskRunCreate
 from projections.task_queue import TABLE
 from services import flow_runs, task_queue, task_runs
+from tests.services.clocks import set_back
 from tests.services.runs_here import CACHE_KEY_MAX, ORIGIN, WAIT_SECONDS, new_run
 from tests.services.serving_here import serving
 from tests.serving import verify_digests
@@ -72,6 +73,16 @@ async def test_the_oldest_task_of_a_workers_keys_comes_first(server: Server) -> 
     first, other, second = [await delayed(server, key) for key in (KEY, "other-1", KEY)]
     assert [await claim(server) for _ in range(3)] == [first, second, None]
     assert await claim(server, ONE, "third-1", "other-1") == other
+
+
+async def test_a_task_waits_for_no_clock_that_was_set_back(server: Server) -> None:
+    await delayed(server, "other-1")  # So that the log has a time.
+    await set_back(server.database)
+    id_ = await delayed(server)
+    assert await claim(server) == id_
+    assert await claim(server, OTHER) is None, "it is with somebody"
+    await task_queue.give_back(server.shell, id_, ONE, ORIGIN)
+    assert await claim(server, OTHER) == id_
 
 
 async def test_the_backlog_of_one_key_is_in_nobodys_way(server: Server) -> None:
