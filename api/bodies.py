@@ -1,5 +1,6 @@
 """The body of a request: read within bounds, and decoded as what the endpoint takes."""
 
+import codecs
 from contextlib import suppress
 from typing import Any, get_origin
 
@@ -59,6 +60,7 @@ def decoded(endpoint: Endpoint[B], body: bytes) -> B:
     """The request body as the endpoint's type. Raises HttpError 422 that names what is wrong."""
     kind = endpoint.body
     assert kind is not None
+    body = body.removeprefix(codecs.BOM_UTF8)  # Editors and shells of Windows put it there.
     if endpoint.body_optional and body in (b"", b"null"):
         body = b"{}" if isinstance(kind, type) else b"null"
     try:
