@@ -3,6 +3,7 @@
     event: patch   data: {"runs": "<table>…"}      the new inside of the elements with these ids
     event: data    data: {"position": 4711}        for custom elements with these ids
     event: gone    data: "Flow run … is deleted"   there is nothing left to follow
+    event: here                                    nothing has changed for a while
 
 Each message's id is the position of the log that it shows; on a page that follows run log lines, a
 dot and the number of the newest line come after it. One loop per open page pulls from the
@@ -33,7 +34,8 @@ logger = logging.getLogger(__name__)
 PUSH_PAUSE_SECONDS = 0.2
 """The least time between two messages; the first after a pause comes at once."""
 KEEP_ALIVE_SECONDS = 15.0
-"""A quiet stream says something this often, so that proxies keep it open."""
+"""A quiet stream says something this often, so that proxies keep it open and the browser knows that
+somebody is there: `live.js` takes a stream that is quiet for three times as long for a dead one."""
 PULSES_SECONDS = 15.0
 """How often a region that shows pulses is made anew without an event."""
 RETRY_MILLISECONDS = 1_000
@@ -108,7 +110,7 @@ async def changes(
                     return
                 await asyncio.wait({ended}, timeout=PUSH_PAUSE_SECONDS)
             elif not await follower.news(ended) and not ended.done():
-                yield await follower.heard_of() or b": still here\n\n"
+                yield await follower.heard_of() or b"event: here\ndata: \n\n"
     except EventStoreError:
         return  # The browser comes back, and hears then whether there is a log again.
     finally:

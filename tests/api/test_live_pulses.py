@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from api.ui import live, work_pool
+from api.ui import live, variables, work_pool
 from api.ui.page import Visit
 from api.ui.query import Query
 from eventstore.migrate import Target
@@ -60,6 +60,23 @@ async def test_a_heartbeat_is_shown_without_an_event(
         assert f"{heard:%Y-%m-%dT%H:%M:%S}" in after
         assert after != before
         assert server.store.ring.head == mark.position
+
+
+async def test_a_quiet_stream_tells_the_browser_that_somebody_is_there(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "KEEP_ALIVE_SECONDS", 0.02)
+    async with serving(target) as server:
+        visit = Visit(server, "/variables", {}, Query([]), server.now(), "")
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        messages = live.changes(
+            variables.page, visit, live.now(server, variables.page), lambda: over
+        )
+        async with aclosing(messages):
+            assert b"event: hello" in await anext(messages)
+            # Not as a comment, which no script of a page ever sees.
+            assert await anext(messages) == b"event: here\ndata: \n\n"
+            over.set_result(None)
 
 
 def _id(html: str) -> str:

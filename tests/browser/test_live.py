@@ -1,6 +1,8 @@
 """What happens is on the page at once, as long as somebody looks at it."""
 
+import os
 import re
+import signal
 
 from playwright.sync_api import expect
 
@@ -91,6 +93,28 @@ def test_a_page_goes_on_by_itself_after_the_server_was_started_anew(
     Runs(server.url).run("after")
     expect(page.get_by_role("row").filter(has_text="after")).to_be_visible(timeout=20_000)
     expect(status).to_have_attribute("data-is", "live")
+
+
+def test_a_server_that_hangs_is_noticed_and_nothing_is_missed_when_it_goes_on(
+    start_server: StartServer, visit: Visit
+) -> None:
+    server = start_server()
+    runs = Runs(server.url)
+    page = visit(server.url)
+    page.clock.install()
+    runs.run("before")
+    row = page.get_by_role("row")
+    expect(row.filter(has_text="before")).to_be_visible()
+    status = page.locator("#connection")
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        page.clock.fast_forward(60_000)
+        expect(status).to_contain_text("connection lost")
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    expect(status).to_have_attribute("data-is", "live")
+    runs.run("after")
+    expect(row.filter(has_text="after")).to_be_visible()
 
 
 def test_a_filter_that_no_server_heard_is_told_and_takes_effect_once_there_is_one_again(

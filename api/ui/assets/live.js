@@ -3,6 +3,7 @@
 //   patch  {region id: HTML}    morphed into place: focus, selection, menus, scroll survive
 //   data   {element id: JSON}   given to the element's receive(), for custom elements
 //   gone   text                 what the page is about does not exist any more
+//   here                        nothing to tell; a stream that is not even that is dead
 //
 // A page that nobody sees holds no connection (browsers allow six per origin); it goes on where it
 // was when it is seen again. `pluperfect:patched` is dispatched on each region after a patch.
@@ -13,9 +14,10 @@ import { tell } from "./times.js";
 
 const RETRY_MILLISECONDS = [1000, 2000, 5000, 15000];
 const LOST_AFTER_MILLISECONDS = 1500; // A restart that is quicker than this is not worth a word.
+const SILENT_MILLISECONDS = 45_000; // Three times what a stream is quiet for: KEEP_ALIVE_SECONDS of live.py.
 
 const sign = document.getElementById("connection");
-let stream = null, position = null, made = null, address = null, failures = 0, retry = 0, worry = 0, ended = false;
+let stream = null, position = null, made = null, address = null, failures = 0, retry = 0, worry = 0, watch = 0, ended = false;
 let unanswered = null; // A form of filters that says something else than what is shown.
 
 function is(state, text) {
@@ -30,7 +32,15 @@ function lost() {
   worry = setTimeout(() => is("lost", "connection lost, trying again"), LOST_AFTER_MILLISECONDS);
 }
 
+/** Somebody is there, or ought to be. A connection whose other end vanished without a word (a machine that
+    slept, another network, a server that hangs) is open to the browser for ever. */
+function alive() {
+  clearTimeout(watch);
+  watch = setTimeout(() => { is("lost", "connection lost, trying again"); open(); }, SILENT_MILLISECONDS);
+}
+
 function heard(message) {
+  alive();
   position = message.lastEventId || position;
   return JSON.parse(message.data);
 }
@@ -41,7 +51,9 @@ function open() {
   const root = document.documentElement.dataset.root;
   const query = new URLSearchParams({ page: address, position, made });
   stream = new EventSource(`${root}live?${query}`);
-  stream.addEventListener("hello", () => { failures = 0; is("live", "live"); again(); });
+  alive();
+  stream.addEventListener("here", alive);
+  stream.addEventListener("hello", () => { alive(); failures = 0; is("live", "live"); again(); });
   stream.addEventListener("patch", (message) => {
     for (const [id, html] of Object.entries(heard(message))) {
       const element = document.getElementById(id);
@@ -75,6 +87,7 @@ function again() {
 
 function close() {
   clearTimeout(retry);
+  clearTimeout(watch);
   stream?.close();
   stream = null;
 }
