@@ -9,6 +9,7 @@ import aiosqlite
 
 from eventstore.database import Row, Table, Value
 from eventstore.sqlite_dialect import native
+from eventstore.sqlite_errors import unavailable
 from eventstore.sqlite_transaction import select_key_sql
 
 READERS_MAX = 4
@@ -101,7 +102,10 @@ class SqliteSnapshot:
         self._connection = connection
 
     async def fetch(self, sql: str, *params: Value) -> list[Row]:
-        return cast(list[Row], await self._connection.execute_fetchall(native(sql), params))
+        try:
+            return cast(list[Row], await self._connection.execute_fetchall(native(sql), params))
+        except sqlite3.DatabaseError as error:
+            raise unavailable(error) from error
 
     async def fetch_keys(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
         found = [await self.fetch(select_key_sql(table), *key) for key in keys]

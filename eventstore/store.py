@@ -251,10 +251,7 @@ class EventStore:
         if head.epoch != self.epoch:
             raise LogReplaced(f"the log is now {head.epoch}, it was {self.epoch}")
         if self._was_set_back(head, newest):
-            # Whoever has the lock has the truth, which a proxy that asks a standby may not.
-            head, _ = await self.database.transact(lambda tx: log.lock(tx, self.database.dialect))
-            if self._was_set_back(head, newest):
-                raise LogReplaced(SET_BACK)
+            await self._stop_if_another(newest)
         if head.generation != self._generation:
             # Read models were folded anew: what is remembered of the old ones is of no use.
             self._generation = head.generation
@@ -269,12 +266,30 @@ class EventStore:
             await self._take_in(head.position)
         self._held.forget(self.ring.head)
 
+    async def _stop_if_another(self, newest: tuple[int, bytes]) -> None:
+        """Raise LogReplaced if the log is not the one that was opened, or does not reach `newest`.
+
+        Whoever has the lock has the truth, which a proxy that asks a standby may not.
+        """
+        head, _ = await self.database.transact(lambda tx: log.lock(tx, self.database.dialect))
+        if head.epoch != self.epoch:
+            raise LogReplaced(f"the log is now {head.epoch}, it was {self.epoch}")
+        if self._was_set_back(head, newest):
+            raise LogReplaced(SET_BACK)
+
     async def _take_in(self, until: int) -> None:
         newest = self._newest
         known = newest[0]
-        rows = await log.read_rows(self.database, self.database.dialect, known, until, FOLLOW_PAGE)
-        if not rows:
-            raise LogCorrupted(f"the events after position {known} are gone")
+        try:
+            rows = await log.read_rows(
+                self.database, self.database.dialect, known, until, FOLLOW_PAGE
+            )
+            if not rows:
+                raise LogCorrupted(f"the events after position {known} are gone")
+        except LogCorrupted:
+            # The log may have been erased between the look at its end and this one.
+            await self._stop_if_another(newest)
+            raise
         if not self._follows(rows[0], newest):
             raise LogReplaced(SET_BACK)
         entries = [Entry(self.codec.recorded(row), row) for row in rows]

@@ -21,7 +21,7 @@ from typing import Any
 from eventstore import checkpoints
 from eventstore.checkpoints import Checkpoint
 from eventstore.database import Transaction
-from eventstore.errors import DatabaseUnavailable, EventStoreError
+from eventstore.errors import DatabaseUnavailable, EventStoreError, LogReplaced
 from eventstore.events import Recorded
 from eventstore.ring import Entry
 from eventstore.store import EventStore
@@ -103,7 +103,8 @@ class Projector:
                 logger.warning("projection %s waits: %s", self.projection.name, error)
                 await asyncio.sleep(pause)
             except EventStoreError as error:
-                logger.exception("projection %s stopped", self.projection.name)
+                foreseen = isinstance(error, LogReplaced)
+                logger.error("projection %s stopped", self.projection.name, exc_info=not foreseen)
                 self.failure = error
                 self._wake()
                 return

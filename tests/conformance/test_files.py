@@ -2,7 +2,9 @@
 more: nothing is acknowledged that nobody would find again."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from eventstore.database import Database
 from eventstore.errors import DatabaseUnavailable
 from eventstore.migrate import Target
 from tests.conformance.toys import adding, store_on
+from tests.conftest import open_database
 
 
 @pytest.fixture(params=["sqlite"])
@@ -55,6 +58,25 @@ async def test_what_would_be_lost_is_refused(
     with pytest.raises(DatabaseUnavailable):
         await database.ping()
     await store.close()
+
+
+async def test_a_page_that_is_none_is_told_of_as_such(database: Database, target: Target) -> None:
+    """As in a copy that was made while the file was written."""
+    assert target.path is not None
+    await database.close()
+    with closing(sqlite3.connect(target.path)) as connection:
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'events'"
+        ).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with target.path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    torn = open_database(target)
+    async with torn.snapshot() as reader:
+        with pytest.raises(DatabaseUnavailable, match="malformed"):
+            await log.read_rows(reader, torn.dialect, 0)
+    await torn.close()
 
 
 async def test_a_file_that_is_put_back_is_written_again(

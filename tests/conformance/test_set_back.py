@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from eventstore import log
 from eventstore.database import Database, Transaction
 from eventstore.errors import LogReplaced
 from eventstore.events import ANY_VERSION
@@ -41,6 +42,29 @@ async def follows(store: EventStore) -> None:
     """Wait for the next event, which does not come."""
     async with asyncio.timeout(SOON):
         await store.ring.wait(store.ring.head)
+
+
+async def test_a_log_that_is_erased_between_two_looks_at_it_is_known_as_another(
+    target: Target, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = store_on(database)
+    await late.open()
+    elsewhere = open_database(target)
+
+    async def erased(_: float) -> None:
+        """Instead of the moment that the follower waits before it reads what it has found."""
+        await elsewhere.transact(lambda tx: log.erase(tx, elsewhere.dialect, "another"))
+
+    monkeypatch.setattr(late.committer, "told", erased)
+    fresh = store_on(elsewhere)
+    await fresh.open(follow_others=False)
+    await written(fresh, 1)
+    with pytest.raises(LogReplaced):
+        await follows(late)
+    assert late.replaced.is_set()
+    await fresh.close()
+    await elsewhere.close()
+    await late.close()
 
 
 async def test_a_shorter_log_is_not_written(database: Database) -> None:
