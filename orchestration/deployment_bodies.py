@@ -52,6 +52,13 @@ def _checked(schema: dict[str, Any] | UnsetType | None) -> dict[str, Any] | Unse
     return {"type": "object", "properties": {}} if schema == {} else schema
 
 
+def _check_limits(own: int | UnsetType | None, shared: Id | UnsetType | None) -> None:
+    if own and shared:
+        raise ValueError(
+            "A deployment has a concurrency limit of its own or a global one, not both"
+        )
+
+
 class DeploymentCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /deployments/`. What is unset stays as it is if there is one already."""
 
@@ -82,6 +89,7 @@ class DeploymentCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         tidy(self, ids=("flow_id", *_IDS))
+        _check_limits(self.concurrency_limit, self.global_concurrency_limit_id)
         schema = _checked(self.parameter_openapi_schema)
         force_setattr(self, "parameter_openapi_schema", schema)
 
@@ -113,6 +121,7 @@ class DeploymentUpdate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         tidy(self, ids=_IDS)
+        _check_limits(self.concurrency_limit, self.global_concurrency_limit_id)
         schema = _checked(self.parameter_openapi_schema)
         force_setattr(self, "parameter_openapi_schema", schema)
 

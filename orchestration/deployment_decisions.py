@@ -31,7 +31,7 @@ from orchestration.deployments import (
     evolve,
 )
 from orchestration.identifiers import Labels
-from orchestration.refusals import Conflict, Invalid, NotFound
+from orchestration.refusals import Conflict, NotFound
 from orchestration.surroundings import Surroundings
 
 # --- commands -------------------------------------------------------------------------------------
@@ -195,9 +195,7 @@ _PLAIN = (
 
 
 def _given(body: DeploymentCreate | DeploymentUpdate, facts: Facts) -> dict[str, Any]:
-    """The fields that the body says something about, with what it says. Raises Invalid."""
-    if body.concurrency_limit and body.global_concurrency_limit_id:
-        raise Invalid("A deployment has a concurrency limit of its own or a global one, not both")
+    """The fields that the body says something about, with what it says."""
     given = {name: value for name in _PLAIN if (value := getattr(body, name)) is not UNSET}
     for name in ("job_variables", "parameters", "parameter_openapi_schema"):
         value = getattr(body, name)
