@@ -27,7 +27,7 @@ from eventstore.sqlite_connection import connect
 from eventstore.sqlite_dialect import SqliteDialect
 from eventstore.sqlite_errors import primary_code, unavailable
 from eventstore.sqlite_files import Files
-from eventstore.sqlite_locks import busy_timeout, open_lock
+from eventstore.sqlite_locks import busy_timeout, holder, open_lock
 from eventstore.sqlite_readers import Readers, SqliteSnapshot, open_reader
 from eventstore.sqlite_transaction import SqliteTransaction, fetch_keys, run_to_end
 from eventstore.writer_thread import WriterThread
@@ -145,7 +145,9 @@ class SqliteDatabase:
             begun.acquire(blocking=False)
 
     def _held(self) -> str:
-        return f"another process has held {self.path} for {self._lock_timeout_seconds:g} s"
+        pid = holder(self.path, "lock")
+        who = "another process" if pid is None else f"another process ({pid})"
+        return f"{who} has held {self.path} for {self._lock_timeout_seconds:g} s"
 
     def _transact(
         self,

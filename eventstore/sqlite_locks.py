@@ -4,6 +4,7 @@ A module of its own because migrations need it, and shall not have to load the r
 """
 
 import os
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,25 @@ NEW_DATABASE_MODE = 0o644
 def busy_timeout(seconds: float) -> float:
     """How long SQLite is told to wait for a program that has locked the file, in seconds."""
     return min(seconds, BUSY_TIMEOUT_SECONDS_MAX)
+
+
+_HELD = re.compile(r"^\d+: FLOCK +ADVISORY +WRITE +(\d+) ([\da-f]+):([\da-f]+):(\d+) ", re.M)
+"""Who holds a file's lock in `/proc/locks`; lines of those who wait for it have an arrow."""
+
+
+def holder(database: Path, suffix: str) -> int | None:
+    """The other process that holds the file `DATABASE.SUFFIX`; None where none does, or where the
+    system, which is not Linux, or the file system, which counts otherwise, does not tell."""
+    try:
+        file = Path(f"{database}.{suffix}").stat()
+        locks = Path("/proc/locks").read_text()
+    except OSError:
+        return None
+    for pid, major, minor, inode in _HELD.findall(locks):
+        device = os.makedev(int(major, 16), int(minor, 16))
+        if (device, int(inode)) == (file.st_dev, file.st_ino) and int(pid) not in (0, os.getpid()):
+            return int(pid)
+    return None
 
 
 def open_lock(database: Path, suffix: str) -> int:

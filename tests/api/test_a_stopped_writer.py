@@ -85,7 +85,7 @@ def test_others_read_and_are_ready_and_write_when_it_is_over(
     for server in (one, other):
         refused = new_flow(server, "meanwhile")
         assert refused.status_code == 503
-        assert "another process has held" in refused.text
+        assert f"another process ({holder.pid}) has held" in refused.text
         assert httpx.get(f"{server.url}/health").json() is True
         assert httpx.get(f"{server.url}/ready").status_code == 200
         assert names(server) == {"before"}
