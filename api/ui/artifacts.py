@@ -208,6 +208,5 @@ one_page = Page(
     title="Artifact",
     section="/artifacts",
     regions=(Region("one", one, _any_artifact),),
-    scripts=("flow_run.js",),
     styles=("flow_run.css", "artifacts.css"),
 )

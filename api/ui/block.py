@@ -95,6 +95,5 @@ page = Page(
     title="Block",
     section="/blocks",
     regions=(Region("one", one, any_block),),
-    scripts=("flow_run.js",),
     styles=("flow_run.css", "blocks.css"),
 )

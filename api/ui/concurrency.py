@@ -160,6 +160,6 @@ one_page = Page(
     title="Concurrency limit",
     section="/concurrency-limits",
     regions=(Region("one", one, held, pulses=True),),
-    scripts=("slots.js", "flow_run.js"),
+    scripts=("slots.js",),
     styles=("flow_run.css", "work_pools.css", "concurrency.css"),
 )

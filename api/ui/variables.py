@@ -261,6 +261,6 @@ one_page = Page(
     regions=(Region("head", variable, this_variable),),
     actions=(Action("/variables/variable/{id:uuid}", update, edits=edits),),
     edits=edits,
-    scripts=("json_field.js", "flow_run.js"),
+    scripts=("json_field.js",),
     styles=("forms.css", "flow_run.css", "variables.css"),
 )

@@ -1,5 +1,4 @@
-// The flow run's page: what the timeline says in the address survives a change of tabs, and a run
-// that is deleted is said to be.
+// The flow run's page: what the timeline says in the address survives a change of tabs.
 
 const KEPT = ["open", "at"];
 
@@ -10,18 +9,6 @@ document.addEventListener("htmx:configRequest", (event) => {
     if (values.length && !new URL(event.detail.path, location.href).searchParams.has(name)) event.detail.parameters[name] = values;
   }
 });
-
-const sign = document.getElementById("connection");
-
-new MutationObserver(() => {
-  const notice = document.getElementById("deleted");
-  if (sign.dataset.is !== "gone" || !notice) return;
-  notice.replaceWith(notice.content);
-  const main = document.getElementById("main");
-  main.prepend(main.querySelector(".panel-box:has(> .empty[role=status])"));
-  document.querySelector(".run-title .actions")?.remove();
-  scrollTo({ top: 0 });
-}).observe(sign, { attributes: true, attributeFilter: ["data-is"] });
 
 // On a narrow screen the tabs scroll sideways: the one that is shown is in sight.
 function seeTab() {

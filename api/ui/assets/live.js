@@ -69,6 +69,8 @@ function open() {
     ended = true;
     close();
     is("gone", heard(message));
+    clearTimeout(watch);
+    sayThatItIsDeleted();
   });
   stream.onerror = () => {
     lost();
@@ -77,6 +79,17 @@ function open() {
     const wait = RETRY_MILLISECONDS[Math.min(failures++, RETRY_MILLISECONDS.length - 1)];
     retry = setTimeout(open, wait);
   };
+}
+
+/** What the page is about was deleted: said on top (`ui.deleted`), and nothing can be done with it any more. */
+function sayThatItIsDeleted() {
+  const notice = document.getElementById("deleted");
+  if (!notice) return;
+  const main = document.getElementById("main");
+  main.prepend(notice.content);
+  notice.remove();
+  main.querySelector(".title .actions")?.remove();
+  scrollTo({ top: 0 });
 }
 
 function again() {
