@@ -193,6 +193,8 @@ class PostgresDatabase:
                 self._writers.append(connection)
                 return result
             except BaseException as error:
+                if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                    self._connect_anew(connection)
                 await self._abandon(connection)
                 if isinstance(error, (asyncpg.QueryCanceledError, TimeoutError)):
                     await self._throw_out_the_hung()
@@ -200,6 +202,14 @@ class PostgresDatabase:
                     kind = CommitUnknown if committing else DatabaseUnavailable
                     raise kind(_reason(error)) from error
                 raise
+
+    def _connect_anew(self, connection: Any) -> None:
+        """What these connections lead to is no primary any more: who connects now may find the one
+        that is. Those that only read go with it, for they would read what is old."""
+        connection.terminate()
+        while self._writers:
+            self._writers.pop().terminate()
+        self._pool.give_up()
 
     async def _throw_out_the_hung(self) -> None:
         bound = min(self.options.timeout_seconds, IDLE_SECONDS_MAX)

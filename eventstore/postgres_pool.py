@@ -26,6 +26,8 @@ class Pool:
         self._turns = asyncio.Semaphore(most)
         self._idle: list[tuple[Any, float]] = []
         self._closed = False
+        self._generation = 0
+        """How often all connections were given up."""
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Any]:
@@ -39,18 +41,19 @@ class Pool:
         else:
             await self._turns.acquire()
         try:
+            generation = self._generation
             connection = self._pop() or await self._connect()
             try:
                 yield connection
             except asyncpg.PostgresError:
                 # The server's answer: the connection has understood it and goes on.
-                self._push(connection)
+                self._push(connection, generation)
                 raise
             except BaseException:
                 # Cancelled in the middle of something, perhaps.
                 connection.terminate()
                 raise
-            self._push(connection)
+            self._push(connection, generation)
         finally:
             self._turns.release()
 
@@ -63,11 +66,18 @@ class Pool:
             connection.terminate()
         return None
 
-    def _push(self, connection: Any) -> None:
-        if self._closed or connection.is_closed():
+    def _push(self, connection: Any, generation: int) -> None:
+        if self._closed or generation != self._generation or connection.is_closed():
             connection.terminate()
         else:
             self._idle.append((connection, asyncio.get_running_loop().time()))
+
+    def give_up(self) -> None:
+        """Use none of the connections that there are for another turn: they lead elsewhere."""
+        self._generation += 1
+        while self._idle:
+            connection, _ = self._idle.pop()
+            connection.terminate()
 
     async def close(self, close: Callable[[Any], Awaitable[None]]) -> None:
         """Close what is idle; what is still in use ends with its use."""
