@@ -270,7 +270,7 @@ def _rrule(schedule: Schedule, start: datetime) -> Iterator[datetime]:
     zone, steps = _zone(schedule), _Steps(STEPS_MAX)
     assert schedule.rrule is not UNSET
     rules = _plain_rule(schedule.rrule) or rrulestr(
-        schedule.rrule, dtstart=RRULE_ANCHOR, ignoretz=True
+        _without_zones(schedule.rrule), dtstart=RRULE_ANCHOR, ignoretz=True
     )
     wall = start.astimezone(zone).replace(tzinfo=None) - timedelta(hours=3)
     if isinstance(rules, rrule):
@@ -290,8 +290,17 @@ def _plain_rule(text: str) -> "rrule | None":
     """A rule that is only one, as the library reads it; nobody changes it. None: it has parts."""
     from dateutil.rrule import rrule, rrulestr
 
-    found = rrulestr(text, dtstart=RRULE_ANCHOR, ignoretz=True)
+    found = rrulestr(_without_zones(text), dtstart=RRULE_ANCHOR, ignoretz=True)
     return found if isinstance(found, rrule) else None
+
+
+_ZONE = re.compile(r"^(\s*(?:DTSTART|EXDATE)[^:\n]*?);TZID=[^:;\n]*", re.IGNORECASE | re.MULTILINE)
+
+
+def _without_zones(text: str) -> str:
+    """A rule without the time zones that its dates name: as in Prefect, the wall clock is that of
+    the schedule's zone. The library ignores an offset, but not those."""
+    return _ZONE.sub(r"\1", text)
 
 
 class _TooFar(Exception):

@@ -68,6 +68,26 @@ def test_an_anchor_with_an_offset_is_the_moment_that_it_names() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "DTSTART;TZID=Europe/Berlin:20260101T090000\nRRULE:FREQ=DAILY",
+        "DTSTART;TZID=Europe/Berlin:20260101T090000\nRRULE:FREQ=DAILY;UNTIL=20290101T000000Z",
+        "DTSTART;VALUE=DATE-TIME;TZID=No/Where:20260101T090000\nRRULE:FREQ=DAILY",
+        "dtstart;tzid=Europe/Berlin:20260101T090000\nRRULE:FREQ=DAILY\n"
+        "EXDATE;TZID=Europe/Berlin:20260601T090000",
+    ],
+)
+def test_a_zone_within_a_rule_does_not_count(rule: str) -> None:
+    nine = ["2026-03-07T14:00:00", "2026-03-08T13:00:00"]
+    assert moments(Schedule(rrule=rule, timezone="America/New_York"), count=2) == nine
+
+
+def test_a_day_that_a_rule_leaves_out_with_a_zone_is_left_out() -> None:
+    rule = "DTSTART:20260101T090000\nRRULE:FREQ=DAILY\nEXDATE;TZID=Europe/Berlin:20260308T090000"
+    assert moments(Schedule(rrule=rule), count=2) == ["2026-03-09T09:00:00", "2026-03-10T09:00:00"]
+
+
 def test_every_tenth_day_begins_anew_with_each_month() -> None:
     schedule = checked(Schedule(cron="0 9 */10 * *"), datetime(2028, 2, 20, tzinfo=UTC))
     found = occurrences(schedule, datetime(2028, 2, 20, tzinfo=UTC), FAR)
