@@ -63,7 +63,7 @@ def all_of(conditions: Iterable[str]) -> str:
     wanted = [condition for condition in conditions if condition != TRUE]
     if FALSE in wanted:
         return FALSE
-    return " AND ".join(wanted) or TRUE
+    return _joined(" AND ", wanted) or TRUE
 
 
 def any_of(conditions: Iterable[str]) -> str:
@@ -73,7 +73,22 @@ def any_of(conditions: Iterable[str]) -> str:
         return TRUE
     if len(wanted) == 1:
         return wanted[0]
-    return f"({' OR '.join(wanted)})" if wanted else FALSE
+    return f"({_joined(' OR ', wanted)})" if wanted else FALSE
+
+
+SIDE_BY_SIDE_MAX = 100
+"""Conditions in a row. SQLite takes an expression of a thousand in a row for one that is a thousand
+deep, and refuses it."""
+
+
+def _joined(operator: str, conditions: Sequence[str]) -> str:
+    if len(conditions) <= SIDE_BY_SIDE_MAX:
+        return operator.join(conditions)
+    rows = [
+        f"({operator.join(conditions[at : at + SIDE_BY_SIDE_MAX])})"
+        for at in range(0, len(conditions), SIDE_BY_SIDE_MAX)
+    ]
+    return _joined(operator, rows)
 
 
 def storable(text: str) -> bool:

@@ -233,6 +233,19 @@ async def test_a_search_sees_names_labels_and_the_payload(filled: Database) -> N
         assert await selected(filled, asked) == in_memory(asked) != [], query
 
 
+async def test_any_number_of_alternatives_may_be_asked_for(filled: Database) -> None:
+    many = [f"nothing.{n}" for n in range(2_000)]
+    filters: list[Json] = [
+        {"event": {"prefix": [*many, "flow.r"]}},
+        {"event": {"prefix": ["flow.r"], "exclude_prefix": many}},
+        {"resource": {"id_prefix": [*many, "thing"]}},
+        {"any_resource": {"labels": {"name": [*(f"{id}*" for id in many[:1_100]), "a*"]}}},
+        {"related": {"resources_in_roles": [*((id, "tag") for id in many), ("x", "tag")]}},
+    ]
+    for asked in filters:
+        assert await selected(filled, read(asked)) == in_memory(read(asked)) != []
+
+
 async def test_a_search_gets_past_a_nul(database: Database) -> None:
     sent = emission(id=str(uuid.UUID(int=1)), payload={"text": "a\x00needle", "\x00": "\\u0000"})
     event = EmissionReceived(emission=msgspec.Raw(wire(sent)))
