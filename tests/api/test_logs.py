@@ -4,7 +4,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ FRAME_SECONDS = 10.0
 """How long a frame may take that has to come."""
 QUIET_SECONDS = 0.3
 """How long nothing has to come."""
+PROBE = "is this heard?"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -36,23 +37,47 @@ async def read(client: httpx.AsyncClient, **body: Any) -> list[str]:
 
 
 @asynccontextmanager
-async def listening(
+async def asking(
     url: str, filter: dict[str, Any] | None = None, token: str | None = None
 ) -> AsyncIterator[ClientConnection]:
+    """Somebody who has said which lines are wanted."""
     address = url.replace("http", "ws", 1) + "/logs/out"
     async with connect(address, subprotocols=[Subprotocol("prefect")]) as socket:
         await socket.send(json.dumps({"type": "auth", "token": token}))
         assert await heard(socket) == {"type": "auth_success"}
         await socket.send(json.dumps({"type": "filter", "filter": filter or {}}))
-        # The filter is not acknowledged; a ping is answered behind it.
-        await (await socket.ping())
-        await asyncio.sleep(QUIET_SECONDS)
         yield socket
 
 
-async def heard(socket: ClientConnection) -> Any:
+@asynccontextmanager
+async def listening(
+    url: str, filter: dict[str, Any] | None = None, **probe: Any
+) -> AsyncIterator[ClientConnection]:
+    """Somebody who hears what is written from now on. `probe`: of a line that the filter lets
+    through."""
+    async with asking(url, filter) as socket, talk_to(url) as client:
+        await follows(socket, client, **probe)
+        yield socket
+
+
+async def follows(socket: ClientConnection, client: httpx.AsyncClient, **probe: Any) -> None:
+    """Return when lines are heard: that they are is not acknowledged."""
     async with asyncio.timeout(FRAME_SECONDS):
-        return json.loads(await socket.recv())
+        while True:
+            await expect(client, "POST", "/logs/", 201, [line(PROBE, **probe)])
+            with suppress(TimeoutError):
+                async with asyncio.timeout(QUIET_SECONDS):
+                    await socket.recv()
+                return
+
+
+async def heard(socket: ClientConnection) -> Any:
+    """The next frame that is none of `follows`."""
+    async with asyncio.timeout(FRAME_SECONDS):
+        while True:
+            frame = json.loads(await socket.recv())
+            if frame.get("log", {}).get("message") != PROBE:
+                return frame
 
 
 async def heard_messages(socket: ClientConnection, number: int) -> list[str]:
@@ -62,7 +87,7 @@ async def heard_messages(socket: ClientConnection, number: int) -> list[str]:
 async def nothing_heard(socket: ClientConnection) -> bool:
     try:
         async with asyncio.timeout(QUIET_SECONDS):
-            await socket.recv()
+            await heard(socket)
     except TimeoutError:
         return True
     return False
@@ -144,7 +169,10 @@ async def test_lines_are_heard_in_every_process_as_they_are_written(
 async def test_only_lines_that_match_are_heard(server_url: str) -> None:
     run = str(uuid.uuid4())
     wanted = {"flow_run_id": {"any_": [run]}, "level": {"ge_": 30, "le_": None}, "text": None}
-    async with talk_to(server_url) as client, listening(server_url, wanted) as socket:
+    async with (
+        talk_to(server_url) as client,
+        listening(server_url, wanted, run=run, level=40) as socket,
+    ):
         body = [line("quiet", run), line("other", level=40), line("loud", run, level=40)]
         await expect(client, "POST", "/logs/", 201, body)
         assert await heard_messages(socket, 1) == ["loud"]
@@ -157,7 +185,7 @@ async def test_a_listener_that_is_slow_still_hears_every_line(server_url: str) -
     async with (
         talk_to(server_url) as client,
         listening(server_url) as slow,
-        listening(server_url, {"text": {"query": f'"{last} "'}}) as quick,
+        listening(server_url, {"text": {"query": f'"{last} "'}}, name=f"{last} ") as quick,
     ):
         for batch in range(batches):
             body = [line(f"{batch}-{n} {long}") for n in range(size)]
@@ -195,7 +223,7 @@ async def test_without_the_subprotocol_there_is_no_handshake(server_url: str) ->
     address = server_url.replace("http", "ws", 1) + "/logs/out"
     async with talk_to(server_url) as client, connect(address) as socket:
         await socket.send(json.dumps({"type": "filter", "filter": {}}))
-        await asyncio.sleep(QUIET_SECONDS)
+        await follows(socket, client)
         await expect(client, "POST", "/logs/", 201, [line("hello")])
         assert await heard_messages(socket, 1) == ["hello"]
 
@@ -213,12 +241,12 @@ async def test_a_password_is_asked_for_where_there_is_one(start_server: StartSer
     with pytest.raises(Exception, match="403"):
         async with connect(address):
             pass
-    async with listening(url, token="admin:pass") as socket:
+    async with asking(url, token="admin:pass") as socket:
         assert await nothing_heard(socket)
 
 
 async def test_a_server_told_not_to_stream_says_nothing(start_server: StartServer) -> None:
     url = start_server(settings={"PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "false"}).url
-    async with talk_to(url) as client, listening(url) as socket:
+    async with talk_to(url) as client, asking(url) as socket:
         await expect(client, "POST", "/logs/", 201, [line("hello")])
         assert await nothing_heard(socket)
