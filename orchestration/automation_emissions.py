@@ -21,9 +21,9 @@ from orchestration.automations import (
     AutomationDeleted,
     AutomationUpdated,
 )
-from orchestration.pool_emissions import Told
+from orchestration.emissions import Told
 
-EMITTING: tuple[type[Event], ...] = (
+AUTOMATION_EMITTING: tuple[type[Event], ...] = (
     AutomationCreated,
     AutomationUpdated,
     AutomationDeleted,
@@ -34,8 +34,8 @@ EMITTING: tuple[type[Event], ...] = (
 )
 
 
-def told(recorded: Recorded[Any]) -> Told:
-    """What is told of an event in `EMITTING`."""
+def of_automation(recorded: Recorded[Any]) -> Told:
+    """What is told of an event in `AUTOMATION_EMITTING`."""
     event, id_ = recorded.event, recorded.stream.partition(":")[2]
     match event:
         case AutomationDeleted(last=last):

@@ -24,7 +24,7 @@ from orchestration.block_types import (
     BlockTypeUpdated,
     TypeNamed,
 )
-from orchestration.pool_emissions import Told
+from orchestration.emissions import Told
 
 DATA_CHARACTERS_MAX = 100_000
 """Of the texts that a document holds, together; what does not fit is left out."""

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
+from eventstore.events import Event, Recorded
 from orchestration.deployment_limits import ConcurrencyLimit
 from orchestration.deployments import (
     DeploymentCreated,
@@ -12,22 +13,22 @@ from orchestration.deployments import (
     DeploymentStatusSet,
     DeploymentUpdated,
 )
+from orchestration.emissions import Told
 
-Telling: TypeAlias = DeploymentCreated | DeploymentUpdated | DeploymentStatusSet | DeploymentDeleted
-TELLING = (DeploymentCreated, DeploymentUpdated, DeploymentStatusSet, DeploymentDeleted)
+DeploymentEvent: TypeAlias = (
+    DeploymentCreated | DeploymentUpdated | DeploymentStatusSet | DeploymentDeleted
+)
+DEPLOYMENT_EMITTING: tuple[type[Event], ...] = (
+    DeploymentCreated,
+    DeploymentUpdated,
+    DeploymentStatusSet,
+    DeploymentDeleted,
+)
 
 
-class Told(Struct, frozen=True):
-    """The parts of an emission that follow from one event of a deployment."""
-
-    name: str
-    resource: dict[str, str]
-    payload: dict[str, Any]
-    related: tuple[dict[str, str], ...]
-
-
-def told(event: Telling, id: str) -> Told | None:
-    """What is told of the event; None for a change that nobody is told of."""
+def of_deployment(recorded: Recorded[Any]) -> Told | None:
+    """What is told of an event of a deployment; None for a change that nobody is told of."""
+    event: DeploymentEvent = recorded.event
     payload: dict[str, Any] = {}
     match event:
         case DeploymentCreated():
@@ -45,10 +46,15 @@ def told(event: Telling, id: str) -> Told | None:
         case DeploymentDeleted():
             what = "deleted"
     resource = {
-        "prefect.resource.id": f"prefect.deployment.{id}",
+        "prefect.resource.id": f"prefect.deployment.{recorded.stream.partition(':')[2]}",
         "prefect.resource.name": event.name,
     }
-    return Told(f"prefect.deployment.{what}", resource, payload, _related(event))
+    return Told(
+        name=f"prefect.deployment.{what}",
+        resource=resource,
+        payload=payload,
+        related=_related(event),
+    )
 
 
 _NAMES: Mapping[str, str] = {
@@ -73,7 +79,7 @@ _BY_ID = (
 """What is told of by id alone: the field, the kind and the role."""
 
 
-def _id(event: Telling, field: str) -> str | None:
+def _id(event: DeploymentEvent, field: str) -> str | None:
     """As the event leaves it, or else as it was before."""
     own = "global_concurrency_limit" if field == "concurrency_limit_id" else field
     now = getattr(event, own, UNSET)
@@ -83,7 +89,7 @@ def _id(event: Telling, field: str) -> str | None:
     return found
 
 
-def _related(event: Telling) -> tuple[dict[str, str], ...]:
+def _related(event: DeploymentEvent) -> tuple[dict[str, str], ...]:
     around = event.around
     related: list[dict[str, str]] = []
     named = {"flow": around.flow, "work-queue": around.work_queue, "work-pool": around.work_pool}

@@ -4,8 +4,9 @@ What a client emits is kept as it came. What the server itself has to say is not
 time: `emission_of` is a pure function of an event of the log.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TypeAlias, assert_never
+from typing import Any, TypeAlias, assert_never
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
@@ -85,6 +86,16 @@ class Emission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         tidy(self, ("id", "follows"), ("occurred", "received"))
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """What an emission says that an event of the log gives rise to; the rest follows from that."""
+
+    name: str
+    resource: Resource
+    related: tuple[Resource, ...] = ()
+    payload: Mapping[str, Any] = {}
+    follows: str | None = None
 
 
 def read_emission(data: bytes | Raw, limits: Limits = DEFAULT_LIMITS) -> Emission:

@@ -1,26 +1,26 @@
 """What the server itself has to say: the emissions that events of the log give rise to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Raw, json
 
 from eventstore.events import Event, Recorded
-from orchestration import automation_emissions
 from orchestration.artifacts import Artifact, ArtifactCreated, ArtifactDeleted
+from orchestration.automation_emissions import AUTOMATION_EMITTING, of_automation
 from orchestration.block_emissions import BLOCK_EMITTING, of_block
 from orchestration.concurrency_limits import (
     ConcurrencyLimitCreated,
     ConcurrencyLimitDeleted,
     ConcurrencyLimitUpdated,
 )
-from orchestration.deployment_emissions import TELLING, told
+from orchestration.deployment_emissions import DEPLOYMENT_EMITTING, of_deployment
 from orchestration.documents import document
-from orchestration.emissions import Emission, EmissionReceived
+from orchestration.emissions import Emission, EmissionReceived, Told
 from orchestration.flow_runs import FlowRunStateSet
 from orchestration.flows import FlowCreated, FlowDeleted, FlowUpdated
-from orchestration.pool_emissions import POOL_EMITTING, QUEUE_EMITTING, Told, of_pool, of_queue
+from orchestration.pool_emissions import POOL_EMITTING, QUEUE_EMITTING, of_pool, of_queue
 from orchestration.scheduled_runs import made_by_schedule
 from orchestration.states import PAUSED, FormerState, RecordedState
 from orchestration.surroundings import Neighbour
@@ -32,6 +32,8 @@ MESSAGE_CHARACTERS_MAX = 100_000
 TIGHT = timedelta(minutes=5)
 """Emissions of a run say which one they follow if they are no further apart than this."""
 
+_Tell: TypeAlias = Callable[[Recorded[Any]], Emission | None]
+
 
 def emission_of(recorded: Recorded[Any]) -> bytes | None:
     """The emission that an event of the log gives rise to, as JSON; None if it gives rise to none.
@@ -39,70 +41,20 @@ def emission_of(recorded: Recorded[Any]) -> bytes | None:
     `emission.received` and `task-run.reported` come back as they were sent, with `received`.
     """
     event = recorded.event
-    match event:
-        case TaskRunReported(emission=sent) | EmissionReceived(emission=sent):
-            return b'%b,"received":%b}' % (
-                bytes(sent).rstrip()[:-1],
-                json.encode(recorded.recorded_at),
-            )
-        case FlowRunStateSet() if made_by_schedule(event):
-            # Nor does Prefect tell of it. Runs are made long before their time, by the hundred, and
-            # what is told of one after this state would be taken for late.
-            return None
-        case FlowRunStateSet():
-            return document(_flow_run_changed(event, recorded))
-        case FlowCreated() | FlowUpdated() | FlowDeleted():
-            return document(_flow_changed(event, recorded))
-        case VariableCreated() | VariableUpdated() | VariableDeleted():
-            return document(_variable_changed(event, recorded))
-        case ConcurrencyLimitCreated() | ConcurrencyLimitUpdated() | ConcurrencyLimitDeleted():
-            return document(_limit_changed(event, recorded))
-        case ArtifactCreated(collection_id=str()) | ArtifactDeleted(latest=True):
-            return document(_collection_changed(event, recorded))
-        case _ if isinstance(event, TELLING):
-            said = told(event, _id_in(recorded))
-            if said is None:
-                return None
-            return document(
-                _happened(recorded, said.name, said.resource, said.payload, said.related)
-            )
-        case _ if isinstance(event, automation_emissions.EMITTING):
-            return _told(automation_emissions.told(recorded), recorded)
-        case _ if isinstance(event, POOL_EMITTING):
-            return _told(of_pool(recorded), recorded)
-        case _ if isinstance(event, QUEUE_EMITTING):
-            return _told(of_queue(recorded), recorded)
-        case _ if isinstance(event, BLOCK_EMITTING):
-            return _told(of_block(recorded), recorded)
-        case _:
-            return None
+    if isinstance(event, _SENT):
+        sent = bytes(event.emission).rstrip()[:-1]
+        return b'%b,"received":%b}' % (sent, json.encode(recorded.recorded_at))
+    tell = _TELLING.get(type(event))
+    emission = None if tell is None else tell(recorded)
+    return None if emission is None else document(emission)
 
 
-EMITTING: tuple[type[Event], ...] = (
-    EmissionReceived,
-    TaskRunReported,
-    FlowRunStateSet,
-    FlowCreated,
-    FlowUpdated,
-    FlowDeleted,
-    VariableCreated,
-    VariableUpdated,
-    VariableDeleted,
-    ConcurrencyLimitCreated,
-    ConcurrencyLimitUpdated,
-    ConcurrencyLimitDeleted,
-    ArtifactCreated,
-    ArtifactDeleted,
-    *TELLING,
-    *automation_emissions.EMITTING,
-    *POOL_EMITTING,
-    *QUEUE_EMITTING,
-    *BLOCK_EMITTING,
-)
-"""The types of events that `emission_of` may have something to say about."""
-
-
-def _flow_run_changed(event: FlowRunStateSet, recorded: Recorded[Any]) -> Emission:
+def _of_flow_run(recorded: Recorded[Any]) -> Emission | None:
+    event: FlowRunStateSet = recorded.event
+    if made_by_schedule(event):
+        # Nor does Prefect tell of it. Runs are made long before their time, by the hundred, and
+        # what is told of one after this state would be taken for late.
+        return None
     state, former = event.state, event.former
     id = _id_in(recorded)
     message = shortened(state.message)
@@ -201,51 +153,40 @@ def _around(event: FlowRunStateSet) -> tuple[dict[str, str], ...]:
     return tuple(related)
 
 
-def _flow_changed(
-    event: FlowCreated | FlowUpdated | FlowDeleted, recorded: Recorded[Any]
-) -> Emission:
-    match event:
-        case FlowCreated():
-            action = "created"
-        case FlowUpdated():
-            action = "updated"
-        case FlowDeleted():
-            action = "deleted"
-    return _happened(
-        recorded,
-        f"prefect.flow.{action}",
-        {
+def _of_flow(recorded: Recorded[Any]) -> Told:
+    event: FlowCreated | FlowUpdated | FlowDeleted = recorded.event
+    return Told(
+        name=f"prefect.{event.__struct_config__.tag}",
+        resource={
             "prefect.resource.id": f"prefect.flow.{_id_in(recorded)}",
             "prefect.resource.name": event.name,
         },
-        {"name": event.name, "tags": event.tags, "labels": event.labels},
+        payload={"name": event.name, "tags": event.tags, "labels": event.labels},
     )
 
 
-def _variable_changed(event: VariableEvent, recorded: Recorded[Any]) -> Emission:
-    return _happened(
-        recorded,
-        f"prefect.{event.__struct_config__.tag}",
-        {
+def _of_variable(recorded: Recorded[Any]) -> Told:
+    event: VariableEvent = recorded.event
+    return Told(
+        name=f"prefect.{event.__struct_config__.tag}",
+        resource={
             "prefect.resource.id": f"prefect.variable.{_id_in(recorded)}",
             "prefect.resource.name": event.name,
         },
-        {"name": event.name, "value": event.value, "tags": event.tags},
+        payload={"name": event.name, "value": event.value, "tags": event.tags},
     )
 
 
-def _limit_changed(
-    event: ConcurrencyLimitCreated | ConcurrencyLimitUpdated | ConcurrencyLimitDeleted,
-    recorded: Recorded[Any],
-) -> Emission:
-    return _happened(
-        recorded,
-        f"prefect.{event.__struct_config__.tag}",
-        {
+def _of_limit(recorded: Recorded[Any]) -> Told:
+    event: ConcurrencyLimitCreated | ConcurrencyLimitUpdated | ConcurrencyLimitDeleted
+    event = recorded.event
+    return Told(
+        name=f"prefect.{event.__struct_config__.tag}",
+        resource={
             "prefect.resource.id": f"prefect.concurrency-limit.{_id_in(recorded)}",
             "prefect.resource.name": event.name,
         },
-        {
+        payload={
             "name": event.name,
             "limit": event.limit,
             "active": event.active,
@@ -254,16 +195,18 @@ def _limit_changed(
     )
 
 
-def _collection_changed(
-    event: ArtifactCreated | ArtifactDeleted, recorded: Recorded[Any]
-) -> Emission:
+def _of_collection(recorded: Recorded[Any]) -> Told | None:
+    event: ArtifactCreated | ArtifactDeleted = recorded.event
     shown: ArtifactCreated | Artifact | None
-    if isinstance(event, ArtifactCreated):
-        action, shown = ("created" if event.founds_collection else "updated"), event
-    elif event.next_latest is not None:
-        action, shown = "updated", event.next_latest
-    else:
-        action, shown = "deleted", event.last
+    match event:
+        case ArtifactCreated(collection_id=str()):
+            action, shown = ("created" if event.founds_collection else "updated"), event
+        case ArtifactDeleted(latest=True, next_latest=Artifact() as shown):
+            action = "updated"
+        case ArtifactDeleted(latest=True):
+            action, shown = "deleted", event.last
+        case _:
+            return None
     assert shown is not None
     related = [
         {"prefect.resource.id": f"prefect.artifact.{shown.id}", "prefect.resource.role": "latest"}
@@ -273,52 +216,41 @@ def _collection_changed(
             related.append(
                 {"prefect.resource.id": f"prefect.{kind}.{id}", "prefect.resource.role": kind}
             )
-    return _happened(
-        recorded,
-        f"prefect.artifact-collection.{action}",
-        {
+    return Told(
+        name=f"prefect.artifact-collection.{action}",
+        resource={
             "prefect.resource.id": f"prefect.artifact-collection.{event.collection_id}",
             "prefect.resource.name": shown.key or "",
         },
-        {
+        payload={
             "key": shown.key,
             "type": shown.type,
             "data": shown.data,
             "description": shown.description,
         },
-        tuple(related),
+        related=tuple(related),
     )
 
 
-def _told(told: Told | None, recorded: Recorded[Any]) -> bytes | None:
-    if told is None:
-        return None
-    return document(
-        _happened(
-            recorded, told.name, told.resource, told.payload, told.related, follows=told.follows
-        )
-    )
-
-
-def _happened(
-    recorded: Recorded[Any],
-    name: str,
-    resource: dict[str, str],
-    payload: Mapping[str, Any],
-    related: tuple[dict[str, str], ...] = (),
-    follows: str | None = None,
-) -> Emission:
+def _happened(told: Callable[[Recorded[Any]], Told | None]) -> _Tell:
     """An emission that happened when, and is identified as, the event that tells of it."""
-    return Emission(
-        occurred=recorded.recorded_at,
-        event=name,
-        resource=resource,
-        related=related,
-        payload=Raw(json.encode(payload)),
-        id=recorded.event_id,
-        follows=follows,
-        received=recorded.recorded_at,
-    )
+
+    def tell(recorded: Recorded[Any]) -> Emission | None:
+        said = told(recorded)
+        if said is None:
+            return None
+        return Emission(
+            occurred=recorded.recorded_at,
+            event=said.name,
+            resource=said.resource,
+            related=said.related,
+            payload=Raw(json.encode(said.payload)),
+            id=recorded.event_id,
+            follows=said.follows,
+            received=recorded.recorded_at,
+        )
+
+    return tell
 
 
 def _id_in(recorded: Recorded[Any]) -> str:
@@ -335,3 +267,23 @@ def shortened(message: str | None) -> str:
     omitted = len(message) - 2 * half
     short = f"{message[:half]}...{omitted} additional characters...{message[-half:]}"
     return short if len(short) < len(message) else message
+
+
+_SENT = (EmissionReceived, TaskRunReported)
+_TELLING: Mapping[type[Event], _Tell] = {
+    FlowRunStateSet: _of_flow_run,
+    **dict.fromkeys((FlowCreated, FlowUpdated, FlowDeleted), _happened(_of_flow)),
+    **dict.fromkeys((VariableCreated, VariableDeleted, VariableUpdated), _happened(_of_variable)),
+    **dict.fromkeys(
+        (ConcurrencyLimitCreated, ConcurrencyLimitUpdated, ConcurrencyLimitDeleted),
+        _happened(_of_limit),
+    ),
+    **dict.fromkeys((ArtifactCreated, ArtifactDeleted), _happened(_of_collection)),
+    **dict.fromkeys(DEPLOYMENT_EMITTING, _happened(of_deployment)),
+    **dict.fromkeys(AUTOMATION_EMITTING, _happened(of_automation)),
+    **dict.fromkeys(POOL_EMITTING, _happened(of_pool)),
+    **dict.fromkeys(QUEUE_EMITTING, _happened(of_queue)),
+    **dict.fromkeys(BLOCK_EMITTING, _happened(of_block)),
+}
+EMITTING: tuple[type[Event], ...] = (*_SENT, *_TELLING)
+"""The types of events that `emission_of` may have something to say about."""

@@ -11,6 +11,7 @@ from msgspec import UNSET, Struct, json
 
 from eventstore.events import Event, Recorded
 from orchestration.documents import document
+from orchestration.emissions import Told
 from orchestration.surroundings import Neighbour
 from orchestration.work_pools import (
     Status,
@@ -47,16 +48,6 @@ QUEUE_EMITTING: tuple[type[Event], ...] = (
 )
 
 Labels: TypeAlias = dict[str, str]
-
-
-class Told(Struct, frozen=True, kw_only=True):
-    """What an emission is to say; the rest is as for everything that happened."""
-
-    name: str
-    resource: Labels
-    related: tuple[Labels, ...] = ()
-    payload: Mapping[str, Any] = {}
-    follows: str | None = None
 
 
 _STATUSES: Mapping[Status, str] = {

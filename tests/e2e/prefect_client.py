@@ -36,7 +36,9 @@ PROGRESS_SECONDS_MAX = 120.0
 """How long a flow may take to get somewhere; the pauses of its client are among it."""
 POLL_SECONDS = 0.05
 PROGRAM_SECONDS_MAX = 180.0
-"""How long a flow or a command may take on a busy machine; its start alone takes seconds."""
+"""How long a flow or a command may be silent on a busy machine; its start alone takes seconds."""
+ENDLESS_SECONDS = 1_800.0
+"""Whoever goes on for that long, as one does that waits for something in vain, does not end."""
 
 
 @dataclass(frozen=True)
@@ -154,17 +156,28 @@ class Running:
     output: Path
     errors: Path
 
-    def finish(self, timeout_seconds: float = PROGRAM_SECONDS_MAX) -> Finished:
-        """Wait for its end; what it left. It is killed when it takes too long."""
-        try:
-            code = self.process.wait(timeout_seconds)
-        except subprocess.TimeoutExpired:
-            self.end()
-            raise AssertionError(
-                f"not done in {timeout_seconds} s:\n{self.output.read_text()}"
-                f"\n{self.errors.read_text()}"
-            ) from None
-        return Finished(code, self.output.read_text(), self.errors.read_text())
+    def finish(self, silent_seconds: float = PROGRAM_SECONDS_MAX) -> Finished:
+        """Wait for its end; what it left. It is killed when it was silent for so long, and also if
+        it says the same for ever."""
+        began = heard = time.monotonic()
+        said = self._said()
+        while self.process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(1.0)
+            now = time.monotonic()
+            if self._said() != said:
+                said, heard = self._said(), now
+            if now - heard > silent_seconds or now - began > ENDLESS_SECONDS:
+                self.end()
+                raise AssertionError(
+                    f"silent for {now - heard:.0f} s, and not done in {now - began:.0f} s:\n"
+                    f"{self.output.read_text()}\n{self.errors.read_text()}"
+                )
+        return Finished(self.process.wait(), self.output.read_text(), self.errors.read_text())
+
+    def _said(self) -> int:
+        """How many bytes it has printed so far."""
+        return self.output.stat().st_size + self.errors.stat().st_size
 
     def wait_for(self, count: Callable[[], int], least: int) -> None:
         """Return when the server shows so many of something that this program makes."""
