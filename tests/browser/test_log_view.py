@@ -335,6 +335,39 @@ def test_every_line_can_be_reached_from_a_page_that_holds_some(
     )
 
 
+def test_a_line_that_is_asked_for_while_lines_are_read_is_looked_for_when_they_are_there(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    run = runs.run("hasty-otter", "COMPLETED")
+    for start in range(0, 3000, 1000):
+        runs.post("/logs/", [_line(run, at, f"line {at}") for at in range(start, start + 1000)])
+    page = visit(server_url, f"runs/flow-run/{run}")
+    expect(_count(page)).to_have_text("3\u2009000 lines")
+    view = page.locator("log-view")
+    number = view.evaluate("view => view.lines[7].number")
+    page.evaluate(
+        """() => { const read = window.fetch; window.fetch = (...asked) => new Promise(done => {
+          window.answer = () => { window.fetch = read; done(read(...asked)); } }) }"""
+    )
+    # A page that holds fewer lines reads them anew, from the end, and leaves that one out.
+    view.evaluate(
+        """view => { view.dataset.linesMax = 1000; view.following = true;
+          view.receive({again: true}) }"""
+    )
+    page.evaluate(
+        """async number => {
+          const changed = new Promise(done => addEventListener("hashchange", done));
+          location.hash = `L${number}`;
+          await changed;
+          window.answer();
+        }""",
+        number,
+    )
+    expect(page.locator(".log-line[aria-current] .log-message")).to_have_text("line 7")
+    expect(page.locator(".log-line[aria-current]")).to_be_in_viewport()
+    expect(page.get_by_text("is not among the lines")).to_have_count(0)
+
+
 def test_all_lines_can_be_downloaded_and_those_shown_copied(
     server_url: str, noisy: tuple[str, str], visit: Visit
 ) -> None:

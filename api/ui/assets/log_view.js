@@ -462,9 +462,11 @@ customElements.define("log-view", class extends HTMLElement {
     on(window, "hashchange", () => {
       this.target = Number(/^#L(\d+)$/.exec(location.hash)?.[1] ?? 0);
       this.follow(false);
-      this.seek();
       for (const [line, row] of this.rows) row.toggleAttribute("aria-current", line.number === this.target);
-      if (![...this.rows].some(([line, row]) => line.number === this.target && row.getBoundingClientRect().bottom > 0)) this.toTarget();
+      this.arrived = [...this.rows].some(([line, row]) => line.number === this.target && row.getBoundingClientRect().bottom > 0);
+      if (!this.arrived) this.toTarget();
+      this.sought = false;
+      if (this.target && this.loaded) this.seek(); // Else when what is being read is there.
     });
     // The browser would scroll the page to the line; it is where it is.
     on(this, "click", (event) => {
