@@ -13,7 +13,7 @@ from msgspec import Struct
 from eventstore import log
 from eventstore.chain import GENESIS, chained
 from eventstore.codec import EVENTS
-from eventstore.database import Database, Dialect, Row
+from eventstore.database import Database, Dialect, Row, Table
 from eventstore.errors import LogCorrupted
 
 FINDINGS_MAX = 1_000
@@ -34,14 +34,20 @@ class Finding(Struct, frozen=True):
 
 
 async def verify(
-    database: Database, progress: Callable[[int], None] = lambda position: None
+    database: Database,
+    progress: Callable[[int], None] = lambda position: None,
+    lines: Table | None = None,
 ) -> list[Finding]:
     """What is wrong with the log, `FINDINGS_MAX` findings at most; empty if nothing is.
 
-    `progress` is told the position reached. Raises DatabaseUnavailable.
+    `progress` is told the position reached; `lines` is the table of the lines that the head
+    numbers. Raises DatabaseUnavailable.
     """
     findings: list[Finding] = []
-    for check in (_events(database, progress), _streams(database), _beyond_the_head(database)):
+    checks = [_events(database, progress), _streams(database), _beyond_the_head(database)]
+    if lines is not None:
+        checks.append(_lines_beyond_the_head(database, lines))
+    for check in checks:
         async for finding in check:
             findings.append(finding)
             if len(findings) == FINDINGS_MAX:
@@ -140,3 +146,14 @@ async def _beyond_the_head(database: Database) -> AsyncIterator[Finding]:
     head, last = row[0] or 0, row[1] or 0
     if last > head:
         yield Finding("head", head + 1, f"log_head is at {head}, but there are events up to {last}")
+
+
+async def _lines_beyond_the_head(database: Database, table: Table) -> AsyncIterator[Finding]:
+    # One statement, as above. The next line would be given a number that is taken.
+    (key,) = table.key
+    ((numbered, last),) = await database.fetch(
+        f"SELECT (SELECT lines FROM log_head), (SELECT max({key}) FROM {table.name})"
+    )
+    if (last or 0) > (numbered or 0):
+        text = f"log_head has numbered {numbered or 0} lines of {table.name}, but there is {last}"
+        yield Finding("head", None, text)

@@ -182,7 +182,7 @@ def verify_(context: typer.Context, json: Json = False) -> None:
         head = await log.head(database)
         with progress_bar("Verifying") as progress:
             found = await verify.verify(
-                database, lambda position: progress(position, head.position)
+                database, lambda position: progress(position, head.position), LINES.table
             )
         return found, head
 

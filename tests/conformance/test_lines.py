@@ -12,6 +12,7 @@ from eventstore.events import NewEvents
 from eventstore.log import Command, Decision, Lines
 from eventstore.migrate import Target
 from eventstore.store import EventStore
+from eventstore.verify import verify
 from tests.conformance.toys import Added, store_on
 from tests.conftest import open_database
 
@@ -44,6 +45,19 @@ async def test_lines_are_numbered_in_order_of_arrival(lined: EventStore) -> None
     assert await spoken(lined.database) == [(1, "a"), (2, "b"), (3, "c")]
     head = await log.head(lined.database)
     assert (head.lines, head.position) == (3, 0)
+
+
+async def test_a_line_that_was_never_numbered_is_found(lined: EventStore) -> None:
+    """As where the lines were restored, and the head was not: the next one is refused for ever."""
+    await lined.submit(saying("a", "b"))
+    assert await verify(lined.database, lines=LINES) == []
+
+    async def set_back(tx: Transaction) -> None:
+        await tx.execute("UPDATE log_head SET lines = 1")
+
+    await lined.database.transact(set_back)
+    (finding,) = await verify(lined.database, lines=LINES)
+    assert finding.text == "log_head has numbered 1 lines of toy_lines, but there is 2"
 
 
 async def test_a_refused_command_takes_no_line_number(lined: EventStore) -> None:
