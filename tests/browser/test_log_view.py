@@ -379,6 +379,15 @@ def test_all_lines_can_be_downloaded_and_those_shown_copied(
     assert "Loaded 120 rows" in download.value.path().read_text()
     page.get_by_role("button", name="Copy the lines that are shown").click()
     expect(page.get_by_text("2 lines were copied.")).to_be_visible()
+    page.evaluate(
+        """() => {
+          navigator.clipboard.writeText = () => Promise.reject(new DOMException());
+          document.execCommand = () => false;
+        }"""
+    )
+    page.get_by_role("button", name="Copy the lines that are shown").click()
+    expect(page.locator(".toast.failed")).to_have_count(1)
+    expect(page.get_by_text("2 lines were copied.")).to_have_count(1)
 
 
 def test_a_run_that_printed_nothing_says_what_to_type(

@@ -58,6 +58,28 @@ def test_search_finds_runs_and_flows_by_name_and_anything_by_id(
     expect(page.get_by_role("link", name="load-0")).to_be_visible()
 
 
+@pytest.mark.parametrize("old_way", [True, False])
+def test_what_a_browser_does_not_let_a_page_copy_is_copied_otherwise_or_told(
+    server_url: str, visit: Visit, old_way: bool
+) -> None:
+    page = visit(server_url)
+    page.evaluate(
+        """works => {
+          navigator.clipboard.writeText = () => Promise.reject(new DOMException());
+          document.execCommand = () => {
+            window.copied = document.activeElement.value;
+            return works;
+          };
+        }""",
+        old_way,
+    )
+    button = page.locator("[data-copy]").first
+    button.click()
+    expect(page.locator("[data-done]")).to_have_count(1 if old_way else 0)
+    expect(page.locator(".toast.failed")).to_have_count(0 if old_way else 1)
+    assert page.evaluate("window.copied") == button.get_attribute("data-copy")
+
+
 def test_keys_lead_everywhere_but_not_while_somebody_types(server_url: str, visit: Visit) -> None:
     page = visit(server_url, "search", live=False)
     page.keyboard.press("?")

@@ -2,6 +2,7 @@
 // in the document. Of very many lines a window is here, without a gap: what it leaves out is said above and
 // below it. The toolbar is the server's (templates/log_view.html), its state is in the address.
 
+import { copyText } from "./copying.js";
 import { Heights } from "./heights.js";
 import { key } from "./keys.js";
 import { finder, plain, write } from "./log_text.js";
@@ -438,7 +439,7 @@ customElements.define("log-view", class extends HTMLElement {
   async copy(button) {
     const lines = this.shown.slice(-COPIED_LINES_MAX);
     const text = lines.map((line) => `${new Date(line.time / 1000).toISOString()} ${levelName(line.level)} ${line.task && this.names[line.task] ? `${this.names[line.task]} ` : ""}${line.text}`).join("\n");
-    button.dataset.copy = text; // The shell's own copying takes it from there.
+    if (!(await copyText(text, button))) return;
     const left = this.shown.length - lines.length;
     toast({ text: left > 0 ? `The last ${grouped(lines.length)} lines were copied; a download has all of them.` : `${grouped(lines.length)} ${lines.length === 1 ? "line was" : "lines were"} copied.` });
   }

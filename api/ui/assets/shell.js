@@ -2,6 +2,7 @@
 import "./times.js";
 import "./live.js";
 import "./actions.js";
+import { copyText } from "./copying.js";
 import "./cut.js";
 import { key, goTo } from "./keys.js";
 
@@ -53,32 +54,12 @@ function toggleSidebar() {
 const shortcuts = document.getElementById("shortcuts");
 const showShortcuts = () => { if (!shortcuts.open) shortcuts.showModal(); };
 
-async function copy(button) {
-  const text = button.dataset.copy;
-  if (navigator.clipboard) {
-    await navigator.clipboard.writeText(text);
-  } else {
-    // Plain http on another host has no clipboard; the old way still works there.
-    const field = document.createElement("textarea");
-    field.value = text;
-    button.closest("dialog, body").append(field);
-    field.select();
-    document.execCommand("copy");
-    field.remove();
-    button.focus();
-  }
-  const use = button.querySelector("use"), icon = use.getAttribute("href");
-  button.dataset.done = "";
-  use.setAttribute("href", icon.replace(/#.*/, "#check"));
-  setTimeout(() => { delete button.dataset.done; use.setAttribute("href", icon.replace(/#.*/, "#copy")); }, 1500);
-}
-
 document.addEventListener("click", (event) => {
   const at = (selector) => event.target.closest?.(selector);
   if (at("[data-theme-switch]")) nextTheme();
   else if (at("[data-toggle-sidebar]")) toggleSidebar();
   else if (at("[data-shortcuts]")) showShortcuts();
-  else if (at("[data-copy]")) copy(at("[data-copy]"));
+  else if (at("[data-copy]")) copyText(at("[data-copy]").dataset.copy, at("[data-copy]"));
   // A menu closes when something else is clicked.
   for (const menu of document.querySelectorAll("details.menu[open]")) {
     if (!menu.contains(event.target)) menu.open = false;
