@@ -10,7 +10,7 @@ import typer
 from msgspec import Struct
 from typer.core import TyperGroup
 
-from api.cli.terminal import fail_misconfigured
+from api.cli.terminal import fail, fail_misconfigured, unwritten
 from api.setting import Misconfigured
 
 
@@ -81,6 +81,10 @@ class Root(LazyGroup):
             return super().invoke(ctx)
         except Misconfigured as error:
             fail_misconfigured(error)
+        except OSError as error:
+            if error.filename is not None or isinstance(error, BrokenPipeError):
+                raise  # A bug; or whoever reads the output wants no more of it.
+            fail(unwritten(error))
 
 
 def _load(name: str, lazy: Lazy) -> Any:

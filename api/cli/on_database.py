@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import typer
 
-from api.cli.terminal import configuration, fail, interrupted
+from api.cli.terminal import configuration, fail, interrupted, unwritten
 from api.databases import open_database, target_of
 from api.migrating import bring_up_to_date
 from api.settings import Settings
@@ -58,6 +58,6 @@ def on_database(
     except BrokenPipeError:
         raise  # Whoever read our output wants no more of it; that is for the command to judge.
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        fail(f"{error.filename}: {error.strerror}" if error.filename else unwritten(error))
     except KeyboardInterrupt:
         interrupted()

@@ -1,6 +1,7 @@
 """`pluperfect profile`: several sets of settings, and which of them is in use."""
 
 import os
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,8 +81,8 @@ def create(
     rewrite(profiles.path, lambda document: table_of(document, name).update(settings))
     copied = f" with the settings of {source!r}" if source else ""
     typer.secho(f"Created profile {name!r}{copied}.", fg=typer.colors.GREEN)
-    typer.echo(f"Use it from now on:     pluperfect profile use {name}")
-    typer.echo(f"Use it for one command: pluperfect -p {name} config view")
+    typer.echo(f"Use it from now on:     pluperfect profile use {shlex.quote(name)}")
+    typer.echo(f"Use it for one command: pluperfect -p {shlex.quote(name)} config view")
 
 
 @app.command()
@@ -124,7 +125,8 @@ def inspect(
     as_json = wants_json(json, output)
     profiles = _read()
     if name is None:
-        name = chosen(profiles, _current(context, profiles), "--profile or " + PROFILE)
+        asked = chosen_profile(context) or os.environ.get(PROFILE)
+        name = chosen(profiles, asked, "--profile or " + PROFILE)
     texts = {
         key: text if show_secrets or key not in BY_NAME else masked(BY_NAME[key], text)
         for key, text in profiles.tables[_known(profiles, name)].items()

@@ -4,6 +4,7 @@ import glob
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -62,7 +63,7 @@ def replay(
     typer.echo(
         f"{into} shows what was known after event {copied.position}, "
         f"with {copied.lines} run log lines. Look at it with:\n\n"
-        f"  PLUPERFECT_DATABASE_URL=sqlite:///{into.absolute()} "
+        f"  PLUPERFECT_DATABASE_URL=sqlite:///{quote(str(into.absolute()))} "
         "PLUPERFECT_DATABASE_READ_ONLY=true pluperfect server start --port 4201"
     )
 

@@ -43,6 +43,11 @@ def fail(*problems: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+def unwritten(error: OSError) -> str:
+    """What is said of an output that takes no more, such as a file on a full disk."""
+    return f"the output cannot be written: {error.strerror or error}"
+
+
 def interrupted(text: str = "nothing was changed") -> NoReturn:
     """End the command after ctrl + c, with what became of its work; the exit code is a shell's."""
     typer.secho(f"Interrupted; {text}.", fg=typer.colors.RED, err=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from api.cli import app
+from api.database_url import SqliteLocation, parse_database_url
 from eventstore import transfer
 from eventstore.migrate import Target
 from projections import rebuild
@@ -101,6 +103,37 @@ def test_a_replay_shows_the_log_lines_of_its_moment(
         with closing(sqlite3.connect(file)) as past:
             found = past.execute("SELECT message FROM log_lines ORDER BY line").fetchall()
         assert [message for (message,) in found] == ["early", "late"][:lines]
+
+
+def test_what_a_replay_says_to_look_at_it_with_can_be_pasted(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    file = tmp_path / "50% what's? this.db"
+    done = serving.run_cli(
+        Target(path=sqlite_template), tmp_path, "replay", "--until", "1", "--into", str(file)
+    )
+    assert done.returncode == 0, done.stderr
+    url = shlex.split(done.stdout.splitlines()[-1])[0].partition("=")[2]
+    assert parse_database_url(url) == SqliteLocation(file)
+
+
+@pytest.mark.parametrize("command", [("log", "verify"), ("config", "view")])
+def test_an_output_onto_a_full_disk_is_one_line(
+    tmp_path: Path, sqlite_template: Path, command: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*serving.COMMAND, *command],
+            env=serving.environment(Target(path=sqlite_template), tmp_path, {}),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    said = "Error: The output cannot be written: No space left on device.\n"
+    assert (done.returncode, done.stderr.endswith(said)) == (1, True), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_replay_does_not_overwrite_a_file(target: Target, tmp_path: Path) -> None:

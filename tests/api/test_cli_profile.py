@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,13 @@ def test_a_created_profile_is_empty_and_not_yet_in_use() -> None:
     assert ran("profile", "inspect", "prod") == "Profile 'prod' is empty.\n"
 
 
+def test_commands_that_are_suggested_can_be_pasted_whatever_the_name_holds() -> None:
+    name = "what's this"
+    suggested = [shlex.split(line)[-4:] for line in ran("profile", "create", name).splitlines()]
+    assert suggested[1][-3:] == ["profile", "use", name]
+    assert suggested[2] == ["-p", name, "config", "view"]
+
+
 def test_a_profile_can_begin_as_a_copy() -> None:
     ran("config", "set", "PLUPERFECT_API_PORT=2")
     ran("profile", "create", "copy", "--from", "default")
@@ -109,6 +117,14 @@ def test_inspect_shows_the_profile_in_use_with_its_secrets_masked() -> None:
     assert json.loads(ran("profile", "inspect", "--show-secrets", "-o", "json")) == {
         "PLUPERFECT_API_AUTH_STRING": "me:hidden"
     }
+
+
+def test_inspecting_an_active_profile_that_is_missing_names_the_file_that_asks_for_it(
+    home: Path,
+) -> None:
+    home.mkdir()
+    (home / "profiles.toml").write_text('active = "gone"\n[profiles.a]\n')
+    assert "profile 'gone', which `active` in " in refused("profile", "inspect")
 
 
 def test_a_renamed_profile_keeps_its_settings_and_stays_active(home: Path) -> None:
