@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -110,7 +110,7 @@ def checked(schedule: Schedule, now: datetime) -> Schedule:
     whole = replace(schedule, rrule=text, timezone=schedule.timezone or "UTC")
     try:
         next(_rrule(whole, now), None)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise Invalid(f'Invalid RRule string "{schedule.rrule}": {error}') from None
     except _TooFar:
         raise Invalid(
@@ -152,7 +152,7 @@ def _check_cron(expression: str) -> None:
 
 
 def _check_rrule(text: str) -> str:
-    from dateutil.rrule import rrulestr
+    from dateutil.rrule import rrule, rrulestr
 
     if len(text) > RRULE_CHARACTERS_MAX:
         raise Invalid(
@@ -160,9 +160,12 @@ def _check_rrule(text: str) -> str:
             f"{RRULE_CHARACTERS_MAX:,} are allowed"
         )
     try:
-        rrulestr(text)
+        found: Any = rrulestr(text)
     except (ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise Invalid(f'Invalid RRule string "{text}": {error}') from None
+    parts = [found] if isinstance(found, rrule) else [*found._rrule, *found._exrule]
+    if any(part._interval < 1 for part in parts):
+        raise Invalid(f'Invalid RRule string "{text}": INTERVAL is at least 1')
     if re.search(r"^\s*DTSTART", text, re.IGNORECASE | re.MULTILINE):
         return text
     return f"DTSTART:{RRULE_ANCHOR:%Y%m%dT%H%M%S}\n{text}"

@@ -182,6 +182,10 @@ def test_a_rule_by_the_second_does_not_walk_there_from_2020() -> None:
         Schedule(cron="H * * * *"),
         Schedule(cron="0 9 * * *", timezone="Europe/Atlantis"),
         Schedule(rrule="FREQ=SOMETIMES"),
+        Schedule(rrule="FREQ=DAILY;INTERVAL=0"),
+        Schedule(rrule="FREQ=DAILY;INTERVAL=-1"),
+        Schedule(rrule="FREQ=DAILY;INTERVAL=99999999999"),
+        Schedule(rrule="RRULE:FREQ=DAILY\nEXRULE:FREQ=DAILY;INTERVAL=0"),
         Schedule(rrule="FREQ=DAILY;UNTIL=20300101T000000" + ";BYHOUR=1" * 800),
     ],
 )
