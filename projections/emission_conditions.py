@@ -117,13 +117,19 @@ class _LabelMatches(Struct, frozen=True):
         if not storable(pattern) or not storable(self.label):
             return FALSE
         wanted, glob = _parts(pattern)
-        label, matching = draft.bind(self.label), draft.bind(_native(glob, draft.dialect))
+        matching = draft.bind(_native(glob, draft.dialect))
         no = "" if wanted else "NOT "
+        like = f"{no}LIKE {matching} ESCAPE '\\'"
+        if draft.dialect.name != "postgres":
+            like = f"{no}GLOB {matching}"
+        if self.label == RESOURCE_ID:  # Which is a column: no labels to take apart.
+            return f"r.resource_id {like}"
+        label = draft.bind(self.label)
         if draft.dialect.name == "postgres":
-            return f"(r.labels::json ->> {label}::text) {no}LIKE {matching} ESCAPE '\\'"
+            return f"(r.labels::json ->> {label}::text) {like}"
         return (
             "EXISTS (SELECT 1 FROM json_each(r.labels) AS held "
-            f"WHERE held.key = {label} AND held.value {no}GLOB {matching})"
+            f"WHERE held.key = {label} AND held.value {like})"
         )
 
     def holds(self, labels: dict[str, str], role: str) -> bool:
