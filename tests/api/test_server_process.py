@@ -42,7 +42,7 @@ def forked() -> bool:
 
 
 @contextmanager
-def _log_locked(target: Target) -> Iterator[None]:
+def log_locked(target: Target) -> Iterator[None]:
     """Nobody can append for as long as this lasts."""
     if target.path is not None:
         with Path(f"{target.path}.lock").open("w") as lock:
@@ -275,7 +275,7 @@ def test_sigterm_lets_requests_in_progress_end(start_server: StartServer, target
     answers: list[httpx.Response] = []
     request = threading.Thread(target=lambda: answers.append(_new_flow(server.url, "late")))
 
-    with _log_locked(target):
+    with log_locked(target):
         request.start()
         _eventually(lambda: _is_waited_for(target), "the request has come as far as the log")
         server.process.terminate()
@@ -293,7 +293,7 @@ def test_sigterm_ends_within_three_seconds_whatever_is_in_the_way(
     start_server: StartServer, target: Target
 ) -> None:
     server = start_server(settings=NO_SERVICES)
-    with _log_locked(target), connect(server.url.replace("http", "ws") + "/events/in") as websocket:
+    with log_locked(target), connect(server.url.replace("http", "ws") + "/events/in") as websocket:
         # A request that cannot end, one that never comes, and a websocket that is not listened to.
         half = socket.create_connection(("127.0.0.1", server.port))
         half.sendall(b"POST /api/flows/ HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
@@ -324,7 +324,7 @@ def _ended(url: str) -> None:
 
 def test_a_second_signal_ends_at_once(start_server: StartServer, target: Target) -> None:
     server = start_server(settings=NO_SERVICES)
-    with _log_locked(target):
+    with log_locked(target):
         request = threading.Thread(target=lambda: _ended(server.url))
         request.start()
         _eventually(lambda: _is_waited_for(target), "the request has come as far as the log")

@@ -19,6 +19,7 @@ from services import deployments, flow_runs, pending_claims, polling
 from services import workers as people
 from services.pending_claims import PendingClaims
 from services.shell import Origin
+from tests.services.conftest import Clock
 from tests.services.in_pools import beat, label, new_pool, new_run_in
 from tests.services.runs_here import ORIGIN, flow_states, new_run
 from tests.services.serving_here import serving
@@ -30,7 +31,7 @@ WAIT_SECONDS = 20.0
 
 
 @pytest.fixture
-async def server(target: Target) -> AsyncIterator[Server]:
+async def server(target: Target, clock: Clock) -> AsyncIterator[Server]:
     async with serving(target, SETTINGS) as server:
         yield server
     verify_digests(target)
@@ -86,13 +87,14 @@ async def test_what_a_vanished_worker_had_not_begun_is_scheduled_again(server: S
     await claim(server, run)  # The next one may have it.
 
 
-async def test_a_worker_that_comes_back_keeps_what_it_has(server: Server) -> None:
+async def test_a_worker_that_comes_back_keeps_what_it_has(server: Server, clock: Clock) -> None:
     pool, other = await new_pool(server), await new_pool(server)
     await beat(server, pool, "w")
     run, late = await new_run_in(server, pool), await new_run_in(server, other)
     await claim(server, run)
-    await vanish(server, pool, "w")
-    await beat(server, pool, "w")
+    with clock.standing():
+        await vanish(server, pool, "w")
+        await beat(server, pool, "w")
     await claim(server, late)
     await taken_back(server, late)
     assert await flow_states(server, run) == ["Scheduled", "Pending"]
@@ -117,11 +119,12 @@ async def test_a_worker_is_given_time_to_come_back_to_a_server_that_was_away(
     verify_digests(target)
 
 
-async def test_what_it_may_have_begun_has_crashed(server: Server) -> None:
+async def test_what_it_may_have_begun_has_crashed(server: Server, clock: Clock) -> None:
     pool = await new_pool(server)
     run = await new_run_in(server, pool)
-    await claim(server, run)
-    await claim(server, run, "Submitting")
+    with clock.standing():
+        await claim(server, run)
+        await claim(server, run, "Submitting")
     state = await taken_back(server, run)
     assert state.type == "CRASHED"
     assert "Submitting" in (state.message or "")
@@ -149,28 +152,31 @@ async def test_a_claim_lasts_as_long_as_its_worker_is_there(server: Server) -> N
 
 
 async def test_a_claim_that_nobody_puts_a_name_to_is_nobodys(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pending_claims, "UNSIGNED", timedelta(seconds=0.5))
     pool = await new_pool(server)
     await beat(server, pool, "w")
     signed, submitting, unsigned = [await new_run_in(server, pool) for _ in range(3)]
-    for run in (signed, submitting, unsigned):
-        await claim(server, run)
-    await label(server, signed, {WORKER_LABEL: "w"})
-    await claim(server, submitting, "Submitting")
+    with clock.standing():
+        for run in (signed, submitting, unsigned):
+            await claim(server, run)
+        await label(server, signed, {WORKER_LABEL: "w"})
+        await claim(server, submitting, "Submitting")
     assert (await taken_back(server, unsigned)).type == "SCHEDULED"
     assert await flow_states(server, signed) == ["Scheduled", "Pending"]
     assert await flow_states(server, submitting) == ["Scheduled", "Pending", "Submitting"]
 
 
-async def test_what_does_without_its_worker_is_left_alone(server: Server) -> None:
+async def test_what_does_without_its_worker_is_left_alone(server: Server, clock: Clock) -> None:
     pool, pushed = await new_pool(server), await new_pool(server, "cloud-run:push")
     started, of_push = await new_run_in(server, pool), await new_run_in(server, pushed)
     served, by_hand = await new_run_in(server, None), await new_run(server, "PENDING")
-    for run in (started, of_push, served):
-        await claim(server, run)
-    await flow_runs.update(server.shell, started, FlowRunUpdate(infrastructure_pid="x"), ORIGIN)
+    with clock.standing():
+        for run in (started, of_push, served):
+            await claim(server, run)
+        of_it = FlowRunUpdate(infrastructure_pid="x")
+        await flow_runs.update(server.shell, started, of_it, ORIGIN)
     late = await new_run_in(server, pool)
     await claim(server, late)
     await taken_back(server, late)  # Its turn comes after theirs.

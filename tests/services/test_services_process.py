@@ -23,8 +23,7 @@ from eventstore.migrate import Target
 from projections import trigger_state
 from services.late_runs import LateRuns
 from tests import serving
-from tests.api.test_server_process import NO_SERVICES
-from tests.api.test_server_process import _log_locked as log_locked
+from tests.api.test_server_process import NO_SERVICES, log_locked
 from tests.conftest import StartServer, open_database
 from tests.serving import COMMAND, NO_CERTIFICATES
 
