@@ -1,5 +1,6 @@
 """What the operator chose: in the environment, in the active profile, or else by default."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +61,10 @@ def load(environ: Mapping[str, str], profile: str | None = None) -> Configuratio
             problems.append(f"{_where(item)} is {_shown(item)!r} but {error}.")
     for field in ("base_path", "api_base_path"):
         if field in values:
-            values[field] = as_path(values[field])
+            try:
+                values[field] = as_path(values[field])
+            except ValueError as error:
+                problems.append(f"{_where(given[field])} is {values.pop(field)!r} but {error}.")
     settings = Settings(**values)
     problems.extend(_url_problems(settings, given, given.keys() - values.keys()))
     if problems:
@@ -88,8 +92,13 @@ def _url_problems(
 
 
 def as_path(text: str) -> str:
-    """A path of URLs in the one form that is used: a slash in front, none at the end; or empty."""
+    """A path of URLs in the one form that is used: a slash in front, none at the end; or empty.
+
+    Raises ValueError, with what is allowed, for what would have to be written otherwise in a URL.
+    """
     path = text.strip("/")
+    if not re.fullmatch(r"[\w.~/-]*", path, re.ASCII):
+        raise ValueError("must be a path of letters, digits and / - . _ ~, such as /pluperfect")
     return f"/{path}" if path else ""
 
 

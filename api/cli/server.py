@@ -151,7 +151,7 @@ def start(
         "ui_enabled": ui,
         "logging_level": None if log_level is None else log_level.value,
         "api_keepalive_timeout_seconds": keep_alive_timeout,
-        "base_path": None if base_path is None else as_path(base_path),
+        "base_path": None if base_path is None else _path(base_path),
         "api_ssl_certfile": ssl_certfile and ssl_certfile.expanduser().absolute(),
         "api_ssl_keyfile": ssl_keyfile and ssl_keyfile.expanduser().absolute(),
     }
@@ -171,6 +171,13 @@ def start(
     except running.CannotStart as error:
         fail(str(error))
     raise typer.Exit(code)
+
+
+def _path(text: str) -> str:
+    try:
+        return as_path(text)
+    except ValueError as error:
+        fail(f"--base-path is {text!r} but {error}")
 
 
 def _banner(prepared: Any, headline: str) -> None:

@@ -294,6 +294,13 @@ def test_a_view_shows_a_value_that_cannot_be_used_and_fails_as_validate_does(hom
     assert run("config", "validate").exit_code == 1
 
 
+def test_a_base_path_that_no_url_can_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    says = "is 'a b?x' but must be a path of letters, digits and"
+    assert f"--base-path {says}" in refused("server", "start", "--base-path", "a b?x")
+    monkeypatch.setenv("PLUPERFECT_BASE_PATH", "a b?x")
+    assert f"PLUPERFECT_BASE_PATH {says}" in refused("config", "validate")
+
+
 def test_a_home_that_is_a_file_is_said_in_a_sentence(home: Path) -> None:
     home.write_text("")
     assert refused("config", "view") == f"Error: The home {home} is not a folder.\n"
