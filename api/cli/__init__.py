@@ -1,5 +1,6 @@
 """`pluperfect`: the command line. A group of commands is a module, loaded when it is called."""
 
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ import typer
 from msgspec import Struct
 from typer.core import TyperGroup
 
-from api.cli.terminal import fail, fail_misconfigured, unwritten
+from api.cli.terminal import fail_misconfigured, fail_unwritten
 from api.setting import Misconfigured
 
 
@@ -78,13 +79,16 @@ class Root(LazyGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()  # Now it can be told that this fails.
         except Misconfigured as error:
             fail_misconfigured(error)
         except OSError as error:
             if error.filename is not None or isinstance(error, BrokenPipeError):
                 raise  # A bug; or whoever reads the output wants no more of it.
-            fail(unwritten(error))
+            fail_unwritten(error)
 
 
 def _load(name: str, lazy: Lazy) -> Any:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import typer
 
-from api.cli.terminal import configuration, fail, interrupted, unwritten
+from api.cli.terminal import configuration, fail, fail_unwritten, interrupted
 from api.databases import open_database, target_of
 from api.migrating import bring_up_to_date
 from api.settings import Settings
@@ -58,6 +58,8 @@ def on_database(
     except BrokenPipeError:
         raise  # Whoever read our output wants no more of it; that is for the command to judge.
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}" if error.filename else unwritten(error))
+        if not error.filename:
+            fail_unwritten(error)
+        fail(f"{error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         interrupted()

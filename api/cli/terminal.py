@@ -43,9 +43,11 @@ def fail(*problems: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def unwritten(error: OSError) -> str:
-    """What is said of an output that takes no more, such as a file on a full disk."""
-    return f"the output cannot be written: {error.strerror or error}"
+def fail_unwritten(error: OSError) -> NoReturn:
+    """End the command whose output takes no more, such as a file on a full disk."""
+    # What is still to be written is let go of: at its end Python would try, and complain, again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    fail(f"the output cannot be written: {error.strerror or error}")
 
 
 def interrupted(text: str = "nothing was changed") -> NoReturn:

@@ -15,7 +15,7 @@ from websockets.exceptions import WebSocketException
 
 from tests.api.talk import Json, expect, make_flow, make_flow_run, set_state, talk_to
 from tests.api.test_events_sockets import follow, is_following, opened, send
-from tests.api.test_logs import line, listening
+from tests.api.test_logs import PROBE, line, listening
 from tests.chaos.redis_proxy import Harm, RedisProxy
 from tests.conftest import StartServer
 from tests.emitting import emission
@@ -111,10 +111,13 @@ class Audience:
                     mine.append(event["event"])
 
     async def _lines(self, url: str, run_id: str, last: str, mine: list[str]) -> None:
-        async with listening(url, {"flow_run_id": {"any_": [run_id]}}) as socket:
+        wanted = {"flow_run_id": {"any_": [run_id]}}
+        async with listening(url, wanted, run=run_id) as socket:
             self.ready += 1
             while not mine or mine[-1] != last:
-                mine.append(json.decode(await socket.recv())["log"]["message"])
+                message = json.decode(await socket.recv())["log"]["message"]
+                if message != PROBE:
+                    mine.append(message)
 
     def sit_down(self, url: str, number: int, run_id: str, last: str) -> None:
         """Half of them listen to events, half of them to lines; `last` ends both."""
