@@ -27,6 +27,7 @@ SUBSCRIPTIONS = Table(
     },
     key=("name",),
 )
+_selection = msgspec.json.Decoder(Selection)
 
 
 class Named(Struct, frozen=True, kw_only=True):
@@ -73,7 +74,7 @@ async def load_all(reader: Reader) -> list[Named]:
 
 def _named(row: Row) -> Named:
     columns = dict(zip(SUBSCRIPTIONS.columns, row, strict=True))
-    columns["selection"] = msgspec.json.decode(columns["selection"], type=Selection)
+    columns["selection"] = _selection.decode(columns["selection"])
     return Named(**columns)
 
 

@@ -70,6 +70,9 @@ class _Identified(Struct):
     id: str
 
 
+_identified = json.Decoder(_Identified)
+
+
 def _triggered(event: AutomationTriggered) -> Told:
     automation, sent = event.automation, event.sent
     resource = _resource(automation.id, automation.name)
@@ -78,7 +81,7 @@ def _triggered(event: AutomationTriggered) -> Told:
         resource["prefect.posture"] = posture
     related: tuple[dict[str, str], ...] = ()
     if sent is not None:
-        related = (_emission(json.decode(sent, type=_Identified).id, "triggering-event"),)
+        related = (_emission(_identified.decode(sent).id, "triggering-event"),)
     return Told(
         name="prefect.automation.triggered",
         resource=resource,

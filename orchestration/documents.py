@@ -153,6 +153,17 @@ def _parts(info: inspect.Type) -> list[inspect.Type]:
     return found
 
 
+def make_ready(*kinds: type[Struct]) -> None:
+    """Learn now how these are read, which `parse` does otherwise when it is first called.
+
+    While msgspec learns what the fields of a Struct are, other threads take it for known, and end
+    in a segmentation fault. So everything that another thread than the event loop's may `parse` is
+    made ready while the program is loaded.
+    """
+    for kind in kinds:
+        _decoder(kind)
+
+
 @cache
 def _decoder(kind: Any) -> json.Decoder[Any]:
     return json.Decoder(kind)

@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from eventstore.decider import Decider
 from eventstore.events import Event
-from orchestration.documents import Extras, accept, document, extras_field, parse
+from orchestration.documents import Extras, accept, document, extras_field, make_ready, parse
 from orchestration.identifiers import Id, tidy
 from orchestration.refusals import Invalid
 
@@ -86,6 +86,9 @@ class Emission(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         tidy(self, ("id", "follows"), ("occurred", "received"))
+
+
+make_ready(Emission)
 
 
 class Told(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from msgspec.structs import astuple
 
-from orchestration.documents import Extras, extras_field, parse
+from orchestration.documents import Extras, extras_field, make_ready, parse
 from orchestration.identifiers import (
     PART_CHARACTERS_MAX,
     STATE_NAME_CHARACTERS_MAX,
@@ -116,6 +116,9 @@ class _ReportEmission(Struct, frozen=True):
     resource: _Resource
     payload: _ReportPayload
     related: tuple[_Resource, ...] = ()
+
+
+make_ready(_ReportEmission, ProposedDetails)
 
 
 class Report(Struct, frozen=True):

@@ -40,6 +40,7 @@ PENDING = Table(
     {"trigger_id": "text", "automation_id": "text", "firings": "text"},
     key=("trigger_id",),
 )
+_firings = json.Decoder(tuple[Firing, ...])
 
 
 class Progress(Struct, frozen=True):
@@ -162,7 +163,7 @@ async def pending(reader: Reader, triggers: Iterable[str]) -> dict[str, tuple[Fi
     if not names:
         return {}
     rows = await reader.fetch_keys(PENDING, names)
-    return {row[0]: json.decode(row[2], type=tuple[Firing, ...]) for row in rows}
+    return {row[0]: _firings.decode(row[2]) for row in rows}
 
 
 async def save(
