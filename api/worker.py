@@ -118,6 +118,7 @@ async def _serve(
         if replaced.done():
             logger.error("this process ends: the one that is started next opens the log as it is")
             code = 1
+            _end_in_time()
         if listener is not None:
             if serving.done():
                 logger.error("the HTTP server ended by itself", exc_info=serving.exception())
@@ -180,22 +181,28 @@ async def _drain(
         connections.cancel_requests()
 
 
-def _listen_for_signals(stopping: asyncio.Event, stop: Stop) -> None:
-    loop = asyncio.get_running_loop()
-
-    def stop_now(number: int) -> None:
-        if not stopping.is_set():
-            # The alarm ends a process whose threads hang, too, but it cannot say why.
-            signal.setitimer(signal.ITIMER_REAL, SHUTDOWN_SECONDS_MAX)
-            loop.call_later(SHUTDOWN_SECONDS_MAX - SAY_WHY_SECONDS, give_up)
-            stopping.set()
-        elif stop.alone:
-            os._exit(128 + number)
+def _end_in_time() -> None:
+    """From now on this process has `SHUTDOWN_SECONDS_MAX` left."""
 
     def give_up() -> None:
         logger.error("the database did not let go in time; ending all the same")
         logging.shutdown()
         os._exit(1)
+
+    # The alarm ends a process whose threads hang, too, but it cannot say why.
+    signal.setitimer(signal.ITIMER_REAL, SHUTDOWN_SECONDS_MAX)
+    asyncio.get_running_loop().call_later(SHUTDOWN_SECONDS_MAX - SAY_WHY_SECONDS, give_up)
+
+
+def _listen_for_signals(stopping: asyncio.Event, stop: Stop) -> None:
+    loop = asyncio.get_running_loop()
+
+    def stop_now(number: int) -> None:
+        if not stopping.is_set():
+            _end_in_time()
+            stopping.set()
+        elif stop.alone:
+            os._exit(128 + number)
 
     loop.add_signal_handler(signal.SIGTERM, stop_now, signal.SIGTERM)
     if stop.alone:
