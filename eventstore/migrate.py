@@ -51,7 +51,7 @@ class WouldLoseEvents(EventStoreError):
 
 
 class UnknownRevision(EventStoreError):
-    """This release has no migration of that name."""
+    """This release has no migration of that name, or several of that number."""
 
 
 class SchemaRefused(EventStoreError):
@@ -169,13 +169,24 @@ def _refuse_newer(have: Sequence[str], known: Sequence[str]) -> None:
 
 
 def revision(target: Target, name: str) -> str:
-    """The id of the migration called `name`: its id or its number. Raises UnknownRevision."""
+    """The id of the migration called `name`: its id, or its number where no other one has the same.
+
+    Raises UnknownRevision.
+    """
     known = available(target)
-    for id_ in known:
-        number = id_.partition(".")[0]
-        if name == id_ or (name.isdecimal() and int(name) == int(number)):
-            return id_
-    raise UnknownRevision(f"there is no migration {name!r}; there are: {', '.join(known)}")
+    found = [id_ for id_ in known if name == id_ or _is_number_of(name, id_)]
+    if not found:
+        raise UnknownRevision(f"there is no migration {name!r}; there are: {', '.join(known)}")
+    if len(found) > 1:
+        raise UnknownRevision(
+            f"{len(found)} migrations have the number {name}; say which one by its whole name: "
+            f"{', '.join(found)}"
+        )
+    return found[0]
+
+
+def _is_number_of(name: str, id_: str) -> bool:
+    return name.isdecimal() and int(name) == int(id_.partition(".")[0])
 
 
 def upgrade(

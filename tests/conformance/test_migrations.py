@@ -184,6 +184,15 @@ def test_a_revision_is_named_by_id_or_number(blank: Target) -> None:
             change(blank, "7777")
 
 
+def test_a_number_that_several_migrations_have_names_none_of_them(blank: Target) -> None:
+    shared = [name for name in migrate.available(blank) if name.startswith("0014.")]
+    assert len(shared) > 1
+    for change in (migrate.upgrade, migrate.downgrade, migrate.stamp):
+        with pytest.raises(UnknownRevision, match=rf"number 14; .*: {', '.join(shared)}$"):
+            change(blank, "14")
+    assert migrate.upgrade(blank, shared[0])[-1] == shared[0]
+
+
 def test_stamping_says_so_and_runs_nothing(blank: Target) -> None:
     migrate.upgrade(blank)
     migrate.stamp(blank, "0001")
