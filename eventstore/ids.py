@@ -29,6 +29,11 @@ def new_id() -> str:
     )
 
 
+def new_epoch() -> str:
+    """An identity for a log that was not there before."""
+    return new_id().replace("-", "")
+
+
 def _chance() -> str:
     while True:
         try:

@@ -142,6 +142,7 @@ HEAD_LOCKED_POSTGRES = (
 ADVANCE_HEAD = (
     "UPDATE log_head SET position = $1, recorded_at = $2, hash = $3, lines = $4 WHERE id = 1"
 )
+NEW_EPOCH = "UPDATE log_head SET epoch = $1 WHERE id = 1"
 NEXT_GENERATION = "UPDATE log_head SET generation = generation + 1 WHERE id = 1"
 
 

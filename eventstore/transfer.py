@@ -21,11 +21,12 @@ import msgspec
 import zstandard
 from msgspec import Meta, Struct
 
-from eventstore import log
+from eventstore import leases, log
 from eventstore.chain import GENESIS, chained
 from eventstore.codec import EVENTS
 from eventstore.database import Database, Dialect, Reader, Row, Table, Transaction
 from eventstore.errors import EventStoreError, LogCorrupted
+from eventstore.ids import new_epoch
 
 T = TypeVar("T")
 
@@ -81,13 +82,17 @@ class LogNotEmpty(EventStoreError):
     """Positions are kept, so a log can only be imported where there is none."""
 
 
+class LogInUse(EventStoreError):
+    """A server works on the log that is to be filled."""
+
+
 class Header(Struct, frozen=True, kw_only=True):
     """The first line of the file."""
 
     format: str = FORMAT
     version: int = FORMAT_VERSION
     epoch: str
-    """Of the log that was exported. The log imported into keeps its own: it is another log."""
+    """Of the log that was exported. What is imported gets one of its own: it is another log."""
     events: Number
     hash: str
     """Of the last event, in hex."""
@@ -211,8 +216,11 @@ async def import_log(
 ) -> Header:
     """Fill an empty log from `path`: positions, times, hashes and numbers of lines as they were.
 
+    Its epoch is new: a server that has the empty log open and holds no lease, so that nobody sees
+    it, notices, and writes nothing beside events that no read model of its has folded.
+
     Read models are not touched: rebuild them. On Postgres the whole import has to fit into the
-    timeout that `database` was opened with. Raises DamagedFile or LogNotEmpty, OSError,
+    timeout that `database` was opened with. Raises DamagedFile, LogNotEmpty or LogInUse, OSError,
     DatabaseUnavailable; nothing was imported then.
     """
     with path.open("rb") as file:
@@ -240,13 +248,25 @@ async def _import(
             f"the log holds {head.position} events and has numbered {head.lines} run log lines; "
             "a log can only be imported into an empty one"
         )
+    await _refuse_if_in_use(tx, dialect)
     header = _header(next(texts, b""))
     time, chain = await _import_events(tx, header, texts, progress)
     await _import_lines(tx, header, texts, lines, progress)
     await tx.execute(log.ADVANCE_HEAD, header.events, time, chain, header.last_line)
+    await tx.execute(log.NEW_EPOCH, new_epoch())
     await tx.execute(NOTE_TYPES)
     await tx.execute(NOTHING_FOLLOWED)
     return header
+
+
+async def _refuse_if_in_use(tx: Transaction, dialect: Dialect) -> None:
+    """Raise LogInUse if somebody holds a lease. None is taken meanwhile: the log is locked."""
+    for lease in await leases.load_all(tx, dialect):
+        if lease.left_seconds > 0:
+            raise LogInUse(
+                f"process {lease.pid} on {lease.host} runs services on this database; stop its "
+                "server first. If it was killed, wait a few seconds"
+            )
 
 
 async def _import_events(

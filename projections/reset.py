@@ -8,7 +8,7 @@ from eventstore.checkpoints import Checkpoint
 from eventstore.codec import Codec
 from eventstore.database import Database, Transaction
 from eventstore.errors import DatabaseUnavailable
-from eventstore.ids import new_id
+from eventstore.ids import new_epoch
 from eventstore.migrate import Target
 from projections import secrets
 from projections.projection import Projection
@@ -38,7 +38,7 @@ async def reset(
         await log.lock(tx, database.dialect)
         await tx.execute(HOLD_CHECKPOINTS)
         await create_anew(tx, target)
-        await log.erase(tx, database.dialect, new_id().replace("-", ""))
+        await log.erase(tx, database.dialect, new_epoch())
         await tx.execute("DELETE FROM log_lines")
         await secrets.forget_all(tx)
         await tx.execute(log.NEXT_GENERATION)

@@ -16,7 +16,7 @@ from eventstore import client, log, transfer, verify
 from eventstore.codec import EVENTS, from_microseconds
 from eventstore.database import Database, Row
 from eventstore.public import PublicEvent
-from projections import catalogue, log_lines, rebuild
+from projections import catalogue, log_lines, versions
 
 app = typer.Typer(
     help="The event log: everything that ever happened, in order.", no_args_is_help=True
@@ -245,7 +245,7 @@ def import_(
 ) -> None:
     """Fill an empty log and its run log lines from a file, then fold the read models from it.
 
-    A database that is not there yet is created.
+    A database that is not there yet is created. No server may work on it meanwhile.
     """
     if not file.exists():
         fail(f"There is no file {file}")
@@ -258,7 +258,8 @@ def import_(
             with progress_bar("Importing", RECORDS) as progress:
                 header = await transfer.import_log(database, file, LINES, progress)
             with progress_bar("Folding") as progress:
-                await rebuild.rebuild(database, catalogue.CODEC, catalogue.ALL, progress)
+                # A server that starts now does the same; whoever is second waits for the first.
+                await versions.bring_up_to_date(database, catalogue.CODEC, catalogue.ALL, progress)
         except (asyncio.CancelledError, KeyboardInterrupt):
             # Whether it was too late to stop the import is known after its transaction alone.
             locked = await database.transact(lambda tx: log.lock(tx, database.dialect))

@@ -6,8 +6,10 @@ import shlex
 import signal
 import sqlite3
 import subprocess
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
@@ -19,7 +21,7 @@ from api.cli import app
 from api.database_url import SqliteLocation, parse_database_url
 from eventstore import transfer
 from eventstore.migrate import Target
-from projections import rebuild
+from projections import versions
 from tests import serving
 from tests.conftest import StartServer
 
@@ -187,14 +189,9 @@ def test_a_log_is_imported_where_nothing_is_yet(
         assert elsewhere.stop() == 0
 
 
-@pytest.mark.parametrize("after", ["log", "read models"])
-def test_an_import_that_is_interrupted_too_late_says_what_is_left_to_do(
-    start_server: StartServer,
-    target: Target,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    after: str,
-) -> None:
+@pytest.fixture
+def exported(start_server: StartServer, target: Target, tmp_path: Path) -> Path:
+    """A log with one flow, whose database has been emptied."""
     server = start_server()
     httpx.post(f"{server.url}/flows/", json={"name": "nightly"})
     assert server.stop() == 0
@@ -202,25 +199,82 @@ def test_an_import_that_is_interrupted_too_late_says_what_is_left_to_do(
     assert _pluperfect(target, home, "log", "export", str(file)).returncode == 0
     erased = _pluperfect(target, home, "server", "database", "reset", "--erase-log", "-y")
     assert erased.returncode == 0, erased.stderr
+    return file
 
-    module, name = {"log": (transfer, "import_log"), "read models": (rebuild, "rebuild")}[after]
-    work = getattr(module, name)
+
+def _interrupted_after(
+    work: tuple[ModuleType, str], monkeypatch: pytest.MonkeyPatch, target: Target, file: Path
+) -> None:
+    """`log import`, interrupted when a part of it is done."""
+    part = getattr(*work)
 
     async def interrupted(*arguments: object) -> None:
-        await work(*arguments)
+        await part(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, name, interrupted)
-    done = CliRunner().invoke(
-        app, ["log", "import", str(file), "-y"], env=serving.environment(target, home, {})
-    )
+    monkeypatch.setattr(*work, interrupted)
+    settings = serving.environment(target, file.parent / "cli", {})
+    done = CliRunner().invoke(app, ["log", "import", str(file), "-y"], env=settings)
     monkeypatch.undo()
-
     assert done.exit_code == 130
     assert "Interrupted; the log is imported; what is not folded" in done.stderr
-    folded = _pluperfect(target, home, "server", "database", "upgrade", "-y")
-    assert ("Folded anew: " in folded.stdout) is (after == "log"), folded.stderr
+
+
+LOG, READ_MODELS = (transfer, "import_log"), (versions, "bring_up_to_date")
+
+
+@pytest.mark.parametrize("part", [LOG, READ_MODELS], ids=["log", "read models"])
+def test_an_import_that_is_interrupted_too_late_says_what_is_left_to_do(
+    exported: Path,
+    target: Target,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    part: tuple[ModuleType, str],
+) -> None:
+    _interrupted_after(part, monkeypatch, target, exported)
+
+    folded = _pluperfect(target, tmp_path / "cli", "server", "database", "upgrade", "-y")
+    assert ("Folded anew: " in folded.stdout) is (part == LOG), folded.stderr
     serving.verify_digests(target)
+
+
+def test_no_log_is_imported_beneath_a_server_that_runs_services(
+    start_server: StartServer, exported: Path, target: Target, tmp_path: Path
+) -> None:
+    server = start_server()
+    within = time.monotonic() + serving.READY_SECONDS_MAX
+    while '"pid"' not in _pluperfect(target, tmp_path, "server", "services", "ls", "--json").stdout:
+        assert time.monotonic() < within, server.output()
+
+    refused = _pluperfect(target, tmp_path / "cli", "log", "import", str(exported), "-y")
+
+    assert refused.returncode == 1
+    assert f"Error: Process {server.process.pid} on " in refused.stderr
+    assert "stop its server first" in refused.stderr
+    made = httpx.post(f"{server.url}/flows/", json={"name": "nightly"})
+    assert (made.status_code, _position(made)) == (201, "1")
+    assert server.stop() == 0
+
+
+def test_a_server_whose_empty_log_is_filled_beneath_it_writes_nothing_more_and_ends(
+    start_server: StartServer,
+    exported: Path,
+    target: Target,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It runs no services, so that nobody sees it. Asked before read models are folded, it would
+    make a flow of a name that is in the log."""
+    server = start_server(settings={"PLUPERFECT_SERVICES_ENABLED": "false"})
+    _interrupted_after(LOG, monkeypatch, target, exported)
+
+    with suppress(httpx.TransportError):
+        refused = httpx.post(f"{server.url}/flows/", json={"name": "nightly"}, timeout=30)
+        assert refused.status_code in (409, 503), refused.text
+
+    assert server.process.wait(serving.READY_SECONDS_MAX) == 1
+    again = start_server()
+    assert httpx.post(f"{again.url}/flows/", json={"name": "nightly"}).status_code == 200
+    assert again.stop() == 0
 
 
 @pytest.mark.parametrize(
