@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
-from msgspec import UNSET, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Raw, Struct, UnsetType, ValidationError, field, json
 
 from eventstore.decider import Decider
 from eventstore.events import Event
@@ -111,7 +111,7 @@ def read_emission(data: bytes | Raw, limits: Limits = DEFAULT_LIMITS) -> Emissio
     if len(sent) > limits.size_bytes:
         raise Invalid(f"An event may have {limits.size_bytes} bytes, this one has {len(sent)}")
     sent.decode()  # A payload is taken over unread: what is not text must not get any further.
-    emission = accept(Emission, sent)
+    emission = _accepted(sent)
     if len(emission.event) > limits.name_characters:
         raise Invalid(
             f"The name of an event may have {limits.name_characters} characters", ("event",)
@@ -131,6 +131,28 @@ def read_emission(data: bytes | Raw, limits: Limits = DEFAULT_LIMITS) -> Emissio
     if bytes(emission.payload)[:1] != b"{":
         raise Invalid("The payload of an event is a JSON object", ("payload",))
     return emission
+
+
+def _accepted(sent: bytes) -> Emission:
+    """When it was received is the server's to say: whatever a client says of that is passed over,
+    as Prefect does, be it a time or not."""
+    try:
+        return accept(Emission, sent)
+    except (ValidationError, Invalid):
+        said = _members(sent)
+        if said.pop(_RECEIVED, None) is None:
+            raise
+    return accept(Emission, json.encode(said))
+
+
+def _members(sent: bytes) -> dict[str, Raw]:
+    try:
+        return json.decode(sent, type=dict[str, Raw])
+    except ValidationError:
+        return {}
+
+
+_RECEIVED = "received"
 
 
 def _check_resource(resource: Resource, at: tuple[str | int, ...], limits: Limits) -> None:

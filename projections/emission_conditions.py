@@ -313,11 +313,19 @@ class _HasResource(Struct, frozen=True):
     conditions: Sequence[ResourceCondition]
     window: _Occurred
 
+    @property
+    def selective(self) -> bool:
+        return any(part.selective for part in self.conditions)
+
+    def asked(self, draft: Draft) -> str:
+        """SQL: the row `r` of a resource is all that is asked."""
+        return all_of([_SCOPES[self.scope], *(part.sql(draft) for part in self.conditions)])
+
     def sql(self, draft: Draft) -> str:
-        asked = all_of([_SCOPES[self.scope], *(part.sql(draft) for part in self.conditions)])
+        asked = self.asked(draft)
         if asked == FALSE:
             return FALSE
-        if any(part.selective for part in self.conditions):
+        if self.selective:
             within = _in_window("r.occurred", self.window, draft)
             found = f"SELECT r.position FROM emission_resources AS r WHERE {asked} AND {within}"
             return f"emissions.position IN ({found})"
@@ -334,6 +342,39 @@ class _HasResource(Struct, frozen=True):
             )
             for n in range(first, last)
         )
+
+
+APART_MAX = 8
+"""How many questions about resources are asked each by itself. To Postgres each is one more table
+to join: it takes half a minute to plan three hundred of them."""
+TOGETHER_MAX = 500
+"""Questions in one look. SQLite counts two thousand things at a time at most."""
+
+
+class _HasEach(Struct, frozen=True):
+    """Of each question there is a resource that is all that it asks; one may be so for several."""
+
+    questions: Sequence[_HasResource]
+
+    def sql(self, draft: Draft) -> str:
+        """A look at the emission's resources, once for all questions."""
+        asked = [question.asked(draft) for question in self.questions]
+        if FALSE in asked:
+            return FALSE
+        each = all_of([f"count(*) FILTER (WHERE {one}) > 0" for one in asked])
+        own = "r.position = emissions.position"
+        return f"(SELECT {each} FROM emission_resources AS r WHERE {own})"
+
+    def holds(self, seen: Glimpse) -> bool:
+        return all(question.holds(seen) for question in self.questions)
+
+
+def _together(questions: list[_HasResource]) -> Iterable[Condition]:
+    """As few conditions as are quick to plan; those that an index answers by themselves."""
+    questions.sort(key=lambda question: not question.selective)
+    yield from questions[:APART_MAX]
+    for first in range(APART_MAX, len(questions), TOGETHER_MAX):
+        yield _HasEach(questions[first : first + TOGETHER_MAX])
 
 
 # --- From a filter to its conditions
@@ -356,10 +397,12 @@ def conditions(filter: EventFilter) -> list[Condition]:
         *(("related", part) for part in _each(filter.related)),
         *(("any", part) for part in _each(filter.any_resource)),
     ]
-    for scope, part in asked_of:
-        of_resource = _of_resource(part)
-        if of_resource:
-            found.append(_HasResource(scope, of_resource, window))
+    questions = [
+        _HasResource(scope, of_resource, window)
+        for scope, part in asked_of
+        if (of_resource := _of_resource(part))
+    ]
+    found += _together(questions)
     if filter.text is not None and filter.text.query.strip():
         found.append(_Says(filter.text.query))
     return found

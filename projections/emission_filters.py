@@ -74,6 +74,15 @@ class EventTextFilter(Struct, frozen=True, forbid_unknown_fields=True):
     query: Annotated[str, Meta(max_length=text_search.QUERY_LENGTH_MAX)]
 
 
+RESOURCE_FILTERS_MAX = 1_000
+"""Filters in a list, all of which have to hold. Prefect on SQLite fails above nearly as many."""
+RelatedFilters: TypeAlias = Annotated[
+    list[EventRelatedFilter], Meta(max_length=RESOURCE_FILTERS_MAX)
+]
+AnyResourceFilters: TypeAlias = Annotated[
+    list[EventAnyResourceFilter], Meta(max_length=RESOURCE_FILTERS_MAX)
+]
+
 EventOrder = Literal["ASC", "DESC"]
 
 
@@ -83,8 +92,8 @@ class EventFilter(Struct, frozen=True, forbid_unknown_fields=True):
     occurred: OccurredFilter | None = None
     event: EventNameFilter | None = None
     resource: EventResourceFilter | None = None
-    related: EventRelatedFilter | list[EventRelatedFilter] | None = None
-    any_resource: EventAnyResourceFilter | list[EventAnyResourceFilter] | None = None
+    related: EventRelatedFilter | RelatedFilters | None = None
+    any_resource: EventAnyResourceFilter | AnyResourceFilters | None = None
     id: EventIDFilter | None = None
     text: EventTextFilter | None = None
     order: EventOrder = "DESC"

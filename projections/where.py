@@ -11,8 +11,13 @@ from typing import Literal
 from msgspec import Struct
 
 from eventstore.database import Dialect, Value
+from orchestration.refusals import Invalid
 
 Operator = Literal["and_", "or_"]
+
+VALUES_MAX = 32_000
+"""Values of one condition; Postgres takes 32,767 in a statement, SQLite one less. What a list is
+asked for as a whole is one value."""
 
 TRUE = "TRUE"
 FALSE = "FALSE"
@@ -41,8 +46,11 @@ class Draft:
         """The finished condition, its placeholders numbered from `first`.
 
         What was simplified away took its placeholders along: engines refuse values without one.
+        Raises Invalid for more values than engines take.
         """
         used: dict[str, None] = dict.fromkeys(_PLACEHOLDER.findall(sql))
+        if len(used) > VALUES_MAX:
+            raise Invalid(f"A filter may name {VALUES_MAX} values one by one, not {len(used)}")
         numbers = {old: f"${new}" for new, old in enumerate(used, start=first)}
         numbered = _PLACEHOLDER.sub(lambda found: numbers[found[1]], sql)
         return Where(numbered, tuple(self._params[int(old) - 1] for old in used))

@@ -275,15 +275,14 @@ async def _send(server: Server, socket: Socket, asked: EventFilter, backfill: bo
             since, until = asked.occurred.since, asked.occurred.until
         # Who does not say until when follows for ever.
         since = earliest if since is None else max(earliest, utc(since))
-    except Invalid as error:
-        raise Closed(PROTOCOL_ERROR, f"Invalid filter: {error}") from None
-    asked = replace(asked, occurred=OccurredFilter(since, until), order="ASC")
-    try:
+        asked = replace(asked, occurred=OccurredFilter(since, until), order="ASC")
         after = server.store.ring.head
         if backfill:
             after = await _backfill(server, socket, asked, after)
         async for document in server.live_feed.follow(asked, after):
             await socket.send_text(_frame(document))
+    except Invalid as error:
+        raise Closed(PROTOCOL_ERROR, f"Invalid filter: {error}") from None
     except EventStoreError as error:
         raise Closed(SERVER_ERROR, str(error)) from error
 

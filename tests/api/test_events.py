@@ -96,6 +96,16 @@ async def test_one_bad_event_keeps_the_whole_request_out(server_url: str) -> Non
         assert (await find(client))["total"] == 0
 
 
+async def test_what_a_client_says_of_when_it_was_received_is_passed_over(server_url: str) -> None:
+    async with talk_to(server_url) as client:
+        answer = await client.post("/events", json=[emission(received="nonsense"), emission()])
+        assert answer.status_code == 204
+        found = await find(client)
+        assert found["total"] == 2
+        for shown in found["events"]:
+            assert datetime.fromisoformat(shown["received"]) <= datetime.now(UTC)
+
+
 async def test_reports_and_the_servers_own_words_stand_in_the_feed(server_url: str) -> None:
     async with talk_to(server_url) as client:
         flow_id = await make_flow(client)
@@ -163,6 +173,22 @@ async def test_events_are_counted_by_name_by_resource_and_by_time(server_url: st
         ):
             answer = await client.post(f"/events/count-by/{path}", json=body)
             assert answer.status_code == 422, (path, body)
+
+
+async def test_more_than_a_statement_can_ask_for_is_refused_as_the_clients_fault(
+    server_url: str,
+) -> None:
+    many: list[Json] = [
+        {"related": [{"id": [f"a.{n}"]} for n in range(1_001)]},
+        {"any_resource": [{"id": [f"a.{n}"]} for n in range(1_001)]},
+        {"related": {"resources_in_roles": [(f"a.{n}", "flow") for n in range(20_000)]}},
+        {"event": {"prefix": [f"a.{n}" for n in range(33_000)]}},
+    ]
+    async with talk_to(server_url) as client:
+        for asked in many:
+            await expect(client, "POST", "/events/filter", 422, {"filter": asked})
+        some = {"related": [{"id": [f"a.{n}"]} for n in range(1_000)]}
+        assert (await find(client, filter=some))["total"] == 0
 
 
 async def test_events_of_the_future_are_not_found_unless_asked_for(server_url: str) -> None:

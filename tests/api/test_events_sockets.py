@@ -273,6 +273,10 @@ async def test_where_the_stream_is_switched_off_there_is_silence(
         ({"type": "hello"}, "Expected 'filter' message"),
         ({"type": "filter"}, "Invalid filter: 'filter'"),
         ({"type": "filter", "filter": {"event": 1}}, "Invalid filter: "),
+        (
+            {"type": "filter", "filter": {"event": {"prefix": [str(n) for n in range(33_000)]}}},
+            "Invalid filter: ",
+        ),
     ],
 )
 async def test_a_follower_that_asks_for_nonsense_is_told_so(

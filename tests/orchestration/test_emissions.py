@@ -69,8 +69,15 @@ class TestWhatClientsSend:
         raw = as_sent(read_emission(sent()))
         assert shown(TaskRunReported(emission=raw))["event"] == "something.happened"
 
-    def test_the_server_says_when_it_got_to_know(self) -> None:
-        raw = as_sent(read_emission(sent(received="2020-01-01T00:00:00Z")))
+    @pytest.mark.parametrize(
+        "said",
+        [
+            *("2020-01-01T00:00:00Z", "nonsense", "9999-12-31T23:59:59-01:00"),
+            *(None, 5, [[]], {"received": {}}),
+        ],
+    )
+    def test_the_server_says_when_it_got_to_know_whatever_the_client_does(self, said: Any) -> None:
+        raw = as_sent(read_emission(sent(received=said)))
         assert shown(EmissionReceived(emission=raw))["received"] == "2026-03-01T13:00:00Z"
 
     def test_what_a_newer_client_adds_is_kept(self) -> None:
@@ -87,6 +94,7 @@ class TestWhatClientsSend:
             ({"payload": None}, Invalid),
             ({"event": "x" * 1025}, Invalid),
             ({"id": "x"}, ValidationError),
+            ({"id": "x", "received": "nonsense"}, ValidationError),
             ({"resource": {f"l{n}": "" for n in range(501)}}, Invalid),
             ({"resource": {"prefect.resource.id": 1}}, ValidationError),
             (

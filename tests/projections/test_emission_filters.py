@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 from eventstore.database import Database, Transaction
 from eventstore.events import Recorded
 from orchestration.emissions import EmissionReceived, as_sent, read_emission
-from projections.emission_conditions import conditions, predicate, where
-from projections.emission_filters import EventFilter, within_window
+from projections.emission_conditions import (
+    APART_MAX,
+    TOGETHER_MAX,
+    conditions,
+    predicate,
+    where,
+)
+from projections.emission_filters import RESOURCE_FILTERS_MAX, EventFilter, within_window
 from projections.emissions import EMISSIONS, glimpse, page, projection, total
 from projections.projection import Rows
 from tests.emitting import Json, at, emission, wire
@@ -141,8 +147,8 @@ FILTERS = some(
         exclude_name=lists((*NAMES, "a\x00")),
     ),
     resource=ANY,
-    related=RELATED | st.lists(RELATED, max_size=2),
-    any_resource=ANY | st.lists(ANY, max_size=2),
+    related=RELATED | st.lists(RELATED, max_size=2) | st.lists(RELATED, min_size=9, max_size=12),
+    any_resource=ANY | st.lists(ANY, max_size=2) | st.lists(ANY, min_size=9, max_size=12),
     id=some(id=st.lists(st.integers(1, 130).map(lambda n: str(uuid.UUID(int=n))), max_size=3)),
     text=st.fixed_dictionaries(
         {"query": st.lists(st.sampled_from(WORDS), max_size=3).map(" ".join)}
@@ -244,6 +250,22 @@ async def test_any_number_of_alternatives_may_be_asked_for(filled: Database) -> 
     ]
     for asked in filters:
         assert await selected(filled, read(asked)) == in_memory(read(asked)) != []
+
+
+async def test_many_filters_of_resources_join_the_table_of_resources_a_few_times_only(
+    filled: Database,
+) -> None:
+    # Postgres takes half a minute to plan a join of three hundred tables.
+    asked = read(
+        {
+            "related": [{"role": ["tag", f"nothing.{n}"]} for n in range(RESOURCE_FILTERS_MAX)],
+            "any_resource": [{"id_prefix": ["th", f"nothing.{n}"]} for n in range(300)],
+            "resource": {"id": ["thing.1", "thing.12", "x"]},
+        }
+    )
+    assert await selected(filled, asked) == in_memory(asked) != []
+    joined = where(asked, filled.dialect).sql.count("FROM emission_resources")
+    assert joined <= APART_MAX + 1 + (RESOURCE_FILTERS_MAX + 301) // TOGETHER_MAX
 
 
 async def test_a_search_gets_past_a_nul(database: Database) -> None:
