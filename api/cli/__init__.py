@@ -1,5 +1,6 @@
 """`pluperfect`: the command line. A group of commands is a module, loaded when it is called."""
 
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -53,6 +54,9 @@ class LazyGroup(TyperGroup):
 
     below: ClassVar[Mapping[str, Lazy]] = {}
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [_without_type(param) for param in super().get_params(ctx)]
+
     def list_commands(self, ctx: Any) -> list[str]:
         for name in self.below:
             self._ensure(name)
@@ -78,6 +82,8 @@ class Root(LazyGroup):
     below = COMMANDS
 
     def invoke(self, ctx: Any) -> Any:
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
         try:
             try:
                 return super().invoke(ctx)
@@ -113,11 +119,23 @@ def _load(name: str, lazy: Lazy) -> Any:
 def _reflowed(command: Any) -> Any:
     """The command; its help is broken into lines where the terminal ends, not where its source did.
 
-    Typer does so for the first paragraph only.
+    Typer does so for the first paragraph only. What is in brackets is shown: Rich would take
+    `[default: …]` for markup, and leave it out.
     """
     paragraphs = cleandoc(command.help or "").split("\n\n")
     command.help = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
+    for param in command.get_params(typer.Context(command)):
+        _without_type(param)
+        if getattr(param, "help", None):
+            param.help = param.help.replace("[", r"\[")
     return command
+
+
+def _without_type(param: Any) -> Any:
+    """The parameter. Of one that takes no value the help shows none: `--yes <bool>` asks for it."""
+    if getattr(param, "is_flag", False):
+        param.metavar = ""
+    return param
 
 
 def _print_version(wanted: bool) -> None:
@@ -129,9 +147,7 @@ def _print_version(wanted: bool) -> None:
 
 
 def _profiles(incomplete: str) -> list[str]:
-    import os  # lazily: only completion needs these
-
-    from api.configuration import home_of
+    from api.configuration import home_of  # lazily: only completion needs these
     from api.profiles import read_profiles
 
     try:
@@ -153,6 +169,7 @@ def pluperfect(
         typer.Option(
             "--profile",
             "-p",
+            metavar="NAME",
             help="Use this profile for this command.",
             autocompletion=_profiles,
         ),

@@ -112,7 +112,13 @@ def _keep(table: MutableMapping[str, Any], declared: Declared, text: str) -> Non
 def unset(
     context: typer.Context,
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME", autocompletion=_names, show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="NAME",
+            help="For example PLUPERFECT_API_PORT.",
+            autocompletion=_names,
+            show_default=False,
+        ),
     ],
     yes: Yes = False,
 ) -> None:

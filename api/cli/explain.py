@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 
 from api.cli.on_database import on_database
-from api.cli.terminal import Json, fail, print_json
+from api.cli.terminal import Json, Output, fail, print_json, wants_json
 from api.settings import Settings
 from eventstore.database import Database
 from projections.catalogue import CODEC
@@ -18,8 +18,10 @@ def explain(
     context: typer.Context,
     run: Annotated[str, typer.Argument(metavar="RUN", help="The id of a flow run.")],
     json: Json = False,
+    output: Output = None,
 ) -> None:
     """Say in plain sentences why a flow run is in the state it is in."""
+    as_json = wants_json(json, output)
     try:
         id_ = str(UUID(run))
     except ValueError:
@@ -34,7 +36,7 @@ def explain(
     found = on_database(context, work, read_only=True)
     if found is None:
         fail(f"there is no flow run {id_}")
-    if json:
+    if as_json:
         print_json(found)
         return
     typer.echo(f"{found.name} is {found.state_name or 'without a state'}.")

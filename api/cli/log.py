@@ -10,7 +10,19 @@ import typer
 
 from api.cli.on_database import on_database
 from api.cli.progress import progress_bar
-from api.cli.terminal import Json, Yes, configuration, confirm, fail, interrupted, print_json, warn
+from api.cli.terminal import (
+    Json,
+    Output,
+    Yes,
+    configuration,
+    confirm,
+    end_unread,
+    fail,
+    interrupted,
+    print_json,
+    wants_json,
+    warn,
+)
 from api.settings import Settings
 from eventstore import client, log, transfer, verify
 from eventstore.codec import EVENTS, from_microseconds
@@ -32,29 +44,52 @@ RECORDS = "events and log lines"
 def tail(
     context: typer.Context,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, help="How many of the newest events to show.")
+        int,
+        typer.Option(
+            "--lines", "-n", min=0, metavar="COUNT", help="How many of the newest events to show."
+        ),
     ] = 20,
     after: Annotated[
-        int | None, typer.Option(min=0, help="Show every event after this position instead.")
+        int | None,
+        typer.Option(
+            min=0, metavar="POSITION", help="Show every event after this position instead."
+        ),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with new events as they come.")
     ] = False,
     types: Annotated[
         list[str] | None,
-        typer.Option("--type", help="Only this type, or with a * at the end all that begin so."),
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="Only this type, such as flow-run.created, or with a * at the end all that begin "
+            "so: 'flow-run.*'. May be given several times.",
+        ),
     ] = None,
     stream: Annotated[
-        str | None, typer.Option(help="Only this stream, for example flow-run:0199…")
+        str | None,
+        typer.Option(
+            metavar="STREAM",
+            help="Only this stream: all that happened to one thing, such as flow-run: and its id.",
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
     url: Annotated[
         str | None,
-        typer.Option(help="With --follow: ask the API at this URL instead of the database."),
+        typer.Option(
+            metavar="URL",
+            help="With --follow: ask the API at this URL, such as http://127.0.0.1:4200/api, "
+            "instead of the database.",
+        ),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--from", help="With --url: `beginning`, `now` or a time. [default: now]"),
+        typer.Option(
+            "--from",
+            metavar="WHEN",
+            help="With --url: `beginning`, `now` or a time like 2026-11-22T09:30Z. [default: now]",
+        ),
     ] = None,
 ) -> None:
     """Show the newest events. With --follow, ctrl + c ends it."""
@@ -115,7 +150,7 @@ def tail(
     try:
         on_database(context, until_interrupted, read_only=True)
     except BrokenPipeError:
-        raise typer.Exit(0) from None
+        end_unread()
 
 
 def _known(kind: str) -> None:
@@ -144,7 +179,7 @@ def _tail_of_server(
     except (client.SubscriptionEnded, ValueError) as error:
         fail(str(error))
     except BrokenPipeError:
-        raise typer.Exit(0) from None
+        end_unread()
     except KeyboardInterrupt:
         pass
 
@@ -172,11 +207,12 @@ def _text_line(row: Row) -> str:
 
 
 @app.command("verify")
-def verify_(context: typer.Context, json: Json = False) -> None:
+def verify_(context: typer.Context, json: Json = False, output: Output = None) -> None:
     """Check the whole log: no gap, no changed row, every version and time in order.
 
     Exits with 1 if something is wrong.
     """
+    as_json = wants_json(json, output)
 
     async def work(database: Database, _: Settings) -> tuple[list[verify.Finding], log.Head]:
         head = await log.head(database)
@@ -187,7 +223,7 @@ def verify_(context: typer.Context, json: Json = False) -> None:
         return found, head
 
     findings, head = on_database(context, work, read_only=True)
-    if json:
+    if as_json:
         print_json(
             {
                 "sound": not findings,
@@ -212,7 +248,9 @@ def verify_(context: typer.Context, json: Json = False) -> None:
 @app.command("export")
 def export(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="File to write: JSON lines, compressed by zstd.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="File to write: JSON lines, compressed by zstd.")
+    ],
 ) -> None:
     """Write the log and the run log lines into a file. A server may go on running."""
 
@@ -240,7 +278,9 @@ _NOT_FOLDED = (
 @app.command("import")
 def import_(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A file that `log export` wrote.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file that `pluperfect log export` wrote.")
+    ],
     yes: Yes = False,
 ) -> None:
     """Fill an empty log and its run log lines from a file, then fold the read models from it.

@@ -41,9 +41,14 @@ def _existing(incomplete: str) -> list[str]:
 
 
 Name = Annotated[
-    str, typer.Argument(help="Name of a profile.", autocompletion=_existing, show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME", help="Name of a profile.", autocompletion=_existing, show_default=False
+    ),
 ]
-NewName = Annotated[str, typer.Argument(help="Name of the new profile.", show_default=False)]
+NewName = Annotated[
+    str, typer.Argument(metavar="NEW_NAME", help="Name of the new profile.", show_default=False)
+]
 
 
 @app.command("ls")
@@ -113,7 +118,11 @@ def inspect(
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(help="Name of a profile; without it, the one in use.", show_default=False),
+        typer.Argument(
+            metavar="NAME",
+            help="Name of a profile; without it, the one in use.",
+            show_default=False,
+        ),
     ] = None,
     show_secrets: Annotated[
         bool, typer.Option("--show-secrets/--hide-secrets", help="Show passwords as they are.")

@@ -7,7 +7,7 @@ import typer
 
 from api.cli.on_database import on_database
 from api.cli.progress import progress_bar
-from api.cli.terminal import Json, fail, print_json
+from api.cli.terminal import Json, Output, fail, print_json, wants_json
 from api.settings import Settings
 from eventstore import checkpoints, log
 from eventstore.database import Database
@@ -36,8 +36,9 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 @app.command("ls")
-def ls(context: typer.Context, json: Json = False) -> None:
+def ls(context: typer.Context, json: Json = False, output: Output = None) -> None:
     """List the read models and how far they have read the log."""
+    as_json = wants_json(json, output)
 
     async def work(database: Database, _: Settings) -> list[Listed]:
         head = await log.head(database)
@@ -59,7 +60,7 @@ def ls(context: typer.Context, json: Json = False) -> None:
         return listed
 
     listed = on_database(context, work, read_only=True)
-    if json:
+    if as_json:
         print_json(listed)
         return
     for one in listed:
@@ -79,11 +80,13 @@ def verify(
         typer.Argument(metavar="NAME", help="Only these read models.", autocompletion=_completed),
     ] = None,
     json: Json = False,
+    output: Output = None,
 ) -> None:
     """Fold the log anew beside the read models and compare them, row by row.
 
     Changes nothing; a server may go on running. Exits with 1 if a table differs.
     """
+    as_json = wants_json(json, output)
     chosen = _chosen(names)
 
     async def work(database: Database, _: Settings) -> list[verification.Difference]:
@@ -91,7 +94,7 @@ def verify(
             return await verification.verify(database, catalogue.CODEC, chosen, progress)
 
     differences = on_database(context, work, read_only=True)
-    if json:
+    if as_json:
         print_json(
             {
                 "sound": not differences,
@@ -131,12 +134,14 @@ def rebuild_(
         ),
     ] = None,
     json: Json = False,
+    output: Output = None,
 ) -> None:
     """Fold read models anew from the log, while servers go on reading and writing.
 
     The old rows are shown until the new ones are complete and take their place, in one step.
     Interrupted, it changes nothing; called again for the same read models, it goes on.
     """
+    as_json = wants_json(json, output)
     if not names and not everything:
         fail("name the read models to rebuild, or give --all; `pluperfect projections ls` has them")
     chosen = _chosen(None if everything else names)
@@ -148,7 +153,7 @@ def rebuild_(
             )
 
     done = on_database(context, work)
-    if json:
+    if as_json:
         print_json({"read_models": [one.name for one in chosen], **msgspec.structs.asdict(done)})
         return
     # One that was interrupted before went on; the rate is that of the rest.

@@ -31,7 +31,9 @@ def replay(
             help="Where to stop: a position, or a time like 2026-11-22T09:30 (UTC unless it says).",
         ),
     ],
-    into: Annotated[Path, typer.Option(help="The SQLite file to write; it must not exist.")],
+    into: Annotated[
+        Path, typer.Option(metavar="FILE", help="The SQLite file to write; it must not exist.")
+    ],
 ) -> None:
     """Show the past: replay the log up to a moment into a database of its own.
 

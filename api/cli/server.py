@@ -2,6 +2,7 @@
 
 import gc
 import time
+from collections.abc import Callable
 from enum import StrEnum
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
@@ -39,31 +40,46 @@ class LogLevel(StrEnum):
     CRITICAL = "CRITICAL"
 
 
+def _within(least: int, most: int | None = None) -> Callable[[float | None], float | None]:
+    """Checks an option. Typer's own `min` and `max` take the width of the help for themselves."""
+
+    def checked(value: float | None) -> float | None:
+        if value is not None and (value < least or (most is not None and value > most)):
+            raise typer.BadParameter(
+                f"it must be {least} or more." if most is None else f"it must be {least} to {most}."
+            )
+        return value
+
+    return checked
+
+
 @app.command()
 def start(
     context: typer.Context,
     host: Annotated[
         str | None,
         typer.Option(
+            metavar="ADDRESS",
             help="Address to listen at; 0.0.0.0 makes the server reachable from other machines. "
-            "[default: PLUPERFECT_API_HOST, 127.0.0.1]",
+            "[default: 127.0.0.1]",
             show_default=False,
         ),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
-            min=0,
-            max=65_535,
-            help="Port to listen at; 0 takes any free one. [default: PLUPERFECT_API_PORT, 4200]",
+            metavar="PORT",
+            callback=_within(0, 65_535),
+            help="Port to listen at; 0 takes any free one. [default: 4200]",
             show_default=False,
         ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Processes that answer requests. [default: PLUPERFECT_API_WORKERS, 1]",
+            metavar="COUNT",
+            callback=_within(1),
+            help="Processes that answer requests. [default: 1]",
             show_default=False,
         ),
     ] = None,
@@ -76,13 +92,16 @@ def start(
     ] = False,
     late_runs: Annotated[
         bool | None,
-        typer.Option("--late-runs/--no-late-runs", help="Mark runs Late that did not start."),
+        typer.Option(
+            "--late-runs/--no-late-runs",
+            help="Mark runs Late that did not start in time. [default: on]",
+        ),
     ] = None,
     ui: Annotated[
         bool | None,
         typer.Option(
             "--ui/--no-ui",
-            help="Serve the pages for the browser; /docs is there in any case.",
+            help="Serve the pages for the browser; /docs is there in any case. [default: on]",
         ),
     ] = None,
     background: Annotated[
@@ -93,17 +112,20 @@ def start(
         LogLevel | None,
         typer.Option(
             case_sensitive=False,
-            help="Least severe messages to log. [default: PLUPERFECT_LOGGING_LEVEL, WARNING]",
+            metavar="LEVEL",
+            help="Least severe messages to log: DEBUG, INFO, WARNING, ERROR or CRITICAL. "
+            "[default: WARNING]",
             show_default=False,
         ),
     ] = None,
     keep_alive_timeout: Annotated[
         int | None,
         typer.Option(
-            min=0,
             metavar="SECONDS",
-            help="How long an idle connection is kept open, 30 at least; 0 keeps none. "
-            "[default: PLUPERFECT_API_KEEPALIVE_TIMEOUT, 5]",
+            callback=_within(0),
+            help="How long an idle connection is kept open; less than 30 is as good as 30, "
+            "0 keeps none. "
+            "[default: 5]",
             show_default=False,
         ),
     ] = None,
@@ -112,7 +134,7 @@ def start(
         typer.Option(
             metavar="PATH",
             help="Path at which a reverse proxy shows this server, such as /pluperfect. "
-            "[default: PLUPERFECT_BASE_PATH, none]",
+            "[default: none]",
             show_default=False,
         ),
     ] = None,
@@ -121,7 +143,7 @@ def start(
         typer.Option(
             metavar="FILE",
             help="Certificate (PEM, with those that vouch for it) to speak TLS with. "
-            "[default: PLUPERFECT_API_SSL_CERTFILE, plain http]",
+            "[default: plain http]",
             show_default=False,
         ),
     ] = None,
@@ -129,15 +151,15 @@ def start(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Private key (PEM, without a password) of the certificate. "
-            "[default: PLUPERFECT_API_SSL_KEYFILE]",
+            help="Private key (PEM, without a password) of the certificate.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
     """Start a server, here or in the background.
 
-    A new database is created, an older one is brought up to date.
+    A new database is created, an older one is brought up to date. An option
+    that is not given is taken from the settings: --port from PLUPERFECT_API_PORT, and so on.
     """
     gc.disable()  # Hardly anything made until the server runs can be collected.
     from api import running  # lazily: `stop` and `status` need none of it
@@ -206,8 +228,8 @@ def _banner(prepared: Any, headline: str) -> None:
 _Port = Annotated[
     int | None,
     typer.Option(
-        min=1,
-        max=65_535,
+        metavar="PORT",
+        callback=_within(1, 65_535),
         help="Of the servers of this home, the one that listens at this port.",
         show_default=False,
     ),
@@ -238,9 +260,9 @@ def status(
         typer.Option(
             "--timeout",
             "-t",
-            min=0,
             metavar="SECONDS",
-            help="How long to wait at most; 0 waits for ever.",
+            callback=_within(0),
+            help="With --wait: how long at most; 0 waits for ever.",
         ),
     ] = 0,
     json: Json = False,

@@ -45,9 +45,19 @@ def fail(*problems: str) -> NoReturn:
 
 def fail_unwritten(error: OSError) -> NoReturn:
     """End the command whose output takes no more, such as a file on a full disk."""
-    # What is still to be written is let go of: at its end Python would try, and complain, again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _let_go_of_output()
     fail(f"the output cannot be written: {error.strerror or error}")
+
+
+def end_unread() -> NoReturn:
+    """End, with exit code 0, the command whose reader has seen enough, as `head` has."""
+    _let_go_of_output()
+    raise typer.Exit(0)
+
+
+def _let_go_of_output() -> None:
+    """Drop what is still to be written: at its end Python would try, and complain, again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def interrupted(text: str = "nothing was changed") -> NoReturn:

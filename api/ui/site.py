@@ -26,7 +26,7 @@ from api.connections import over
 from api.errors import HttpError, http_error
 from api.gate import basic, same
 from api.http import Call
-from api.proxy import api_url
+from api.proxy import api_path, api_url
 from api.routes import areas
 from api.routing import Router
 from api.server import Server
@@ -271,8 +271,10 @@ class Site:
         return _api_page(settings.base_path, settings.api_base_path, self._pages).encode()
 
     def _not_found(self, call: Call) -> _Reply:
+        """A page for a browser; for a client, which is told too little of the address, the rest."""
         if not self._pages or b"text/html" not in call.headers.get(b"accept", b""):
-            return _Reply(404, JSON, b'{"detail":"Not Found"}')
+            said = f"Not Found. The API is at {api_path(call)}: let PREFECT_API_URL end with it."
+            return _Reply(404, JSON, msgspec.json.encode({"detail": said}))
         return self._sign(call, 404, "There is no page here")
 
     def _failed(self, call: Call, error: Exception) -> _Reply:

@@ -322,3 +322,13 @@ def test_help_is_broken_into_lines_by_the_terminal_alone(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     assert sentence in ran(*command, "--help")
+
+
+def test_nothing_is_coloured_where_no_colour_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(*arguments: str) -> str:
+        return CliRunner().invoke(app, list(arguments), color=True).output
+
+    commands = (("profile", "ls"), ("config", "set", "PLUPERFECT_API_PROT=1"))
+    assert all("\x1b[" in shown(*command) for command in commands)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not any("\x1b[" in shown(*command) for command in commands)

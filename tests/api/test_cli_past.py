@@ -431,3 +431,23 @@ def test_the_log_is_shown_checked_exported_and_imported(
     serving.verify_digests(elsewhere)
     shown = _pluperfect(elsewhere, home, "log", "tail", "--json")
     assert shown.stdout == _pluperfect(target, home, "log", "tail", "--json").stdout
+
+
+def test_a_reader_of_the_log_who_has_seen_enough_ends_it_without_a_fault(
+    start_server: StartServer, target: Target, tmp_path: Path
+) -> None:
+    server = start_server()
+    httpx.post(f"{server.url}/flows/", json={"name": "nightly"})
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as output:
+        told = subprocess.run(
+            [*serving.COMMAND, "log", "tail"],
+            env=serving.environment(target, tmp_path / "cli", {}),
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert (told.returncode, told.stderr) == (0, "")
