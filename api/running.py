@@ -23,7 +23,8 @@ from api.migrating import bring_up_to_date
 from api.pid_file import PidFile, Running
 from api.settings import Settings
 from eventstore import migrate
-from eventstore.errors import EventStoreError
+from eventstore.errors import DatabaseUnavailable, EventStoreError
+from eventstore.sqlite_access import hindrance
 
 
 class Role(Struct, frozen=True):
@@ -122,6 +123,10 @@ def _prepare_database(settings: Settings) -> None:
                 "the settings forbid to apply them; "
                 "run `pluperfect server database upgrade`."
             )
+        if not settings.database_read_only and target.path is not None:
+            lacking = hindrance(target.path, writing=True)
+            if lacking is not None:
+                raise DatabaseUnavailable(lacking)
     except EventStoreError as error:
         raise CannotStart(str(error)) from None
 

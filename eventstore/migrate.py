@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from msgspec import Struct
 
 from eventstore.errors import DatabaseUnavailable, EventStoreError
+from eventstore.sqlite_access import hindrance
 from eventstore.sqlite_errors import unavailable
 from eventstore.sqlite_locks import busy_timeout, open_lock
 
@@ -104,9 +105,9 @@ _FOREIGN = (
 
 
 def _applied_sqlite(path: Path) -> list[str]:
-    if path.is_dir():
-        raise DatabaseUnavailable(f"{path} is a folder, not a database")
     try:
+        if path.is_dir():
+            raise DatabaseUnavailable(f"{path} is a folder, not a database")
         if not path.exists() or path.stat().st_size == 0:
             return []
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
@@ -124,7 +125,9 @@ def _applied_sqlite(path: Path) -> list[str]:
             connection.close()
     except (sqlite3.Error, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise DatabaseUnavailable(f"cannot read the SQLite database {path}: {reason}") from None
+        raise DatabaseUnavailable(
+            hindrance(path, writing=False) or f"cannot read the SQLite database {path}: {reason}"
+        ) from None
     return sorted(row[0] for row in rows)
 
 
@@ -287,7 +290,11 @@ def _locked(target: Target) -> Iterator[None]:
             target.path.parent.mkdir(parents=True, exist_ok=True)
             lock = open_lock(target.path, "migrations.lock")
         except OSError as error:
-            raise DatabaseUnavailable(f"cannot create {target.path}: {error.strerror}") from None
+            raise DatabaseUnavailable(
+                hindrance(target.path, writing=True)
+                or f"cannot change the SQLite database {target.path}: "
+                f"{error.filename}: {error.strerror}"
+            ) from None
         try:
             _take(lock, target)
             yield

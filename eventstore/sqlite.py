@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from eventstore.database import CommitUnknown, Reader, Row, Table, Transaction, Value
 from eventstore.errors import DatabaseBusy, DatabaseUnavailable, ReadOnly
+from eventstore.sqlite_access import hindrance
 from eventstore.sqlite_connection import connect
 from eventstore.sqlite_dialect import SqliteDialect
 from eventstore.sqlite_errors import primary_code, unavailable
@@ -56,8 +57,11 @@ class SqliteDatabase:
         """`timeout_seconds` limits a query. A transaction waits for other processes as long, or
         `lock_timeout_seconds`; how long it then works has no limit.
 
-        `durable=False` is for files that nobody misses after a power cut.
+        `durable=False` is for files that nobody misses after a power cut. Raises
+        DatabaseUnavailable if the file is not there, or may not be read or written.
         """
+        if not read_only and (lacking := hindrance(path, writing=True)) is not None:
+            raise DatabaseUnavailable(lacking)
         self.path = path
         self._durable = durable
         self.dialect = SqliteDialect()
