@@ -84,6 +84,8 @@ def accept(kind: type[K], sent: bytes) -> K:
             return decoder.decode(sent)
         if keeps_any_json and len(sent) > _SHALLOW_BYTES_MAX and too_deep(sent):
             raise _nested()
+        if _FINER_THAN_OURS.search(sent):
+            sent = bytes(_in_microseconds(kind, Raw(sent)))
         try:
             return decoder.decode(sent)
         except ValidationError as refused:
@@ -266,7 +268,7 @@ def _loosened(kind: Any, data: Any) -> Any:
     """`data` with what can be meant as a time or a number, where one is wanted, in JSON's form."""
     options = _options(kind)
     if isinstance(data, dict):
-        struct = next((o for o in options if isinstance(o, type) and issubclass(o, Struct)), None)
+        struct = next(filter(_is_struct, options), None)
         if struct is None:
             return data
         types = _plan(struct).types
@@ -275,7 +277,7 @@ def _loosened(kind: Any, data: Any) -> Any:
             for key, value in data.items()
         }
     if isinstance(data, list):
-        item = next((get_args(o)[0] for o in options if get_origin(o) in (list, tuple)), None)
+        item = _item(options)
         return data if item is None else [_loosened(item, one) for one in data]
     if isinstance(data, bool) or str in options or not isinstance(data, str | int | float):
         return data
@@ -295,6 +297,46 @@ def _time(given: str | int | float) -> str | datetime:
     number = float(given)
     seconds = number / 1000 if abs(number) > _MILLISECONDS_FROM else number
     return datetime.fromtimestamp(seconds, UTC)
+
+
+_FINER_THAN_OURS = re.compile(rb"(:\d\d\.\d{6})\d+")
+
+
+def _in_microseconds(kind: Any, sent: Raw) -> Raw:
+    """`sent` with what times say beyond microseconds cut off, as Prefect does: a decoder would
+    round it, and a moment would come to lie in the next second. All else is left as it is."""
+    data = bytes(sent).strip()
+    if not _FINER_THAN_OURS.search(data):
+        return sent
+    options = _options(kind)
+    if datetime in options and data[:1] == b'"':
+        return sent if str in options else Raw(_FINER_THAN_OURS.sub(rb"\1", data))
+    try:
+        if data[:1] == b"{":
+            types = {
+                k: v for one in options if _is_struct(one) for k, v in _plan(one).types.items()
+            }
+            members = json.decode(data, type=dict[str, Raw])
+            cut = {
+                key: _in_microseconds(types[key], value) if key in types else value
+                for key, value in members.items()
+            }
+            return Raw(_encoder.encode(cut))
+        if data[:1] == b"[" and (item := _item(options)) is not None:
+            some = json.decode(data, type=list[Raw])
+            return Raw(_encoder.encode([_in_microseconds(item, one) for one in some]))
+    except msgspec.DecodeError:
+        pass  # The decoder says what is wrong.
+    return sent
+
+
+def _is_struct(option: Any) -> bool:
+    return isinstance(option, type) and issubclass(option, Struct)
+
+
+def _item(options: tuple[Any, ...]) -> Any:
+    """What a list holds, if one is among the types."""
+    return next((get_args(o)[0] for o in options if get_origin(o) in (list, tuple)), None)
 
 
 def _integer(given: str | int | float) -> int | float | str:
