@@ -1,7 +1,8 @@
 """What people do to flow runs: set a state, cancel, pause, suspend, retry, and take that back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -45,19 +46,36 @@ class Outcome(Struct, frozen=True):
     """Why the others kept their state, in the words of the rules; one per run."""
 
 
+StatesSeen: TypeAlias = Mapping[str, str | None]
+"""Ids of the states in which runs have to be, by the runs' ids; others may be in any."""
+ANY_STATE: StatesSeen = MappingProxyType({})
+
+
 async def set_states(
-    shell: Shell, ids: Sequence[str], wanted: ProposedState, now: datetime, origin: Origin
+    shell: Shell,
+    ids: Sequence[str],
+    wanted: ProposedState,
+    now: datetime,
+    origin: Origin,
+    instead_of: StatesSeen = ANY_STATE,
 ) -> Outcome:
-    """Propose a state to each run; the rules decide."""
+    """Propose a state to each run; the rules decide. One in another state than `instead_of` says
+    is refused."""
     changed: list[Changed] = []
     refused: list[str] = []
     for id_ in ids:
         try:
             done = await flow_runs.set_state(
-                shell, id_, wanted, force=False, now=now, origin=origin
+                shell,
+                id_,
+                wanted,
+                force=False,
+                now=now,
+                origin=origin,
+                instead_of=instead_of.get(id_),
             )
-        except NotFound as gone:
-            refused.append(str(gone))
+        except (NotFound, Conflict) as why:
+            refused.append(str(why))
             continue
         told = done.answer
         if told.status == "ACCEPT" and told.state is not None:
@@ -70,14 +88,18 @@ async def set_states(
     return Outcome(changed, refused)
 
 
+async def found(shell: Shell, ids: Sequence[str]) -> Sequence[FlowRun]:
+    """Those of the runs that there are."""
+    rows = await shell.store.database.fetch_keys(FLOW_RUNS.table, [(id_,) for id_ in ids])
+    return [FLOW_RUNS.parse(row) for row in rows]
+
+
 async def cancel(shell: Shell, ids: Sequence[str], now: datetime, origin: Origin) -> Outcome:
     """Ask each run to end. One that nothing runs is cancelled at once; the rules see to that.
 
     A run that is paused is cancelled at once too: nothing leads from Paused to Cancelling.
     """
-    rows = await shell.store.database.fetch_keys(FLOW_RUNS.table, [(id_,) for id_ in ids])
-    runs: list[FlowRun] = [FLOW_RUNS.parse(row) for row in rows]
-    paused = {run.id for run in runs if run.state_type == PAUSED}
+    paused = {run.id for run in await found(shell, ids) if run.state_type == PAUSED}
     others = [id_ for id_ in ids if id_ not in paused]
     at_once = await set_states(shell, sorted(paused), ProposedState(type=CANCELLED), now, origin)
     asked = await set_states(shell, others, ProposedState(type=CANCELLING), now, origin)
@@ -108,7 +130,13 @@ def choices(run: FlowRun) -> frozenset[Choice]:
 
 
 async def pause(
-    shell: Shell, id_: str, lasting: timedelta, suspend: bool, now: datetime, origin: Origin
+    shell: Shell,
+    id_: str,
+    lasting: timedelta,
+    suspend: bool,
+    now: datetime,
+    origin: Origin,
+    instead_of: StatesSeen = ANY_STATE,
 ) -> Outcome:
     """Pause a run for at most so long, after which it has failed.
 
@@ -119,16 +147,18 @@ async def pause(
     )
     name = "Suspended" if suspend else None
     wanted = ProposedState(type=PAUSED, name=name, state_details=details)
-    return await set_states(shell, [id_], wanted, now, origin)
+    return await set_states(shell, [id_], wanted, now, origin, instead_of)
 
 
-async def retry(shell: Shell, id_: str, now: datetime, origin: Origin) -> Outcome:
+async def retry(
+    shell: Shell, id_: str, now: datetime, origin: Origin, instead_of: StatesSeen = ANY_STATE
+) -> Outcome:
     """Have a run that has ended started once more by whoever runs its deployment."""
     details = ProposedDetails(scheduled_time=now)
     wanted = ProposedState(
         type=SCHEDULED, name="AwaitingRetry", message="Retried by hand", state_details=details
     )
-    return await set_states(shell, [id_], wanted, now, origin)
+    return await set_states(shell, [id_], wanted, now, origin, instead_of)
 
 
 async def restore(

@@ -6,10 +6,18 @@ from datetime import datetime
 from orchestration.documents import parse
 from orchestration.refusals import Conflict, NotFound
 from orchestration.states import ProposedDetails, ProposedState, State
+from orchestration.task_runs import TaskRun
 from projections import states
+from projections.task_runs import TASK_RUNS
 from services import task_runs
-from services.run_actions import Changed, Outcome
+from services.run_actions import ANY_STATE, Changed, Outcome, StatesSeen
 from services.shell import Origin, Shell
+
+
+async def found(shell: Shell, ids: Sequence[str]) -> Sequence[TaskRun]:
+    """Those of the runs that there are."""
+    rows = await shell.store.database.fetch_keys(TASK_RUNS.table, [(id_,) for id_ in ids])
+    return [TASK_RUNS.parse(row) for row in rows]
 
 
 async def set_states(
@@ -21,10 +29,10 @@ async def set_states(
     *,
     force: bool = False,
     cache_key_max: int,
-    instead_of: str | None = None,
+    instead_of: StatesSeen = ANY_STATE,
 ) -> Outcome:
-    """Propose a state to each run, or to those in the state `instead_of`; the rules decide, unless
-    `force`."""
+    """Propose a state to each run; the rules decide, unless `force`. One in another state than
+    `instead_of` says is refused."""
     changed: list[Changed] = []
     refused: list[str] = []
     for id_ in ids:
@@ -37,7 +45,7 @@ async def set_states(
                 now=now,
                 origin=origin,
                 cache_key_max=cache_key_max,
-                instead_of=instead_of,
+                instead_of=instead_of.get(id_),
             )
         except (NotFound, Conflict) as why:
             refused.append(str(why))
@@ -84,7 +92,7 @@ async def restore(
             origin,
             force=True,
             cache_key_max=cache_key_max,
-            instead_of=change.state_id,
+            instead_of={change.run_id: change.state_id},
         )
         changed += done.changed
         refused += done.refused

@@ -28,12 +28,14 @@ SHOWN_CHARACTERS_MAX = 120
 class ChangedMeanwhile(Refusal):
     """What a form changes is not any more what the form was made from."""
 
-    def __init__(self, made_from: str, changed: Sequence[str]) -> None:
+    def __init__(self, made_from: str, changed: Sequence[str], doing: str | None = None) -> None:
         super().__init__("This was changed while the form was open; nothing was saved")
         self.made_from = made_from
         """What the form would carry if it was made now."""
         self.changed = changed
         """What is there now that was not, with what it is called in the form."""
+        self.doing = doing
+        """What is to be done to it, as its button says; None: something is saved in its place."""
 
 
 async def made_from(visit: Visit, edits: Edits) -> str:
@@ -56,16 +58,14 @@ async def provided(origin: Origin, visit: Visit, form: Query, edits: Edits) -> O
     edited = await edits(visit, form)
     if edited is None or MADE_FROM not in form:
         return origin
-    seen = _parsed(form.one(MADE_FROM))
 
     async def check(tx: Transaction) -> None:
         values = await edited.values(tx)
         if values is None:
             return  # It was deleted, which the command finds out.
         changed = [
-            f"{name}: {'another one' if name in edited.unseen else _shown(one)}"
-            for name, one in values.items()
-            if seen.get(name) != _digest(one)
+            f"{name}: {'another one' if name in edited.unseen else _shown(values[name])}"
+            for name in differing(form, values)
         ]
         if changed:
             raise ChangedMeanwhile(_digests(values), changed)
@@ -73,10 +73,21 @@ async def provided(origin: Origin, visit: Visit, form: Query, edits: Edits) -> O
     return replace(origin, proviso=Proviso(edited.stream, check))
 
 
+def differing(form: Query, values: Mapping[str, Any]) -> Sequence[str]:
+    """The names of those values that are not any more what a form was made from."""
+    seen = _parsed(form.one(MADE_FROM))
+    return [name for name, one in values.items() if seen.get(name) != _digest(one)]
+
+
 def question(error: ChangedMeanwhile, asked: bool) -> Ask:
     """Whether to save what was typed in place of what somebody else saved meanwhile. `asked`: it
     was typed into a question, which is not there any more, and not into a form of the page."""
-    if asked:
+    button = "Save mine instead"
+    if error.doing is not None:
+        title = "This was changed meanwhile"
+        text = "Nothing was done. Cancel to leave what is there now:"
+        button = f"{error.doing} all the same"
+    elif asked:
         title = "This was changed meanwhile"
         text = "Nothing was saved. Cancel to leave what is there now, or save yours in its place:"
     else:
@@ -88,7 +99,7 @@ def question(error: ChangedMeanwhile, asked: bool) -> Ask:
     return Ask(
         title=title,
         text=text,
-        button="Save mine instead",
+        button=button,
         lost=error.changed,
         sent=((MADE_FROM, error.made_from),),
     )

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from api.ui import schema_form
 from api.ui.page import Action, Ask, Deed, Said, Undo
+from api.ui.run_actions import seen, unmoved
 from api.ui.schema_shapes import Schema
 from orchestration.flow_runs import FlowRun
 from orchestration.identifiers import canonical
@@ -59,19 +60,22 @@ async def ask_retry(deed: Deed) -> Ask:
         text=f"It is scheduled for now. {who} It is the same run, attempt {run.run_count + 1}: "
         "results that its tasks kept are used, everything else is done again.",
         button="Retry",
+        sent=(seen([run]),),
     )
 
 
 async def retry(deed: Deed) -> Said:
     """Have the run started once more."""
     run, server = await _run(deed), deed.visit.server
-    outcome = await run_actions.retry(server.shell, run.id, server.now(), deed.origin)
+    states = unmoved(deed, [run], "Retry")
+    outcome = await run_actions.retry(server.shell, run.id, server.now(), deed.origin, states)
     return _said(f"{run.name} is scheduled to run again.", outcome, undo=True)
 
 
 async def ask_pause(deed: Deed) -> Ask | None:
     """For how long, and what goes on meanwhile."""
-    suspends = "suspend" in run_actions.choices(await _run(deed))
+    run = await _run(deed)
+    suspends = "suspend" in run_actions.choices(run)
     return Ask(
         title="Pause this run?",
         # The engine of Prefect looks for suspensions and waits for pauses of its own, no more.
@@ -80,6 +84,7 @@ async def ask_pause(deed: Deed) -> Ask | None:
         "its end in time, it fails.",
         button="Pause",
         fields=(("for at most", ",".join(LASTING)),),
+        sent=(seen([run]),),
     )
 
 
@@ -92,6 +97,7 @@ async def ask_suspend(deed: Deed) -> Ask | None:
         "If nobody resumes it in time, it fails.",
         button="Suspend",
         fields=(("for at most", ",".join(LASTING)),),
+        sent=(seen([await _run(deed)]),),
     )
 
 
@@ -110,8 +116,9 @@ async def _paused(deed: Deed, suspend: bool) -> Said:
     lasting = LASTING.get(deed.form.one("for at most"))
     if lasting is None:
         raise Invalid("Choose how long it may wait.")
+    states = unmoved(deed, [run], "Suspend" if suspend else "Pause")
     outcome = await run_actions.pause(
-        server.shell, run.id, lasting, suspend, server.now(), deed.origin
+        server.shell, run.id, lasting, suspend, server.now(), deed.origin, states
     )
     done = "suspended" if suspend else "paused"
     # A process that has ended cannot be brought back by saying that it runs.

@@ -6,18 +6,22 @@ What is said of several runs, flow runs or task runs, is made here.
 from collections.abc import Sequence
 from typing import get_args
 
+from api.ui import editing
 from api.ui.page import Action, Ask, Deed, Said, Undo
 from api.ui.shown import counted
+from orchestration.flow_runs import FlowRun
 from orchestration.identifiers import canonical
 from orchestration.refusals import Invalid
 from orchestration.states import NAMES, ProposedState, StateType
+from orchestration.task_runs import TaskRun
 from projections import run_pages
 from services import flow_runs, run_actions
-from services.run_actions import Changed, Outcome
+from services.run_actions import Changed, Outcome, StatesSeen
 
 RUNS_MAX = 200
 """Runs that one action may change."""
 MESSAGE_CHARACTERS_MAX = 1_000
+SET_STATE = "Set state"
 
 
 def chosen(deed: Deed, noun: str) -> list[str]:
@@ -80,25 +84,53 @@ async def cancel(deed: Deed) -> Said:
 
 async def ask_state(deed: Deed) -> Ask | None:
     """Which state, unless the form says so."""
-    return which_state(deed, counted(len(_ids(deed)), "flow run"))
+    ids = _ids(deed)
+    runs = await run_actions.found(deed.visit.server.shell, ids)
+    return which_state(deed, counted(len(ids), "flow run"), runs)
 
 
-def which_state(deed: Deed, whose: str) -> Ask | None:
+def which_state(deed: Deed, whose: str, runs: Sequence[FlowRun | TaskRun]) -> Ask | None:
     """The question for a state, unless the form says which."""
     if "to" in deed.form:
         return None
     return Ask(
         title=f"Set the state of {whose}",
         text="Nothing that runs is stopped or started; what is recorded changes.",
-        button="Set state",
+        button=SET_STATE,
         fields=(("to", ",".join(run_actions.settable())), ("message", "")),
+        sent=(seen(runs),),
     )
+
+
+def seen(runs: Sequence[FlowRun | TaskRun]) -> tuple[str, str]:
+    """The field of a question that was asked of runs in the states that they have now."""
+    return editing.carried({run.id: run.state_id for run in runs})
+
+
+def unmoved(deed: Deed, runs: Sequence[FlowRun | TaskRun], doing: str) -> StatesSeen:
+    """The states that the runs had when the question was asked, and still have.
+
+    `doing` is the button of the question. Raises ChangedMeanwhile, if any has another by now. Who
+    was asked nothing decided on no state.
+    """
+    if editing.MADE_FROM not in deed.form:
+        return {}
+    states = {run.id: run.state_id for run in runs}
+    moved = editing.differing(deed.form, states)
+    if moved:
+        told = [f"{run.name}: {run.state_name or 'no state'}" for run in runs if run.id in moved]
+        _, made_from = seen(runs)
+        raise editing.ChangedMeanwhile(made_from, told, doing)
+    return states
 
 
 async def set_state(deed: Deed) -> Said:
     """Propose a state by hand."""
     ids, server, wanted = _ids(deed), deed.visit.server, proposed(deed)
-    outcome = await run_actions.set_states(server.shell, ids, wanted, server.now(), deed.origin)
+    states = unmoved(deed, await run_actions.found(server.shell, ids), SET_STATE)
+    outcome = await run_actions.set_states(
+        server.shell, ids, wanted, server.now(), deed.origin, states
+    )
     return _told(f"Set to {NAMES[wanted.type][0]}:", outcome)
 
 

@@ -1,7 +1,16 @@
 """What can be done with task runs, of their own page and of the list: delete, set a state."""
 
 from api.ui.page import Action, Ask, Deed, Said
-from api.ui.run_actions import became, changes, chosen, deleted, proposed, which_state
+from api.ui.run_actions import (
+    SET_STATE,
+    became,
+    changes,
+    chosen,
+    deleted,
+    proposed,
+    unmoved,
+    which_state,
+)
 from api.ui.shown import counted
 from orchestration.refusals import NotFound
 from orchestration.states import NAMES
@@ -45,12 +54,14 @@ async def delete(deed: Deed) -> Said:
 
 async def ask_state(deed: Deed) -> Ask | None:
     """Which state, unless the form says so."""
-    return which_state(deed, await _called(deed))
+    runs = await task_run_actions.found(deed.visit.server.shell, chosen(deed, _NOUN))
+    return which_state(deed, await _called(deed), runs)
 
 
 async def set_state(deed: Deed) -> Said:
     """Propose a state by hand."""
     ids, server, wanted = chosen(deed, _NOUN), deed.visit.server, proposed(deed)
+    states = unmoved(deed, await task_run_actions.found(server.shell, ids), SET_STATE)
     outcome = await task_run_actions.set_states(
         server.shell,
         ids,
@@ -58,6 +69,7 @@ async def set_state(deed: Deed) -> Said:
         server.now(),
         deed.origin,
         cache_key_max=server.settings.tasks_max_cache_key_length,
+        instead_of=states,
     )
     said = f"Set to {NAMES[wanted.type][0]}:"
     return became(said, outcome, _NOUN, "runs/task-run/actions/restore")

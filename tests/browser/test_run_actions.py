@@ -275,3 +275,71 @@ def test_why_a_run_is_late_is_told_with_links_and_follows_what_it_waits_for(
     page.go_back()
     why.get_by_role("link", name="Work queue").first.click()
     expect(page.get_by_role("heading", name="default")).to_be_visible()
+
+
+@pytest.mark.parametrize("kind", ["flow", "task"])
+def test_a_state_that_came_while_it_was_asked_for_another_is_shown_before_it_is_lost(
+    server_url: str, pools: Pools, visit: Visit, kind: str
+) -> None:
+    run = pools.run("brave-otter", "RUNNING")
+    if kind == "task":
+        body = {"flow_run_id": run, "task_key": "load", "dynamic_key": "0", "name": "load-0"}
+        run = str(pools.post("/task_runs/", {**body, "state": {"type": "RUNNING"}})["id"])
+    page = visit(server_url, f"runs/{kind}-run/{run}")
+    page.get_by_role("button", name="Set state…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("State").select_option("FAILED")
+    body = {"state": {"type": "COMPLETED", "message": "All of it"}}
+    pools.post(f"/{kind}_runs/{run}/set_state", body)
+    dialog.get_by_role("button", name="Set state").click()
+    expect(dialog).to_contain_text("This was changed meanwhile")
+    expect(dialog.get_by_role("listitem")).to_have_text(re.compile(r"^(brave-otter|load-0): Comp"))
+    assert_accessible(page)
+    dialog.get_by_role("button", name="Cancel").click()
+    assert _state(server_url, kind, run)["message"] == "All of it"
+
+    page.get_by_role("button", name="Set state…").click()
+    dialog.get_by_label("State").select_option("FAILED")
+    pools.post(f"/{kind}_runs/{run}/set_state", {"state": {"type": "CRASHED"}, "force": True})
+    dialog.get_by_role("button", name="Set state").click()
+    expect(dialog.get_by_role("listitem")).to_contain_text("Crashed")
+    dialog.get_by_role("button", name="Set state all the same").click()
+    expect(page.locator("#toasts")).to_contain_text("Set to Failed")
+    assert _state(server_url, kind, run)["type"] == "FAILED"
+
+
+def _state(url: str, kind: str, run: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{url}/{kind}_runs/{run}").json()["state"]
+    return found
+
+
+def test_a_retry_that_somebody_else_asked_for_meanwhile_is_not_asked_for_twice(
+    server_url: str, pools: Pools, visit: Visit
+) -> None:
+    run = _of_deployment(pools, "FAILED")
+    page = visit(server_url, f"runs/flow-run/{run}")
+    page.get_by_role("button", name="Retry…").click()
+    dialog = page.get_by_role("dialog")
+    pools.set_state(run, "RUNNING")
+    dialog.get_by_role("button", name="Retry").click()
+    expect(dialog).to_contain_text("brave-otter: Running")
+    dialog.get_by_role("button", name="Cancel").click()
+    assert _run(server_url, run)["state_type"] == "RUNNING"
+
+
+def test_of_many_runs_those_that_moved_on_are_named_before_any_is_set(
+    server_url: str, pools: Pools, visit: Visit
+) -> None:
+    runs = [pools.run(name, "RUNNING") for name in ("brave-otter", "calm-heron")]
+    page = visit(server_url, "runs")
+    for name in ("brave-otter", "calm-heron"):
+        page.get_by_role("checkbox", name=name).check()
+    page.get_by_role("button", name="Set state…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("State").select_option("FAILED")
+    pools.set_state(runs[1], "COMPLETED")
+    dialog.get_by_role("button", name="Set state").click()
+    expect(dialog.get_by_role("listitem")).to_have_text(["calm-heron: Completed"])
+    assert [_run(server_url, run)["state_type"] for run in runs] == ["RUNNING", "COMPLETED"]
+    dialog.get_by_role("button", name="Set state all the same").click()
+    expect(page.locator("#toasts")).to_contain_text("Set to Failed: 2 flow runs.")
