@@ -13,6 +13,7 @@ const CHARACTERS_MAX = 50_000_000; // Held by one page, of few lines that are lo
 const KEPT = 0.9; // Of what a page may hold, when lines have to go: not with every line that comes.
 const SHOWN_CHARACTERS_MAX = 20_000; // Of one message.
 const COPIED_LINES_MAX = 20_000;
+const PRINTED_LINES_MAX = 5_000; // About a hundred sheets.
 const BEYOND_PIXELS = 400; // Drawn above and below what can be seen.
 const BOTTOM_PIXELS = 4; // So near to the end is at the end.
 const LEVELS = [[50, "CRITICAL"], [40, "ERROR"], [30, "WARNING"], [20, "INFO"], [10, "DEBUG"]];
@@ -444,6 +445,19 @@ customElements.define("log-view", class extends HTMLElement {
     toast({ text: left > 0 ? `The last ${grouped(lines.length)} lines were copied; a download has all of them.` : `${grouped(lines.length)} ${lines.length === 1 ? "line was" : "lines were"} copied.` });
   }
 
+  /** Lines of which only those that can be seen are in the document: for paper, all that are shown. */
+  print() {
+    const lines = this.shown.slice(-PRINTED_LINES_MAX), left = this.shown.length - lines.length;
+    const printed = document.createElement("div");
+    printed.className = "log-printed";
+    const said = document.createElement("p");
+    said.textContent = this.querySelector("[data-count]").textContent + (left ? `; the last ${grouped(lines.length)} of them:` : "");
+    printed.append(said, ...lines.map((line) => this.row(line)));
+    this.frame.before(printed);
+  }
+
+  printed() { this.querySelector(".log-printed")?.remove(); }
+
   listen() {
     this.stop = new AbortController();
     const options = { signal: this.stop.signal }, on = (target, name, act) => target.addEventListener(name, act, options);
@@ -460,6 +474,8 @@ customElements.define("log-view", class extends HTMLElement {
     on(this.fields.find, "keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); this.step(event.shiftKey ? -1 : 1); } });
     for (const name of ["level", "wrap", "since"]) on(this.fields[name], "change", () => this.changed());
     on(this.fields.follow, "change", () => this.follow(this.fields.follow.checked));
+    on(window, "beforeprint", () => { this.printed(); this.print(); });
+    on(window, "afterprint", () => this.printed());
     on(window, "hashchange", () => {
       this.target = Number(/^#L(\d+)$/.exec(location.hash)?.[1] ?? 0);
       this.follow(false);

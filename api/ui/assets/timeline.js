@@ -81,6 +81,8 @@ class RunTimeline extends HTMLElement {
     this.colours = palette(this);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
     new MutationObserver(recolour).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+    // Paper is light, and no frame is drawn before it is printed.
+    matchMedia("print").addEventListener("change", () => { this.colours = palette(this); this.#paint(); });
     document.addEventListener("visibilitychange", () => { if (!document.hidden) this.#draw(); });
   }
 

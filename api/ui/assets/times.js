@@ -57,6 +57,8 @@ export function exactly(moment) {
   return (moment.getMilliseconds() ? exact : second).format(moment);
 }
 
+let onPaper = false; // Where "3 min ago" would be wrong by the time that somebody reads it.
+
 function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -69,6 +71,7 @@ export function tell(root = document) {
     if (Number.isNaN(moment.getTime())) continue;
     if (!element.title) element.title = `${exactly(moment)}\n${element.dateTime}`;
     const said = "exact" in element.dataset ? exactly(moment)
+      : onPaper ? second.format(moment)
       : "when" in element.dataset ? when(moment, now)
       : relative(moment, now);
     say(element, said);
@@ -79,6 +82,10 @@ export function tell(root = document) {
   }
 }
 
+function paper(is) { onPaper = is; tell(); }
+
 tell();
+addEventListener("beforeprint", () => paper(true));
+addEventListener("afterprint", () => paper(false));
 setInterval(() => { if (!document.hidden) tell(); }, TICK_MILLISECONDS);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) tell(); });
