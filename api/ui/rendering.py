@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from api.ui import assets, block_looks, linked, shown
+from api.ui import assets, block_looks, linked, segments, shown
 from api.ui.page import Page, Region, Visit
 from api.ui.query import Query
 from api.version import product_version
@@ -80,7 +80,7 @@ def _helpers(visit: Visit) -> dict[str, Any]:
     def url(path: str, **query: Any) -> str:
         """The address of a page of ours, relative to this one."""
         text = str(Query([]).changed(**query))
-        address = root + quote(path.lstrip("/"), safe=_IN_PATHS)
+        address = root + quote(segments.written(path.lstrip("/")), safe=_IN_PATHS)
         return f"{address}?{text}" if text else address
 
     def here(**changes: Any) -> str:

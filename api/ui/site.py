@@ -30,7 +30,7 @@ from api.proxy import api_path, api_url
 from api.routes import areas
 from api.routing import Router
 from api.server import Server
-from api.ui import api_page, assets, cross_site, editing
+from api.ui import api_page, assets, cross_site, editing, segments
 from api.ui.page import Action, Deed, Missing, Page, Source, Visit
 from api.ui.query import Query, whole
 from api.version import product_version
@@ -168,7 +168,8 @@ class Site:
         call.actor = "basic-auth"
 
     def _visit(self, call: Call, path: str, parameters: Mapping[str, str], query: Query) -> Visit:
-        return Visit(self._server, path, parameters, query, self._server.now(), api_url(call))
+        names = {name: segments.read(segment) for name, segment in parameters.items()}
+        return Visit(self._server, path, names, query, self._server.now(), api_url(call))
 
     async def _page(self, page: Page, visit: Visit) -> _Reply:
         # The position first: what is recorded meanwhile may be on the page, and comes again.

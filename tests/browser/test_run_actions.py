@@ -289,8 +289,8 @@ def test_a_state_that_came_while_it_was_asked_for_another_is_shown_before_it_is_
     page.get_by_role("button", name="Set state…").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("State").select_option("FAILED")
-    body = {"state": {"type": "COMPLETED", "message": "All of it"}}
-    pools.post(f"/{kind}_runs/{run}/set_state", body)
+    done = {"state": {"type": "COMPLETED", "message": "All of it"}}
+    pools.post(f"/{kind}_runs/{run}/set_state", done)
     dialog.get_by_role("button", name="Set state").click()
     expect(dialog).to_contain_text("This was changed meanwhile")
     expect(dialog.get_by_role("listitem")).to_have_text(re.compile(r"^(brave-otter|load-0): Comp"))

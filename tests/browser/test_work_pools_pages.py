@@ -340,3 +340,30 @@ def test_without_scripts_a_pool_is_made(server_url: str, browser: Browser) -> No
     page.get_by_role("link", name="Go on").click()
     expect(page.get_by_role("heading", name="plain")).to_be_visible()
     page.close()
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_pool_whose_name_is_a_place_to_browsers_has_its_pages(
+    server_url: str, visit: Visit, name: str
+) -> None:
+    page = visit(server_url, "work-pools/create?type=process")
+    page.locator("#name").fill(name)
+    page.get_by_role("button", name="Create work pool").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+    page.get_by_role("link", name="New queue").click()
+    page.locator("#name").fill(name)
+    page.get_by_role("button", name="Create queue").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    page.locator("table").get_by_role("link", name=name, exact=True).click()
+    page.get_by_role("navigation", name="Breadcrumb").get_by_role("link", name=name).click()
+    page.get_by_role("button", name="Pause").first.click()
+    expect(page.locator("#head")).to_contain_text("Paused")
+    page.get_by_role("link", name="Workers").click()
+    page.get_by_role("link", name="Edit").first.click()
+    page.get_by_label("Description").fill("What is above.")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#head")).to_contain_text("What is above.")
+    page.goto(server_url.removesuffix("api") + "work-pools")
+    page.get_by_role("link", name=name, exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)

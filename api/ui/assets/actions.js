@@ -125,7 +125,9 @@ function leave(said) {
   } catch {
     // The page that follows shows what was done.
   }
-  const path = said.go.split("/").map(encodeURIComponent).join("/");
+  // As segments.py: dots alone are no name to a browser, but another place.
+  const segment = (name) => (/^\.\.?$/.test(name) ? name.replaceAll(".", "%252E") : encodeURIComponent(name));
+  const path = said.go.split("/").map(segment).join("/");
   location.assign(new URL(path, new URL(document.documentElement.dataset.root, location.href)));
 }
 
