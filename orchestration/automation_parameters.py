@@ -11,15 +11,17 @@ from typing import Any
 from msgspec import json
 
 from orchestration import user_templates
-from orchestration.value_schemas import KIND, CannotFillIn, filled_in, objects_in, variables_in
+from orchestration.value_schemas import (
+    KIND,
+    CannotFillIn,
+    is_template,
+    object_filled_in,
+    objects_in,
+    variables_in,
+)
 
 Render = Callable[[str], str]
 """Makes text of a template. Raises CannotFillIn."""
-
-
-def is_template(text: str) -> bool:
-    """Whether there is anything to render in it."""
-    return "{{" in text or "{%" in text
 
 
 def _kind_of(template: str) -> dict[str, Any]:
@@ -32,11 +34,14 @@ def _kind_of(template: str) -> dict[str, Any]:
 
 
 def spelled_out(value: Any) -> Any:
-    """The parameters with every text that is a template as the kind of value that it stands for."""
+    """The parameters with every text that is a template as the kind of value that it stands for.
+
+    As in Prefect, what is in a list within a list is left as it is.
+    """
     if isinstance(value, str):
         return _kind_of(value) if is_template(value) else value
     if isinstance(value, list):
-        return [spelled_out(one) for one in value]
+        return [one if isinstance(one, list) else spelled_out(one) for one in value]
     if isinstance(value, dict) and KIND not in value:
         return {name: spelled_out(one) for name, one in value.items()}
     return value
@@ -59,18 +64,34 @@ def _faults(value: Any, place: str) -> Iterator[tuple[str, str]]:
         return
     match value[KIND]:
         case "jinja":
-            template = value.get("template")
-            if not isinstance(template, str):
-                yield place, "Missing 'template' key in __prefect object"
-            elif (fault := user_templates.fault(template)) is not None:
-                yield place, f"Invalid jinja: {fault.message}"
-        case "json" if isinstance(value.get("value"), str):
-            try:
-                json.decode(value["value"])
-            except ValueError as error:
-                yield place, f"Invalid JSON: {error}"
-        case "json" | "none":
-            yield from _faults(value.get("value"), place)
+            yield from _faults_of_template(value, place)
+        case "json":
+            inner = value.get("value")
+            if isinstance(inner, str):
+                try:
+                    json.decode(inner)
+                except (ValueError, RecursionError) as error:
+                    yield place, f"Invalid JSON: {error}"
+            elif isinstance(inner, dict):
+                yield from _faults(inner, place)
+        case "none" if "value" not in value:
+            yield place, "Missing 'value' key in __prefect object"
+        case "none":
+            yield from _faults(value["value"], place)
+        case "workspace_variable":
+            yield from _faults(value.get("variable_name"), place)
+
+
+def _faults_of_template(value: dict[str, Any], place: str) -> Iterator[tuple[str, str]]:
+    template = value.get("template")
+    if "template" not in value:
+        yield place, "Missing 'template' key in __prefect object"
+    elif isinstance(template, dict) and KIND in template:
+        yield from _faults(template, place)  # Which has yet to become a text.
+    elif not isinstance(template, str):
+        yield place, "Invalid jinja: a template is text"
+    elif (fault := user_templates.fault(template)) is not None:
+        yield place, f"Invalid jinja: {fault.message}"
 
 
 def templates_in(parameters: Mapping[str, Any]) -> list[str]:
@@ -86,8 +107,15 @@ def rendered(
     parameters: Mapping[str, Any], render: Render, variables: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The parameters with everything made. Raises CannotFillIn, and what `render` raises."""
-    made = filled_in(spelled_out(dict(parameters)), variables, render)
-    return dict(made)
+    return object_filled_in(spelled_out(dict(parameters)), variables, render)
 
 
-__all__ = ["CannotFillIn", "faults", "rendered", "spelled_out", "templates_in", "variables_in"]
+__all__ = [
+    "CannotFillIn",
+    "faults",
+    "is_template",
+    "rendered",
+    "spelled_out",
+    "templates_in",
+    "variables_in",
+]

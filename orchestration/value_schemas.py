@@ -78,6 +78,23 @@ def filled_in(
     return {} if made is UNSET else made
 
 
+def object_filled_in(
+    value: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    render: Callable[[str], str] | None = None,
+) -> dict[str, Any]:
+    """`filled_in`, where nothing but an object will do. Raises CannotFillIn."""
+    made = filled_in(dict(value), variables, render)
+    if not isinstance(made, dict):
+        raise CannotFillIn("Parameters have to come to an object")
+    return made
+
+
+def is_template(text: str) -> bool:
+    """Whether there is anything to render in it. A comment alone is none: it stays."""
+    return "{{" in text or "{%" in text
+
+
 def variables_in(value: Any) -> frozenset[str]:
     """The names of the variables that a value refers to."""
     found: set[str] = set()
@@ -121,12 +138,17 @@ def _made(
                 raise CannotFillIn("Missing 'value' key in __prefect object")
             return _made(value["value"], variables, render)
         case "json":
-            return _parsed(_made(value["value"], variables, render)) if "value" in value else UNSET
+            # An object in it is to be made, a list is what it is.
+            inner = value.get("value", UNSET)
+            return _parsed(_made(inner, variables, render) if isinstance(inner, dict) else inner)
         case "jinja":
             if "template" not in value:
                 raise CannotFillIn("Missing 'template' key in __prefect object")
             template = _made(value["template"], variables, render)
-            return _rendered(template) if render is None else render(template)
+            if not isinstance(template, str):
+                raise CannotFillIn("Invalid jinja: a template is text")
+            text = _rendered(template) if render is None else render(template)
+            return text if is_template(template) else template
         case "workspace_variable":
             if "variable_name" not in value:
                 return UNSET
@@ -149,9 +171,7 @@ def _parsed(text: Any) -> Any:
         raise CannotFillIn("Invalid JSON: it is nested too deeply") from None
 
 
-def _rendered(template: Any) -> str:
-    if not isinstance(template, str):
-        raise CannotFillIn("Invalid jinja: a template is text")
+def _rendered(template: str) -> str:
     if len(template) > TEMPLATE_CHARACTERS_MAX:
         most = TEMPLATE_CHARACTERS_MAX
         raise CannotFillIn(f"Invalid jinja: a template has at most {most} characters")

@@ -14,7 +14,7 @@ from orchestration.value_schemas import (
     CannotFillIn,
     Problem,
     complaint,
-    filled_in,
+    object_filled_in,
     problems,
     variables_in,
 )
@@ -134,7 +134,7 @@ async def _filled_in(
     given = {**deployment.parameters, **body.parameters}
     known = await variables.values_of(database, database.dialect, variables_in(given))
     try:
-        return dict(filled_in(given, known))
+        return object_filled_in(given, known)
     except CannotFillIn as why:
         raise NotNow(f"Error hydrating flow run parameters: {why}") from None
 

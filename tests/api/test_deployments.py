@@ -152,6 +152,14 @@ async def test_a_parameter_may_be_a_variable(server_url: str) -> None:
         assert run["parameters"]["x"] == [7]
 
 
+async def test_parameters_that_come_to_no_object_are_refused(server_url: str) -> None:
+    async with talk_to(server_url) as client:
+        at = f"/deployments/{(await make_deployment(client))['id']}/create_flow_run"
+        for value in ("5", "[1]", "null"):
+            body = {"parameters": {"__prefect_kind": "json", "value": value}}
+            await expect(client, "POST", at, 400, body)
+
+
 async def test_a_run_carries_what_the_deployment_says(server_url: str) -> None:
     async with talk_to(server_url) as client:
         document = str(uuid.uuid4())
