@@ -61,14 +61,55 @@ def test_states_in_a_timeline_stay_apart_in_the_colours_of_the_system(
     tasks = [simple("good", 0, 60), simple("bad", 0, 60, end="FAILED")]
     tell(server_url, run, datetime.now(UTC) - timedelta(minutes=2), tasks)
     page = visit(server_url, f"runs/flow-run/{run}")
-    timeline = page.locator("run-timeline")
-    expect(timeline.locator("canvas").last).to_be_visible()
+    expect(page.locator("run-timeline canvas").last).to_be_visible()
     page.emulate_media(forced_colors="active")
-    colours = timeline.evaluate(
+    _assert_colours_stay_apart(page)
+
+
+def _assert_colours_stay_apart(page: Page) -> None:
+    found = page.locator("run-timeline").evaluate(
         """async line => {
           const { palette } = await import(new URL("timeline_paint.js", document.querySelector(
             "script[src*='timeline']").src));
-          return palette(line).states;
+          return [palette(line), line.colours];
         }"""
     )
-    assert len(set(colours)) == len(colours)
+    for colours in found:
+        assert len(set(colours["states"])) == len(colours["states"])
+        assert colours["ink"] not in colours["states"]
+
+
+def test_states_in_pictures_stay_apart_for_who_wants_nothing_to_move(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    run = runs.run("plain-otter", "FAILED")
+    runs.run("good-otter", "COMPLETED")
+    tell(server_url, run, datetime.now(UTC) - timedelta(minutes=2), [simple("good", 0, 60)])
+    page = visit(server_url, f"runs/flow-run/{run}")
+    page.emulate_media(reduced_motion="reduce")
+    page.reload()
+    expect(page.locator("run-timeline[data-drawn]")).to_be_visible()
+    _assert_colours_stay_apart(page)
+
+
+def test_where_one_is_can_be_seen_in_the_colours_of_the_system(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    runs.run("plain-otter", "COMPLETED")
+    page = visit(server_url, "dashboard")
+    page.emulate_media(forced_colors="active")
+    for path, within, look in (
+        ("dashboard", ".places", "backgroundColor"),
+        ("dashboard?range=24h", ".segments", "backgroundColor"),
+        ("runs", "main .tabs", "borderBottomColor"),
+    ):
+        page.goto(server_url.removesuffix("api") + path)
+        looks = f"all => all.map(one => getComputedStyle(one).{look})"
+        current = ":is([aria-current], :has(:checked))"
+        (here,) = page.locator(f"{within} :is(a, label){current}").evaluate_all(looks)
+        others = page.locator(f"{within} :is(a, label):not({current})").evaluate_all(looks)
+        # What lies behind a background that is clear is of the same colour.
+        painted = {
+            "rgb(255, 255, 255)" if one == "rgba(255, 255, 255, 0)" else one for one in others
+        }
+        assert painted and here not in painted, path

@@ -15,6 +15,7 @@ from tests.browser.conftest import (
     assert_accessible,
     assert_whole,
 )
+from tests.browser.making_pools import Pools
 from tests.browser.making_runs import Runs
 from tests.conftest import StartServer
 
@@ -193,3 +194,61 @@ def test_a_visit_is_small_and_the_next_one_smaller(
     page.goto(server_url.removesuffix("api") + "runs")
     expect(page.locator("#connection")).to_have_attribute("data-is", "live")
     assert 0 < page.evaluate(transferred) < LATER_VISIT_BYTES_MAX
+
+
+def test_who_goes_back_by_keyboard_sees_where_they_are_below_the_header(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    for at in range(40):
+        runs.run(f"otter-{at}", "COMPLETED")
+    page = visit(server_url, "runs")
+    page.locator("main tbody a").last.focus()
+    hidden = """() => {
+      const one = document.activeElement, header = document.querySelector(".top");
+      const top = one.getBoundingClientRect().top;
+      return !header.contains(one) && top < header.getBoundingClientRect().bottom;
+    }"""
+    for _ in range(80):
+        page.keyboard.press("Shift+Tab")
+        assert not page.evaluate(hidden), page.evaluate("document.activeElement.outerHTML")
+
+
+def test_things_of_one_name_have_titles_that_tell_them_apart(server_url: str, pools: Pools) -> None:
+    """A browser shows little else of a page that is in another tab, or in its history."""
+    name = "otter"
+    flow = pools.flow(name)
+    pools.pool(name)
+    queue = pools.queue(name, name)
+    run = pools.run(name, flow=name)
+    body = {"flow_run_id": run, "task_key": name, "dynamic_key": "0", "name": name}
+    task = pools.post("/task_runs/", body)["id"]
+    body = {"name": name, "flow_id": flow, "work_pool_name": name}
+    deployment = pools.post("/deployments/", body)["id"]
+    variable = pools.post("/variables/", {"name": name, "value": 1})["id"]
+    limit = pools.post("/v2/concurrency_limits/", {"name": name, "limit": 1})["id"]
+    body = {"key": name, "type": "markdown", "data": name, "flow_run_id": run}
+    artifact = pools.post("/artifacts/", body)["id"]
+    paths = [
+        f"flows/flow/{flow}",
+        f"runs/flow-run/{run}",
+        f"runs/task-run/{task}",
+        f"deployments/deployment/{deployment}",
+        f"deployments/deployment/{deployment}/edit",
+        f"deployments/deployment/{deployment}/run",
+        f"work-pools/work-pool/{name}",
+        f"work-pools/work-pool/{name}/edit",
+        f"work-queues/work-queue/{queue}",
+        f"work-queues/work-queue/{queue}/edit",
+        f"variables/variable/{variable}",
+        f"concurrency-limits/concurrency-limit/{limit}",
+        f"concurrency-limits/concurrency-limit/{limit}/edit",
+        f"artifacts/artifact/{artifact}",
+        f"artifacts/key/{name}",
+    ]
+    titles = {}
+    for path in paths:
+        answer = httpx.get(server_url.removesuffix("api") + path)
+        (title,) = re.findall("<title>(.*)</title>", answer.text)
+        titles[path] = title
+        assert name in title
+    assert len(set(titles.values())) == len(paths), titles
