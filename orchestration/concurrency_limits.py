@@ -240,14 +240,12 @@ def check_wanted(limits: Sequence[Seen], slots: int, mode: Mode) -> None:
         )
 
 
-def mean_wait_seconds(limit: ConcurrencyLimit, slots: int, denied: float, longest: float) -> float:
-    """How long somebody who finds no slots free had better wait, on average, where others decide
-    when they give theirs back.
+def seconds_between_slots(limit: ConcurrencyLimit, longest: float) -> float:
+    """How often a slot of a full limit is given back, as far as its holders of late tell.
 
-    `denied` slots are waited for by others. No longer than `longest` seconds.
+    Each holds his for `longest` seconds at most: of who holds for hours nothing is learned.
     """
-    waiting = (slots + denied) / max(1, limit.limit)
-    return min(min(limit.avg_slot_occupancy_seconds, longest) * waiting, longest)
+    return min(limit.avg_slot_occupancy_seconds, longest) / max(1, limit.limit)
 
 
 def seconds_until_decayed(limit: ConcurrencyLimit, slots: int, now: datetime) -> float:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from msgspec import Struct
+
 from orchestration.concurrency_limits import (
-    OCCUPANCY_SECONDS_MIN,
     ConcurrencyLimit,
-    mean_wait_seconds,
+    seconds_between_slots,
     seconds_until_decayed,
 )
 from orchestration.task_rules import jittered_seconds
@@ -20,6 +21,12 @@ LIMITS_MAX = 10_000
 """Limits that are remembered; the one that was denied longest ago is forgotten first."""
 JITTER = 0.3
 """By how much somebody may be told to wait longer than the mean."""
+ASKS_PER_SLOT = 4
+"""How often somebody comes back, whoever it is, in the time in which a slot is given back on
+average. When that happens is not known: so long as this part of it, a slot stays free."""
+ASKS_PER_DOUBLING = 8
+"""The same, where none was given back for longer than was thought: it may take as long again."""
+BETWEEN_ASKS_SECONDS_MIN = 0.05
 WAIT_SECONDS_MAX = 366 * 86_400.0
 """Longest that is reckoned with: a year. A rate may be as slow as anybody likes."""
 
@@ -30,12 +37,25 @@ clocks and networks are not exact."""
 V = TypeVar("V")
 
 
+class _Queue(Struct, frozen=True):
+    """Those who wait for slots that are given back."""
+
+    slots: float
+    """How many they wait for: each leaves when he asks again, about one in each interval."""
+    at: datetime
+    """As of then."""
+    updated: datetime | None
+    """When the limit was changed last, as it is by who gives slots back."""
+    since: datetime
+    """When one of them was first told to wait after that."""
+
+
 class Denials:
     """Slots that were asked for in vain, by limit."""
 
     def __init__(self) -> None:
-        self._denied: dict[str, tuple[float, datetime]] = {}
-        """Of limits whose slots are given back: how many were waited for, and when."""
+        self._queues: dict[str, _Queue] = {}
+        """Of limits whose slots are given back."""
         self._promised: dict[str, datetime] = {}
         """Of limits with a decay: until when those who wait take what comes free."""
 
@@ -62,10 +82,19 @@ class Denials:
     def _until_given_back(
         self, limit: ConcurrencyLimit, slots: int, longest: float, now: datetime, chance: float
     ) -> float:
-        before = self._left(limit, longest, now)
-        _remember(self._denied, limit.id, (before + slots, now))
-        mean = mean_wait_seconds(limit, slots, before, longest)
-        return jittered_seconds(mean, JITTER, chance) if mean > 0 else 0.0
+        """All who wait ask as often, together, as one of them had better: so nobody asks in vain
+        more often because there are more of them, and hardly anybody while a slot is free."""
+        queue = self._queue(limit, longest, now)
+        between = max(
+            BETWEEN_ASKS_SECONDS_MIN,
+            seconds_between_slots(limit, longest) / ASKS_PER_SLOT,
+            (now - queue.since).total_seconds() / ASKS_PER_DOUBLING,
+        )
+        passed = max(0.0, (now - queue.at).total_seconds())
+        waiting = max(0.0, queue.slots - passed / between) + slots
+        kept = _Queue(waiting, max(now, queue.at), limit.updated, queue.since)
+        _remember(self._queues, limit.id, kept)
+        return jittered_seconds(min(between * waiting, longest), JITTER, chance)
 
     def _until_decayed(
         self, limit: ConcurrencyLimit, slots: int, longest: float, now: datetime, chance: float
@@ -83,12 +112,14 @@ class Denials:
         _remember(self._promised, limit.id, max(mine, promise))
         return exact if exact <= most else most * (1 + chance) / 2
 
-    def _left(self, limit: ConcurrencyLimit, longest: float, now: datetime) -> float:
-        """Of those who were told to wait, how many still do."""
-        since = limit.updated or now
-        denied, at = self._denied.get(limit.id, (float(limit.denied_slots), since))
-        each = max(OCCUPANCY_SECONDS_MIN, min(limit.avg_slot_occupancy_seconds, longest))
-        return max(0.0, denied - max(0.0, (now - at).total_seconds()) / each)
+    def _queue(self, limit: ConcurrencyLimit, longest: float, now: datetime) -> _Queue:
+        known = self._queues.get(limit.id)
+        if known is None:
+            return _Queue(float(limit.denied_slots), limit.updated or now, limit.updated, now)
+        over = (now - known.at).total_seconds() > 2 * longest  # By then all came back, or gave up.
+        if over or known.updated != limit.updated:
+            return _Queue(known.slots, known.at, limit.updated, now)
+        return known
 
     def _promise(self, limit: ConcurrencyLimit, now: datetime) -> datetime:
         known = self._promised.get(limit.id)

@@ -99,10 +99,10 @@ async def take(
     active = [seen for seen in found if seen.limit.active]
     if not active:
         return Taken([seen.limit for seen in found])
-    full = Full([seen.limit for seen in active])
     now = clock()
-    if not all(seen.has_free(slots, now) for seen in active):
-        return full  # To say no, nobody has to wait for the lock.
+    full = [seen.limit for seen in active if not seen.has_free(slots, now)]
+    if full:
+        return Full(full)  # To say no, nobody has to wait for the lock.
     lease_id = None if terms is None else new_id()
 
     async def decide_under_lock(tx: Transaction) -> Decision:
@@ -125,7 +125,7 @@ async def take(
     names_of_locks = contention(seen.limit.id for seen in active)
     written = await shell.execute_serially(names_of_locks, decide_under_lock, origin)
     if not written.recorded:
-        return full
+        return Full([seen.limit for seen in active])
     return Taken([seen.limit for seen in found], lease_id, written.position)
 
 

@@ -34,8 +34,8 @@ from orchestration.concurrency_limits import (
     TooManySlots,
     UpdateConcurrencyLimit,
     check_wanted,
-    mean_wait_seconds,
     occupied,
+    seconds_between_slots,
     seconds_until_decayed,
 )
 from orchestration.documents import document, parse
@@ -190,14 +190,12 @@ def test_what_waiting_would_not_bring_is_refused() -> None:
     check_wanted([rate], 1, "rate_limit")
 
 
-def test_how_long_to_wait_follows_from_how_long_slots_are_held_and_how_many_wait() -> None:
+def test_how_often_slots_are_given_back_follows_from_how_long_they_are_held() -> None:
     limit = _limit(CREATED)
-    assert mean_wait_seconds(limit, 1, 0, 30) == pytest.approx(2.0 / 5)
-    assert mean_wait_seconds(limit, 1, 9, 30) == pytest.approx(2.0 * 10 / 5)
-    assert mean_wait_seconds(limit, 1, 1_000_000, 30) == 30
+    assert seconds_between_slots(limit, 30) == pytest.approx(2.0 / 5)
     long = occupied(occupied(limit, 1, 600), 1, 600)
     assert long.avg_slot_occupancy_seconds > limit.avg_slot_occupancy_seconds
-    assert mean_wait_seconds(long, 1, 0, 3) <= 3
+    assert seconds_between_slots(long, 3) == pytest.approx(3 / 5)
 
 
 def test_a_rate_tells_when_slots_come_free() -> None:

@@ -2,8 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush
+from random import Random
+from typing import NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
 from orchestration.concurrency_limits import (
     ConcurrencyLimit,
@@ -11,8 +14,9 @@ from orchestration.concurrency_limits import (
     Seen,
     SlotsTaken,
     decider,
+    occupied,
 )
-from services.denials import WAIT_SECONDS_MAX, Denials
+from services.denials import JITTER, WAIT_SECONDS_MAX, Denials
 from tests.spec import spec
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -78,6 +82,53 @@ def test_a_rate_is_made_use_of_however_many_wait() -> None:
             wait = denials.wait_seconds([rate], 1, LONGEST, _at(now), chance)
             heappush(asking, (now + wait + 0.1 * (number * 7 % 20) / 20, number))
     assert last == pytest.approx(40, rel=0.1)
+
+
+class _Crowd(NamedTuple):
+    """What became of some who asked at once, and again whenever they were told to."""
+
+    seconds: float
+    """Until the last slot was given back."""
+    in_vain: int
+
+
+def _crowd(number: int, holding_seconds: float, limit: int) -> _Crowd:
+    denials, seen, now, held, in_vain = Denials(), _limit(limit=limit), 0.0, 0, 0
+    chances = Random(1)
+    coming: list[tuple[float, str]] = [(0.01 * n, "asks") for n in range(number)]
+    while coming:
+        now, what = heappop(coming)
+        if what == "gives back":
+            held -= 1
+            seen = replace(occupied(seen, 1, holding_seconds), updated=_at(now))
+        elif held < limit:
+            held += 1
+            heappush(coming, (now + holding_seconds, "gives back"))
+        else:
+            in_vain += 1
+            wait = denials.wait_seconds([seen], 1, LONGEST, _at(now), chances.random())
+            assert 0 < wait <= LONGEST * (1 + JITTER)
+            heappush(coming, (now + wait + 0.02, "asks"))
+    return _Crowd(now, in_vain)
+
+
+@pytest.mark.parametrize(
+    ("number", "holding_seconds", "limit"),
+    [(20, 1, 1), (100, 1, 1), (100, 10, 10), (1_000, 1, 10), (20, 60, 1)],
+)
+def test_slots_that_are_given_back_are_soon_taken_again_however_many_wait(
+    number: int, holding_seconds: float, limit: int
+) -> None:
+    best = number * holding_seconds / limit
+    crowd = _crowd(number, holding_seconds, limit)
+    assert crowd.seconds <= best * 1.4
+    assert crowd.in_vain <= 6 * number + best / 2
+
+
+def test_a_slot_that_nobody_gives_back_is_asked_for_more_and_more_seldom() -> None:
+    crowd = _crowd(10, 3_600, 9)
+    assert crowd.in_vain <= 250
+    assert crowd.seconds <= 7_200 + LONGEST * (1 + JITTER) + 1
 
 
 def test_those_who_gave_up_keep_nobody_waiting_for_long() -> None:

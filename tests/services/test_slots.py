@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -168,6 +168,33 @@ async def test_slots_without_a_lease_are_given_back_by_number(server: Server) ->
     assert isinstance(await take(server, name, terms=LONG), Taken)
     await slots.give_back(server.shell, [name], 5, 3.0, server.now, ORIGIN)
     assert await held(server, limit) == 1
+
+
+async def test_only_full_limits_keep_anybody_waiting(server: Server) -> None:
+    full, roomy = await new_limit(server, 1), await new_limit(server, 5)
+    assert isinstance(await take(server, full.limit.name), Taken)
+    refused = await take(server, roomy.limit.name, full.limit.name)
+    assert isinstance(refused, Full)
+    assert [limit.id for limit in refused.limits] == [full.limit.id]
+
+
+async def test_a_limit_shows_that_somebody_gave_slots_back(server: Server) -> None:
+    """How often those who wait had better ask depends on it."""
+    limit = await new_limit(server, 1)
+
+    async def changed() -> datetime | None:
+        seen = await read.by_id(server.database, limit.limit.id)
+        return None if seen is None else seen.limit.updated
+
+    leased = await take(server, limit.limit.name)
+    assert isinstance(leased, Taken) and leased.lease_id
+    before = await changed()
+    await slots.release(server.shell, leased.lease_id, ORIGIN)
+    assert before != await changed()
+    assert isinstance(await take(server, limit.limit.name, terms=None), Taken)
+    before = await changed()
+    await slots.give_back(server.shell, [limit.limit.name], 1, 3.0, server.now, ORIGIN)
+    assert before != await changed()
 
 
 async def test_slots_of_a_rate_come_free_by_time(server: Server, clock: Clock) -> None:
