@@ -63,7 +63,8 @@ class EventStore:
         self._inline = inline
         self._committed = committed
         self._foreign = foreign
-        hooks = Hooks(self._fold, self._publish, stream_versions, rolled_back)
+        self._stream_versions = stream_versions
+        hooks = Hooks(self._fold, self._publish, self._versions, rolled_back)
         self.committer = Committer(database, codec, hooks)
         self.releases = Releases(database.dialect, codec, versions or {})
         self.ring = Ring(0)
@@ -126,11 +127,15 @@ class EventStore:
         database = self.database
         return await log.last_of(database, database.dialect, self.codec, stream, correlation, after)
 
-    async def _fold(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> bool:
+    def _versions(self, before: Head) -> Mapping[str, int]:
+        # Whatever is to be written, also where it is no event: how far somebody has come, say.
         if before.epoch != self.epoch:
             raise LogReplaced("the log was erased or restored while this server had it open")
         if self.replaced.is_set() or self._was_set_back(before, self._newest):
             raise LogReplaced(SET_BACK)
+        return self._stream_versions(before)
+
+    async def _fold(self, tx: Transaction, before: Head, recorded: Sequence[Recorded[Any]]) -> bool:
         raised = await self.releases.admit(tx, before, recorded)
         await self._inline(tx, before, recorded)
         return raised

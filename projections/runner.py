@@ -56,8 +56,11 @@ class Superseded(Exception):
 
 MOVE = (
     "UPDATE checkpoints SET position = $1 "
-    "WHERE name = $2 AND version = $3 AND position = $4 RETURNING position"
+    "WHERE name = $2 AND version = $3 AND position = $4 "
+    "AND EXISTS (SELECT 1 FROM events WHERE position = $1 AND hash = $5) RETURNING position"
 )
+"""Nothing is folded of a log that was set back since, to where the checkpoint was the same: what
+this process has read is not in it, or something else is."""
 
 
 class Projector:
@@ -208,7 +211,8 @@ class Projector:
         rows = await self._folded(facts)
 
         async def work(tx: Transaction) -> bool:
-            moved = await tx.fetch(MOVE, until, projection.name, projection.version, after)
+            newest = bytes(page[-1].row[-1])
+            moved = await tx.fetch(MOVE, until, projection.name, projection.version, after, newest)
             if moved:
                 await rows.write(tx)
             return bool(moved)

@@ -6,10 +6,12 @@ import asyncio
 
 import pytest
 
-from eventstore import log
+from eventstore import checkpoints, log
+from eventstore.checkpoints import Checkpoint
 from eventstore.database import Database, Transaction
 from eventstore.errors import LogReplaced
 from eventstore.events import ANY_VERSION
+from eventstore.log import Command, Decision
 from eventstore.migrate import Target
 from eventstore.store import EventStore
 from tests.conformance.toys import adding, store_on
@@ -74,6 +76,24 @@ async def test_a_shorter_log_is_not_written(database: Database) -> None:
     await set_back(database, 2)
     with pytest.raises(LogReplaced):
         await written(store, 1)
+    await store.close()
+
+
+async def test_what_is_no_event_is_not_written_beside_a_shorter_log_either(
+    database: Database,
+) -> None:
+    """How far somebody has come in the log that was, for example."""
+    store = store_on(database)
+    await store.open(follow_others=False)
+    await written(store, 3)
+    await set_back(database, 2)
+
+    async def come_so_far(tx: Transaction) -> None:
+        await checkpoints.save(tx, Checkpoint("mine", 1, 3))
+
+    with pytest.raises(LogReplaced):
+        await store.submit(Command(Decision(effects=(come_so_far,))))
+    assert await checkpoints.load(database, "mine") is None
     await store.close()
 
 

@@ -23,6 +23,7 @@ from projections.emissions import projection
 from projections.projection import Rows
 from projections.runner import Projector, Superseded
 from services.shell import Origin
+from tests.conformance.test_migrations import run_sql
 from tests.emitting import at, emission, report, wire
 from tests.services.serving_here import serving
 from tests.serving import verify_digests
@@ -121,6 +122,41 @@ async def test_an_event_that_cannot_be_folded_holds_the_projection_up_and_is_not
             await asyncio.sleep(0.01)
     assert await broken.reached(4, SOON)
     task.cancel()
+
+
+async def test_what_was_read_of_a_log_is_not_folded_when_that_is_set_back_meanwhile(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint is the same in both."""
+    monkeypatch.setattr(running, "STANDSTILL_SECONDS", 0.01)
+    attempts = 0
+
+    def set_back_beneath_the_second(rows: Rows, recorded: Recorded[Any]) -> None:
+        nonlocal attempts
+        if recorded.position == 2:
+            attempts += 1
+            run_sql(
+                target,
+                "DELETE FROM events WHERE position = 2",
+                "UPDATE log_head SET position = 1, hash = "
+                "(SELECT hash FROM events WHERE position = 1)",
+            )
+        projection.apply(rows, recorded)
+
+    async with serving(target, Settings(services_enabled=False)) as server:
+        late = Projector(server.store, replace(projection, apply=set_back_beneath_the_second))
+        task = asyncio.create_task(late.run())
+        await emit(server)
+        assert await late.reached(1, SOON)
+        await emit(server)
+        async with asyncio.timeout(SOON):
+            while attempts < 2 and late.position < 2:  # noqa: ASYNC110 - no signal
+                await asyncio.sleep(0.01)
+        task.cancel()
+        checkpoint = await checkpoints.load(server.database, "emissions")
+        assert checkpoint == Checkpoint("emissions", projection.version, 1)
+        assert await emissions_in(server.database) == 1
+    verify_digests(target)
 
 
 async def test_a_read_model_of_another_version_is_left_alone_until_it_is_ours_again(
