@@ -236,7 +236,7 @@ API.
 | 404 | `not-found` | there is no subscription of this name |
 | 409 | `superseded` | another consumer has taken over, or the subscription was moved |
 | 409 | `conflict` | the name is taken, with another filter; or there are 1,000 names already |
-| 410 | `replaced` | the log was erased or restored since the token was given: begin anew |
+| 410 | `replaced` | the log was erased, or restored from a backup and has grown since: begin anew |
 | 410 | `ahead` | the log ends before the token's place: it was restored from a backup; begin anew |
 | 410 | `too-old` | what comes next is gone from the log; begin anew |
 | 503 | `unavailable` | the database is away; come back with the token |

@@ -17,3 +17,8 @@ def chained(previous: bytes, row: Sequence[Any]) -> bytes:
     # A list: a generator takes half as long again.
     text = "\x1f".join(["\0" if value is None else str(value) for value in row])
     return sha256(previous + text.encode()).digest()
+
+
+def follows(row: Sequence[Any], before: Sequence[Any]) -> bool:
+    """Whether a row of the log, whose last column is its hash, is chained to that before it."""
+    return chained(bytes(before[-1]), row[:-1]) == bytes(row[-1])

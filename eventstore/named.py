@@ -11,7 +11,7 @@ from msgspec import Struct
 from eventstore import token
 from eventstore.database import Reader, Row, Table, Transaction
 from eventstore.selection import Selection, fingerprint
-from eventstore.token import Token
+from eventstore.token import HASH_BYTES, Token
 
 SUBSCRIPTIONS = Table(
     "subscriptions",
@@ -53,9 +53,9 @@ class Named(Struct, frozen=True, kw_only=True):
         """Of the tokens that the present term hands out."""
         return fingerprint(self.selection, f"{self.name}/{self.term}")
 
-    def token(self, position: int) -> str:
-        """What acknowledges everything up to `position`."""
-        return token.write(Token(self.epoch, position, self.fingerprint))
+    def token(self, position: int, hash_: bytes) -> str:
+        """What acknowledges everything up to `position`, whose event has the hash."""
+        return token.write(Token(self.epoch, position, self.fingerprint, hash_[:HASH_BYTES]))
 
 
 async def load(reader: Reader, name: str) -> Named | None:

@@ -19,7 +19,7 @@ from eventstore.errors import LogCorrupted
 from eventstore.log import head, read_rows
 from eventstore.ring import Entry, Ring
 from eventstore.selection import Matches
-from eventstore.token import Gone, InvalidToken, Token
+from eventstore.token import HASH_BYTES, Gone, InvalidToken, Token
 
 PAGE_MAX = 500
 """Events handed to a reader at a time."""
@@ -75,6 +75,8 @@ class Scanned(Struct, frozen=True):
     rows: Sequence[Row]
     """Rows of `eventstore.codec.EVENTS` in it that match. Without any it is a bookmark, or, where
     the position is that of the last stretch, a heartbeat."""
+    hash: bytes = b""
+    """Of the event at `position`; empty if nothing was looked at."""
 
 
 async def scan(
@@ -87,11 +89,12 @@ async def scan(
     """
     clock = asyncio.get_running_loop().time
     told, told_at = after, clock()
+    newest = b""
     pages = _Pages(database, ring)
     while True:
         rows = await pages.after(after)
         if rows:
-            after = rows[-1][0]
+            after, newest = _place(rows[-1])
             found = [row for row in rows if matches(row)]
             due = after - told >= BOOKMARK_EVENTS or clock() - told_at >= BOOKMARK_SECONDS
             if not found and not due:
@@ -106,7 +109,7 @@ async def scan(
                 continue
             except TimeoutError:
                 pass
-        yield Scanned(after, found)
+        yield Scanned(after, found, newest)
         told, told_at = after, clock()
 
 
@@ -121,27 +124,34 @@ async def take(
     deadline = clock() + wait_seconds
     pages = _Pages(database, ring)
     began, size = after, 0
+    newest = b""
     found: list[Row] = []
     while True:
         rows = await pages.after(after)
         if rows:
-            after = rows[-1][0]
+            after, newest = _place(rows[-1])
             found += (row for row in rows if matches(row))
             size += _bytes(rows)
             enough = size >= PAGE_BYTES or after - began >= BOOKMARK_EVENTS
             if len(found) > limit:
-                return Scanned(found[limit - 1][0], found[:limit])
+                position, hash_ = _place(found[limit - 1])
+                return Scanned(position, found[:limit], hash_)
             if (found and (enough or len(found) == limit)) or clock() >= deadline:
-                return Scanned(after, found)
+                return Scanned(after, found, newest)
             await asyncio.sleep(0)
             continue
         if found:
-            return Scanned(after, found)
+            return Scanned(after, found, newest)
         try:
             async with asyncio.timeout_at(deadline):
                 await ring.wait(after)
         except TimeoutError:
-            return Scanned(after, found)
+            return Scanned(after, found, newest)
+
+
+def _place(row: Row) -> tuple[int, bytes]:
+    """Position and hash of an event."""
+    return row[0], bytes(row[-1])
 
 
 class _Pages:
@@ -183,6 +193,15 @@ async def recorded_at(reader: Reader, position: int) -> int | None:
     return int(rows[0][0]) if rows else None
 
 
+_HASHES = Table("events", {"hash": "bytes", "position": "bigint"}, key=("position",))
+
+
+async def hash_at(reader: Reader, position: int) -> bytes:
+    """The hash of the event at a position; empty if there is none."""
+    rows = await reader.fetch_keys(_HASHES, [(position,)])
+    return bytes(rows[0][0]) if rows else b""
+
+
 async def position_at(reader: Reader, time: int) -> int:
     """The position after which come the events recorded at `time` (microseconds) or later.
 
@@ -199,6 +218,17 @@ async def position_at(reader: Reader, time: int) -> int:
     return low
 
 
+async def is_of_this_log(reader: Reader, token: Token) -> bool:
+    """Whether the event that the token names is that at its position, as far as both are known.
+
+    What was recorded after a log was set back has the same positions and the same epoch.
+    """
+    if not token.hash:
+        return True
+    here = await hash_at(reader, token.position)
+    return not here or here[:HASH_BYTES] == token.hash
+
+
 async def resume(reader: Reader, token: Token, fingerprint: bytes) -> int:
     """The position to go on from.
 
@@ -212,6 +242,12 @@ async def resume(reader: Reader, token: Token, fingerprint: bytes) -> int:
         raise Gone("replaced", "the log was erased or restored since; begin anew")
     if token.position > now.position:
         raise Gone("ahead", f"the log ends at {now.position}, before {token.position}; begin anew")
+    if not await is_of_this_log(reader, token):
+        raise Gone(
+            "replaced",
+            f"the log was restored from a backup since, and has another event at {token.position}; "
+            "begin anew",
+        )
     rows = await reader.fetch(FIRST)
     first = rows[0][0] or 1
     if token.position + 1 < first:

@@ -1,8 +1,9 @@
 """Where a reader of the log is, as one opaque text that it can bring back.
 
-A token holds the identity of the log, the last position that was looked at, and a fingerprint of
-what was looked for: so it cannot be used on another log or for another selection, where it would
-skip events without a word.
+A token holds the identity of the log, the last position that was looked at with the beginning of
+the hash of its event, and a fingerprint of what was looked for: so it cannot be used on another log
+or for another selection, where it would skip events without a word. A log that was restored from a
+backup is the same log, but what was recorded in it since has other hashes.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -13,6 +14,8 @@ from msgspec import Struct
 from eventstore.errors import EventStoreError
 
 TOKEN_CHARACTERS_MAX = 200
+HASH_BYTES = 8
+"""So much of a hash tells two events apart that are at one position of a log."""
 
 
 class InvalidToken(EventStoreError):
@@ -33,6 +36,9 @@ class Token(Struct, frozen=True, array_like=True):
     epoch: str
     position: int
     fingerprint: bytes
+    hash: bytes = b""
+    """The first bytes of the hash of the event at `position`; empty at the beginning, where it was
+    not known, and in tokens of releases that did not write it."""
 
 
 _encode = msgspec.msgpack.Encoder().encode

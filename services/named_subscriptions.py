@@ -25,6 +25,7 @@ from eventstore.subscription import (
     BOOKMARK_SECONDS,
     HEARTBEAT_SECONDS,
     Scanned,
+    is_of_this_log,
     recorded_at,
     take,
 )
@@ -155,13 +156,15 @@ class NamedSubscriptions:
     async def acknowledge(self, name: str, given: str, at: datetime) -> Named:
         """Everything up to a token is done with. An older one than is known changes nothing.
 
-        Raises InvalidToken, NotFound, Superseded, and Gone for a log that was replaced.
+        Raises InvalidToken, NotFound, Superseded, and Gone for a log that was replaced or set back.
         """
         read = token.read(given)
         if read.epoch != self._store.epoch:
             raise Gone("replaced", "the log was erased or restored since; seek a new place")
         if read.position > (await log.head(self._store.database)).position:
             raise InvalidToken("the token is of no place in this log")
+        if not await is_of_this_log(self._store.database, read):
+            raise Gone("replaced", "the log was restored from a backup since; seek a new place")
         return await self.advance(name, read.fingerprint, read.position, to_microseconds(at))
 
     async def advance(self, name: str, mark: bytes, position: int, now: int) -> Named:
@@ -235,9 +238,14 @@ class Consumer:
         """What is acknowledged, as far as is known here."""
         return self._it.position
 
-    def token(self, position: int) -> str:
-        """What acknowledges everything up to `position`."""
-        return self._it.token(position)
+    @property
+    def hash(self) -> bytes:
+        """Not known of what is acknowledged, which the same database says."""
+        return b""
+
+    def token(self, position: int, hash_: bytes) -> str:
+        """What acknowledges everything up to `position`, whose event has the hash."""
+        return self._it.token(position, hash_)
 
     async def acknowledge(self, given: str) -> None:
         """See `NamedSubscriptions.acknowledge`; makes room at once."""

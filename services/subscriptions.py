@@ -8,8 +8,8 @@ from eventstore import log, token
 from eventstore.codec import to_microseconds
 from eventstore.database import Reader
 from eventstore.selection import Selection, fingerprint
-from eventstore.subscription import position_at, resume
-from eventstore.token import Token
+from eventstore.subscription import hash_at, position_at, resume
+from eventstore.token import HASH_BYTES, Token
 from orchestration.identifiers import utc
 from orchestration.refusals import Invalid
 
@@ -23,10 +23,12 @@ class Place(Struct, frozen=True):
     """Everything up to and including it was looked at."""
     epoch: str
     fingerprint: bytes
+    hash: bytes
+    """Of the event at `position`, or its beginning; empty if it is not known."""
 
-    def token(self, position: int) -> str:
-        """What brings the same reader back to `position`."""
-        return token.write(Token(self.epoch, position, self.fingerprint))
+    def token(self, position: int, hash_: bytes) -> str:
+        """What brings the same reader back to `position`, whose event has the hash."""
+        return token.write(Token(self.epoch, position, self.fingerprint, hash_[:HASH_BYTES]))
 
 
 async def begin(
@@ -41,9 +43,10 @@ async def begin(
         if start is not None:
             raise Invalid("say 'after' or 'from', not both")
         given = token.read(after)
-        return Place(await resume(reader, given, mark), given.epoch, mark)
+        return Place(await resume(reader, given, mark), given.epoch, mark, given.hash)
     position = await position_of(reader, NOW if start is None else start)
-    return Place(position, (await log.head(reader)).epoch, mark)
+    epoch = (await log.head(reader)).epoch
+    return Place(position, epoch, mark, await hash_at(reader, position))
 
 
 async def position_of(reader: Reader, start: str) -> int:

@@ -25,8 +25,10 @@ from api.cli.terminal import (
 )
 from api.settings import Settings
 from eventstore import client, log, transfer, verify
+from eventstore.chain import follows
 from eventstore.codec import EVENTS, from_microseconds
 from eventstore.database import Database, Row
+from eventstore.errors import LogReplaced
 from eventstore.public import PublicEvent
 from projections import catalogue, log_lines, versions
 
@@ -108,13 +110,22 @@ def tail(
     async def work(database: Database, _: Settings) -> None:
         head = await log.head(database)
         position = after if after is not None else await _back(database, head.position)
+        newest: Row | None = None
+        waited = False
         while True:
             rows = await log.read_rows(database, database.dialect, position, limit=PAGE)
+            if rows and newest and waited and not follows(rows[0], newest):
+                raise LogReplaced(
+                    "the log was erased or restored from a backup meanwhile: what is recorded now "
+                    f"does not follow from what was shown, up to position {position}; start again"
+                )
             for row in rows:
                 if _wanted(row):
                     typer.echo(_json_line(row) if json else _text_line(row))
+            waited = not rows
             if rows:
-                position = rows[-1][0]
+                newest = rows[-1]
+                position = newest[0]
             elif not follow:
                 return
             else:

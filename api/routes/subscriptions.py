@@ -208,14 +208,14 @@ async def _stream(call: Call) -> Answer:
 async def _sent(scans: AsyncIterator[Scanned], place: Place | Consumer) -> AsyncIterator[bytes]:
     position = place.position
     # So that there is something to go on from, whatever happens next.
-    yield _bookmark(place, position)
+    yield _bookmark(place, position, place.hash)
     try:
         async for scanned in scans:
             if scanned.rows:
                 for chunk in _chunks(_message(place, row) for row in scanned.rows):
                     yield chunk
             elif scanned.position > position:
-                yield _bookmark(place, scanned.position)
+                yield _bookmark(place, scanned.position, scanned.hash)
             else:
                 yield b": heartbeat\n\n"
             position = scanned.position
@@ -225,9 +225,13 @@ async def _sent(scans: AsyncIterator[Scanned], place: Place | Consumer) -> Async
         yield b"event: end\ndata: " + msgspec.json.encode(found[1]) + b"\n\n"
 
 
-def _bookmark(place: Place | Consumer, position: int) -> bytes:
-    text = f'id: {place.token(position)}\nevent: bookmark\ndata: {{"position":{position}}}\n\n'
-    return text.encode()
+def _bookmark(place: Place | Consumer, position: int, hash_: bytes) -> bytes:
+    token = place.token(position, hash_)
+    return f'id: {token}\nevent: bookmark\ndata: {{"position":{position}}}\n\n'.encode()
+
+
+def _token(place: Place | Consumer, row: Sequence[Any]) -> str:
+    return place.token(row[0], bytes(row[-1]))
 
 
 def _message(place: Place | Consumer, row: Sequence[Any]) -> bytes:
@@ -235,7 +239,7 @@ def _message(place: Place | Consumer, row: Sequence[Any]) -> bytes:
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(data.splitlines())
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (
-        place.token(row[0]).encode(),
+        _token(place, row).encode(),
         row[3].encode(),
         data,
     )
@@ -303,9 +307,12 @@ async def _poll(call: Call) -> Answer:
     else:
         matches = matcher(asked.filter)
         taking = take(server.database, server.store.ring, matches, place.position, limit, seconds)
-    scanned = await _unless(over(call.scope), taking) or Scanned(place.position, ())
+    nothing = Scanned(place.position, (), place.hash)
+    scanned = await _unless(over(call.scope), taking) or nothing
+    if scanned.position == place.position:
+        scanned = nothing
     events = b",".join(public(row) for row in scanned.rows)
-    token = place.token(scanned.position).encode()
+    token = place.token(scanned.position, scanned.hash).encode()
     return Answer(200, b'{"events":[%b],"token":"%b"}' % (events, token))
 
 
@@ -357,16 +364,16 @@ async def _talk(server: Server, socket: Socket) -> None:
 
 async def _tell(socket: Socket, scans: AsyncIterator[Scanned], place: Place | Consumer) -> None:
     position = place.position
-    await socket.send_text(_bookmark_frame(place, position))
+    await socket.send_text(_bookmark_frame(place, position, place.hash))
     async for scanned in scans:
         for row in scanned.rows:
-            token = place.token(row[0])
+            token = _token(place, row)
             await socket.send_text(
                 f'{{"type":"event","token":"{token}","event":{public(row).decode()}}}'
             )
         if not scanned.rows:
             await socket.send_text(
-                _bookmark_frame(place, scanned.position)
+                _bookmark_frame(place, scanned.position, scanned.hash)
                 if scanned.position > position
                 else '{"type":"heartbeat"}'
             )
@@ -396,8 +403,9 @@ async def _hear(socket: Socket, consumer: Consumer) -> None:
     await first_to_end(read(), write())
 
 
-def _bookmark_frame(place: Place | Consumer, position: int) -> str:
-    return f'{{"type":"bookmark","token":"{place.token(position)}","position":{position}}}'
+def _bookmark_frame(place: Place | Consumer, position: int, hash_: bytes) -> str:
+    token = place.token(position, hash_)
+    return f'{{"type":"bookmark","token":"{token}","position":{position}}}'
 
 
 def _closed(error: Exception) -> Closed:

@@ -10,18 +10,21 @@ import pytest
 from eventstore import ring as ring_module
 from eventstore import subscription, token
 from eventstore.codec import to_microseconds
-from eventstore.database import Transaction
+from eventstore.database import Database, Transaction
 from eventstore.events import ANY_VERSION, NewEvents
-from eventstore.log import Command, Decision
+from eventstore.log import Command, Decision, read_rows
 from eventstore.public import public
 from eventstore.selection import EVERYTHING, Selection, fingerprint, matcher
 from eventstore.store import EventStore
-from eventstore.subscription import Scanned, position_at, resume, scan, take
-from eventstore.token import Gone, InvalidToken, Token
-from tests.conformance.toys import Noted, adding
+from eventstore.subscription import Scanned, hash_at, position_at, resume, scan, take
+from eventstore.token import HASH_BYTES, Gone, InvalidToken, Token
+from tests.conformance.test_set_back import set_back
+from tests.conformance.toys import Noted, adding, store_on
 
 ID = "0199aaaa-0000-7000-8000-000000000001"
 OTHER = "0199aaaa-0000-7000-8000-000000000002"
+OF_AN_OLDER_RELEASE = "k6VlcG9jaAfEAWY"
+"""A token without a hash: ["epoch", 7, b"f"]."""
 NOBODY = Selection(stream=("nobody:1",))
 
 
@@ -34,6 +37,12 @@ async def note(store: EventStore, stream: str, text: str) -> None:
     event_id = f"44444444-4444-4444-8444-{store.ring.head:012}"
     new = NewEvents(stream, ANY_VERSION, [Noted(text=text)], [event_id])
     await store.submit(Command(Decision(appends=[new])))
+
+
+async def nothing_until(store: EventStore, position: int) -> Scanned:
+    """A stretch without a match; its hash is for the token that goes with it."""
+    (row,) = await read_rows(store.database, store.database.dialect, position - 1, position)
+    return Scanned(position, [], bytes(row[-1]))
 
 
 def scanning(store: EventStore, selection: Selection, after: int = 0) -> AsyncIterator[Scanned]:
@@ -101,7 +110,7 @@ async def test_a_reader_for_whom_nothing_matches_is_told_how_far_it_is_and_never
     await append(store, 20)
     scans = scanning(store, NOBODY)
     told = [await next_of(scans) for _ in range(3)]
-    assert told == [Scanned(6, []), Scanned(12, []), Scanned(18, [])]
+    assert told == [await nothing_until(store, position) for position in (6, 12, 18)]
 
 
 async def test_a_bookmark_follows_a_quiet_while_and_then_heartbeats(
@@ -111,9 +120,9 @@ async def test_a_bookmark_follows_a_quiet_while_and_then_heartbeats(
     monkeypatch.setattr(subscription, "HEARTBEAT_SECONDS", 0.1)
     await append(store, 2)
     scans = scanning(store, NOBODY)
-    assert [await next_of(scans) for _ in range(3)] == [Scanned(2, [])] * 3
+    assert [await next_of(scans) for _ in range(3)] == [await nothing_until(store, 2)] * 3
     await append(store, 1)
-    assert await next_of(scans) == Scanned(3, [])
+    assert await next_of(scans) == await nothing_until(store, 3)
 
 
 async def test_matching_events_come_at_once_and_complete_across_the_ring_and_the_database(
@@ -197,10 +206,11 @@ async def test_a_time_stands_for_the_first_event_that_was_recorded_then_or_later
 
 
 async def test_a_token_is_read_back_and_nonsense_is_refused() -> None:
-    given = Token("epoch", 2**40, fingerprint(EVERYTHING))
+    given = Token("epoch", 2**40, fingerprint(EVERYTHING), b"12345678")
     text = token.write(given)
     assert token.read(text) == given
     assert text.replace("-", "").replace("_", "").isalnum()
+    assert token.read(OF_AN_OLDER_RELEASE) == Token("epoch", 7, b"f")
     for nonsense in ("", "x", "é", text[:-4], text + "A" * 300, token.write(Token("", -1, b""))):
         with pytest.raises(InvalidToken):
             token.read(nonsense)
@@ -238,6 +248,33 @@ async def test_a_reader_goes_on_only_in_the_same_log_with_the_same_filter(
     with pytest.raises(Gone) as refused:
         await resume(store.database, Token(store.epoch, 2, mark), mark)
     assert refused.value.reason == "too-old"
+
+
+async def test_a_token_names_no_event_of_a_log_that_was_set_back_and_has_grown_past_it(
+    store: EventStore, database: Database
+) -> None:
+    """It would skip what was recorded before its position since: the epoch is the same."""
+    await append(store, 5)
+    mark = fingerprint(EVERYTHING)
+    given = [
+        Token(store.epoch, position, mark, (await hash_at(database, position))[:HASH_BYTES])
+        for position in (0, 3, 4, 5)
+    ]
+    await set_back(database, 3)
+    later = store_on(database)
+    await later.open(follow_others=False)
+    await append(later, 3)
+    assert later.epoch == store.epoch
+
+    for kept in given[:2]:
+        assert await resume(database, kept, mark) == kept.position
+    for lost in given[2:]:
+        with pytest.raises(Gone, match=f"another event at {lost.position}") as refused:
+            await resume(database, lost, mark)
+        assert refused.value.reason == "replaced"
+    older = Token(store.epoch, 5, mark)
+    assert await resume(database, older, mark) == 5, "nobody can know: it names no event"
+    await later.close()
 
 
 async def test_an_event_is_shown_with_its_data_exactly_as_stored(store: EventStore) -> None:
