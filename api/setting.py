@@ -188,6 +188,8 @@ def declare(field: msgspec.structs.FieldInfo) -> Declared:
     prefect = setting.legacy
     if not setting.at.startswith("pluperfect."):
         prefect = (f"PREFECT_{setting.at.replace('.', '_').upper()}", *prefect)
+    # A client on this machine is told its home by it; the profiles there are not ours.
+    prefect = tuple(theirs for theirs in prefect if theirs != "PREFECT_HOME")
     ours = (name, *(f"PLU{theirs.replace('PREFECT', 'PERFECT', 1)}" for theirs in prefect))
     return Declared(
         field=field.name,

@@ -105,6 +105,15 @@ def test_the_home_of_the_prefect_client_is_not_ours(tmp_path: Path) -> None:
     assert configured(tmp_path, PREFECT_HOME=str(elsewhere)).settings.home == tmp_path
 
 
+def test_without_a_home_of_ours_the_one_of_the_prefect_client_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    loaded = load({"PREFECT_HOME": str(tmp_path / "prefect")})
+    assert loaded.settings.home == tmp_path / ".pluperfect"
+    assert loaded.warnings == ()
+
+
 def test_an_empty_value_is_no_value(tmp_path: Path) -> None:
     settings = configured(tmp_path, PREFECT_SERVER_API_AUTH_STRING="", PLUPERFECT_API_PORT="")
     assert settings.settings == Settings(home=tmp_path)

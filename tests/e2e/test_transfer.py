@@ -1,7 +1,9 @@
 """`prefect transfer`, as it is in the client: from a real Prefect server to ours, and back."""
 
+import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +69,25 @@ class Move:
         lines = re.findall(r"^│ ([\w-]+/\S+)\s+│ \S+ (\w+)\s+│\s*(.*?)\s*│$", done.stdout, re.M)
         assert lines, done.stdout
         return {name: detail or status for name, status, detail in lines}
+
+
+def test_profiles_for_a_transfer_are_made_as_the_page_says(
+    prefect_environment: Path, tmp_path: Path
+) -> None:
+    page = (serving.REPOSITORY / "docs" / "moving.md").read_text(encoding="utf-8")
+    *making, transfer = page.split("```sh\n")[1].split("```")[0].splitlines()
+    variables = serving.inherited_environment() | {
+        "HOME": str(tmp_path),
+        "PREFECT_HOME": str(tmp_path),
+        "PATH": f"{prefect_environment / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    }
+    for line in making:
+        subprocess.run(line, shell=True, env=variables, check=True, timeout=PROGRAM_SECONDS_MAX)
+
+    profiles = tomllib.loads((tmp_path / "profiles.toml").read_text())["profiles"]
+    source, goal = re.findall(r"--(?:from|to) (\w+)", transfer)
+    assert profiles[source] == {"PREFECT_API_URL": "http://old:4200/api"}
+    assert profiles[goal] == {"PREFECT_API_URL": "http://new:4200/api"}
 
 
 @pytest.fixture(scope="module")
