@@ -108,3 +108,20 @@ def test_no_page_is_wider_than_the_screen_whatever_things_are_called(
             wide.append(f"{path}: {error}")
             page.set_viewport_size({"width": width, "height": 800})
     assert not wide, "\n".join(wide)
+
+
+@pytest.mark.parametrize("width", [MAGNIFIED, LARGE])
+def test_a_failed_task_takes_a_line_whatever_it_is_called(
+    server_url: str, visit: Visit, width: int
+) -> None:
+    limits = Limits(server_url)
+    heights = []
+    for name in ("load", WORD):
+        run = limits.run("plain-otter", "FAILED")
+        task = simple(name, 0, 1, end="FAILED", message="No rows")
+        tell(server_url, run, datetime.now(UTC) - timedelta(minutes=1), [task])
+        page = visit(server_url, f"runs/flow-run/{run}", width=width)
+        failed = page.locator(".failures a")
+        expect(failed).to_have_text(name)
+        heights.append(failed.evaluate("one => one.getBoundingClientRect().height"))
+    assert heights[0] == heights[1]

@@ -4,6 +4,7 @@ import "./live.js";
 import "./actions.js";
 import { copyText } from "./copying.js";
 import "./cut.js";
+import "./table_copy.js";
 import { key, goTo } from "./keys.js";
 
 const root = document.documentElement;
