@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from api import background
 from api.databases import master_keys
 from api.settings import Settings
+from eventstore.clock import DatabaseClock
 from eventstore.codec import Codec
 from eventstore.database import Database
 from eventstore.errors import EventStoreError
@@ -46,6 +47,7 @@ class Server:
         """`open_patient` opens the database for work on the whole log, in the background."""
         self.settings = settings
         self.database = database
+        self.clock = DatabaseClock(database)
         projector = InlineProjector(inline)
         self.store = EventStore(
             database,
@@ -88,6 +90,7 @@ class Server:
         if not self.settings.database_read_only:
             await self.refolding.open()
         await self.store.open()
+        await self.clock.open()
         if not self.settings.database_read_only:
             self.pulses.open()
             self.vault.open()
@@ -121,10 +124,10 @@ class Server:
         await self.runner.close()
         await self.pulses.close()
         await self.vault.close()
+        await self.clock.close()
         await self.store.close()
         await self.database.close()
 
-    @staticmethod
-    def now() -> datetime:
+    def now(self) -> datetime:
         """The time that decisions are told: UTC."""
-        return datetime.now(UTC)
+        return self.clock.now()

@@ -11,6 +11,7 @@ from msgspec import json
 from api.server import Server
 from api.settings import Settings
 from eventstore import log
+from eventstore.clock import machine_time
 from eventstore.migrate import Target
 from orchestration.deployment_bodies import DeploymentCreate, DeploymentFlowRunCreate
 from orchestration.run_policies import FlowRunPolicy
@@ -283,7 +284,7 @@ async def test_the_next_term_begins_with_patience_for_everybody(target: Target) 
         silent = await new_run(idle, "RUNNING", flow_id, tags=CRASH)
         for id_ in (alive, silent):
             await beat(idle, id_)
-    began = Server.now()
+    began = machine_time()
     async with serving(target, SETTINGS) as server:
         await beat(server, alive)
         for id_ in (silent, alive):

@@ -1,0 +1,88 @@
+"""Servers whose machines do not agree on the time, on one log: the database's clock counts."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from api.settings import Settings
+from eventstore.clock import DatabaseClock
+from eventstore.migrate import Target
+from services import task_queue
+from tests.conftest import open_database
+from tests.services.runs_here import ORIGIN
+from tests.services.serving_here import serving
+from tests.services.test_task_queue import KEY, ONE, OTHER, claim, delayed, hand_over
+
+IDLE = Settings(services_enabled=False)
+WRONG = timedelta(hours=1)
+NEARLY = timedelta(minutes=10)
+
+
+class Machine:
+    """A clock that somebody set wrong."""
+
+    def __init__(self, wrong_by: timedelta) -> None:
+        self.wrong_by = wrong_by
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.wrong_by
+
+
+def off(clock: DatabaseClock) -> timedelta:
+    return abs(clock.now() - datetime.now(UTC))
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+@pytest.mark.parametrize("wrong_by", [WRONG, -WRONG])
+async def test_a_task_stays_with_its_worker_whatever_another_servers_clock_says(
+    target: Target, wrong_by: timedelta
+) -> None:
+    async with serving(target, IDLE) as right, serving(target, IDLE, Machine(wrong_by)) as wrong:
+        for here, there in ((right, wrong), (wrong, right)):
+            claimed, handed = await delayed(here), await delayed(here)
+            await task_queue.see(here.shell, ONE, (KEY,), here.now())
+            assert {await claim(here), await claim(here)} == {claimed, handed}
+            await hand_over(here, handed)
+            assert await claim(there, OTHER) is None
+            assert ONE in {
+                one.identifier for one in await task_queue.connected(there.shell, there.now())
+            }
+            await task_queue.give_back(here.shell, claimed, ONE, ORIGIN)
+            assert await claim(there, OTHER) == claimed
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+async def test_a_clock_that_is_set_is_noticed(
+    target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    database, machine = open_database(target), Machine(timedelta(0))
+    clock = DatabaseClock(database, machine)
+    with caplog.at_level(logging.WARNING):
+        await clock.look()
+        assert not caplog.records
+        for wrong_by in (WRONG, -WRONG, timedelta(0)):
+            machine.wrong_by = wrong_by
+            await clock.look()
+            assert off(clock) < NEARLY
+    assert [("ahead of" in said, "behind" in said) for said in caplog.messages[:2]] == [
+        (True, False),
+        (False, True),
+    ]
+    await database.close()
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+async def test_while_the_database_does_not_answer_the_clock_goes_on(target: Target) -> None:
+    database, machine = open_database(target), Machine(WRONG)
+    clock = DatabaseClock(database, machine)
+    await clock.look()
+    await database.close()
+    await clock.look()
+    assert off(clock) < NEARLY
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_on_sqlite_the_machines_clock_counts(target: Target) -> None:
+    async with serving(target, IDLE, Machine(WRONG)) as server:
+        assert off(server.clock) > NEARLY
