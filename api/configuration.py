@@ -8,7 +8,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from api.addresses import database_location, redis_url
-from api.profiles import chosen, read_profiles
+from api.profiles import Profiles, chosen, read_profiles
 from api.setting import Declared, Misconfigured, masked, parse
 from api.settings import BY_NAME, SETTINGS, Settings
 from api.settings_of_server import DEFAULT_HOME
@@ -47,12 +47,39 @@ def load(environ: Mapping[str, str], profile: str | None = None) -> Configuratio
     `profile` is the one asked for on the command line, if any. Raises Misconfigured with every
     value that is not allowed: which variable, which value, what is allowed.
     """
-    problems: list[str] = []
-    home = home_of(environ)
-    name, table = active_profile(environ, profile)
+    profiles = read_profiles(home_of(environ))
+    name, table = _active(profiles, environ, profile)
     given: dict[str, Given] = {}
     for item in (*find(environ, "env"), *find(table, "profile")):
         given.setdefault(item.declared.field, item)
+    settings, problems, wrong = _made(home_of(environ), given)
+    problems.extend(_url_problems(settings, given, wrong))
+    if problems:
+        raise Misconfigured(*problems)
+    warnings = (
+        *strangers_named(environ),
+        *strangers_named(table, name),
+        *(_unread(profiles.path, key) for key in profiles.unread),
+        *_unused(settings),
+    )
+    return Configuration(settings, name, tuple(given.values()), warnings)
+
+
+def faults(declared: Declared, name: str, text: str) -> list[str]:
+    """What is wrong with a value by itself, a sentence each.
+
+    Whether the parts of one address are complete is not asked: they are set one after the other.
+    """
+    given = {declared.field: Given(declared, "env", name, text)}
+    settings, problems, wrong = _made(DEFAULT_HOME, given)
+    if declared.field.endswith("_url"):
+        problems.extend(_url_problems(settings, given, wrong))
+    return problems
+
+
+def _made(home: Path, given: Mapping[str, Given]) -> tuple[Settings, list[str], set[str]]:
+    """The settings, what is wrong with values, and the fields these are left out of."""
+    problems: list[str] = []
     values: dict[str, Any] = {"home": home}
     for item in given.values():
         try:
@@ -65,12 +92,7 @@ def load(environ: Mapping[str, str], profile: str | None = None) -> Configuratio
                 values[field] = as_path(values[field])
             except ValueError as error:
                 problems.append(f"{_where(given[field])} is {values.pop(field)!r} but {error}.")
-    settings = Settings(**values)
-    problems.extend(_url_problems(settings, given, given.keys() - values.keys()))
-    if problems:
-        raise Misconfigured(*problems)
-    warnings = (*strangers_named(environ), *strangers_named(table, name), *_unused(settings))
-    return Configuration(settings, name, tuple(given.values()), warnings)
+    return Settings(**values), problems, given.keys() - values.keys()
 
 
 def _url_problems(
@@ -111,7 +133,12 @@ def active_profile(
     environ: Mapping[str, str], profile: str | None = None
 ) -> tuple[str, Mapping[str, str]]:
     """Name and settings of the profile in use. Raises Misconfigured if there is no such profile."""
-    profiles = read_profiles(home_of(environ))
+    return _active(read_profiles(home_of(environ)), environ, profile)
+
+
+def _active(
+    profiles: Profiles, environ: Mapping[str, str], profile: str | None
+) -> tuple[str, Mapping[str, str]]:
     asked_by = "--profile" if profile else f"the environment variable {PROFILE}"
     name = chosen(profiles, profile or environ.get(PROFILE), asked_by)
     return name, profiles.tables[name]
@@ -154,6 +181,10 @@ def strangers_named(names: Iterable[str], profile: str | None = None) -> list[st
     """A sentence for each of those, in the environment or in a profile."""
     where = "" if profile is None else f" It is set in profile {profile!r}."
     return [unknown(name) + where for name in strangers(names)]
+
+
+def _unread(path: Path, key: str) -> str:
+    return f"{key!r} in {path} is not read; a profile is a table [profiles.NAME]."
 
 
 OF_CLIENTS = frozenset({"API_URL", "API_KEY"})

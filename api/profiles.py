@@ -31,6 +31,8 @@ class Profiles(Struct, frozen=True):
     active: str
     tables: Mapping[str, Mapping[str, str]]
     """Settings of each profile, by profile and name, as text."""
+    unread: tuple[str, ...] = ()
+    """What else is in the file: nobody looks at it."""
 
 
 def read_profiles(home: Path) -> Profiles:
@@ -60,7 +62,8 @@ def read_profiles(home: Path) -> Profiles:
     tables = {name: _table(path, name, table) for name, table in profiles.items()}
     if active == DEFAULT_PROFILE:
         tables.setdefault(DEFAULT_PROFILE, {})
-    return Profiles(path, active, tables)
+    unread = tuple(key for key in document if key not in ("active", "profiles"))
+    return Profiles(path, active, tables, unread)
 
 
 def _table(path: Path, profile: str, table: object) -> dict[str, str]:
@@ -107,6 +110,9 @@ def rewrite(path: Path, change: Callable[["TOMLDocument"], None]) -> None:
         _replace(path, tomlkit.dumps(document))
     except OSError as error:
         raise Misconfigured(f"{path} cannot be written: {error.strerror}.") from None
+    except UnicodeEncodeError:
+        # The shell gave bytes that are no text in its encoding.
+        raise Misconfigured(f"{path} is not changed: what it was to hold is not text.") from None
 
 
 def _replace(path: Path, text: str) -> None:

@@ -49,6 +49,9 @@ COMMANDS: Mapping[str, Lazy] = {
 """The whole command line; what has no module is not offered."""
 
 
+HELP = ["--help", "-h"]
+
+
 class LazyGroup(TyperGroup):
     """A group some of whose commands are loaded when they are called for."""
 
@@ -124,7 +127,7 @@ def _reflowed(command: Any) -> Any:
     """
     paragraphs = cleandoc(command.help or "").split("\n\n")
     command.help = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
-    for param in command.get_params(typer.Context(command)):
+    for param in command.get_params(typer.Context(command, help_option_names=HELP)):
         _without_type(param)
         if getattr(param, "help", None):
             param.help = param.help.replace("[", r"\[")
@@ -158,7 +161,11 @@ def _profiles(incomplete: str) -> list[str]:
 
 
 app = typer.Typer(
-    cls=Root, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
+    cls=Root,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": HELP},
 )
 
 

@@ -24,6 +24,7 @@ from api.configuration import (
     HOME,
     PROFILE,
     active_profile,
+    faults,
     find,
     home_of,
     is_of_clients,
@@ -32,7 +33,7 @@ from api.configuration import (
     unknown,
 )
 from api.profiles import FILE_NAME, rewrite, table_of
-from api.setting import Declared, Misconfigured, masked, parse
+from api.setting import Declared, Misconfigured, masked
 from api.settings import BY_NAME, SETTINGS
 
 if TYPE_CHECKING:
@@ -82,10 +83,9 @@ def set_(
         declared = _declared(name)
         if not text.strip():
             fail(f"{name} has no value; `pluperfect config unset {name}` brings the default back.")
-        try:
-            parse(declared, text.strip())
-        except ValueError as error:
-            fail(f"{name} is {masked(declared, text)!r} but {error}.")
+        problems = faults(declared, name, text.strip())
+        if problems:
+            fail(*problems)
         changes[declared.name] = (declared, name, text.strip())
     profile, _ = active_profile(os.environ, chosen_profile(context))
 

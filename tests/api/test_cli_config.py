@@ -301,6 +301,45 @@ def test_a_base_path_that_no_url_can_have_is_refused(monkeypatch: pytest.MonkeyP
     assert f"PLUPERFECT_BASE_PATH {says}" in refused("config", "validate")
 
 
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("PLUPERFECT_DATABASE_URL=mysql://h/n", "has the unknown scheme 'mysql'"),
+        ("PREFECT_API_DATABASE_CONNECTION_URL=postgresql://h", "names no database"),
+        ("PLUPERFECT_REDIS_URL=http://h", "does not begin with redis://"),
+        ("PLUPERFECT_BASE_PATH=a b?x", "must be a path of letters, digits and"),
+    ],
+)
+def test_an_address_that_no_server_could_use_is_not_kept(
+    assignment: str, says: str, home: Path
+) -> None:
+    said = refused("config", "set", assignment)
+    assert said.startswith(f"Error: {assignment.partition('=')[0]} ")
+    assert says in said
+    assert not (home / "profiles.toml").exists()
+
+
+def test_the_parts_of_an_address_are_set_one_after_the_other() -> None:
+    for part in ("DRIVER=postgresql+asyncpg", "HOST=h", "USER=u", "NAME=n"):
+        ran("config", "set", f"PLUPERFECT_DATABASE_{part}")
+    assert "valid" in ran("config", "validate")
+
+
+def test_a_table_that_is_no_profile_is_named(home: Path) -> None:
+    home.mkdir()
+    (home / "profiles.toml").write_text('[default]\nPLUPERFECT_API_PORT = "4300"\n')
+    said = refused("config", "validate")
+    assert f"'default' in {home / 'profiles.toml'} is not read" in said
+    assert "[profiles.NAME]" in said
+
+
+def test_bytes_that_are_no_text_are_not_kept(home: Path) -> None:
+    ran("profile", "create", "one")
+    said = refused("profile", "create", "gr\udcc3\udcb6")
+    assert f"{home / 'profiles.toml'} is not changed" in said
+    assert ran("profile", "ls").split() == ["*", "default", "one"]
+
+
 def test_a_home_that_is_a_file_is_said_in_a_sentence(home: Path) -> None:
     home.write_text("")
     assert refused("config", "view") == f"Error: The home {home} is not a folder.\n"

@@ -47,7 +47,7 @@ def test_no_word_of_the_help_is_cut_on_a_narrow_terminal(
     monkeypatch.setenv("COLUMNS", NARROW)
     shown = _help(command)
     assert "…" not in shown
-    for param in COMMANDS[command].params:
+    for param in COMMANDS[command].get_params(typer.Context(COMMANDS[command])):
         for name in (*param.opts, *param.secondary_opts):
             if name.startswith("-"):
                 assert re.search(rf"{name}\s", shown), name
@@ -64,6 +64,12 @@ def test_each_option_and_argument_is_explained_and_its_default_shown(
         text = getattr(param, "help", None)
         assert text, param.name
         assert text.replace("\\[", "[") in shown
+
+
+@pytest.mark.parametrize("command", ["", "server", "server start", "log tail"])
+def test_the_short_form_asks_for_help_as_well(command: str) -> None:
+    short = CliRunner().invoke(app, [*command.split(), "-h"], prog_name="pluperfect")
+    assert (short.exit_code, short.output) == (0, _help(command))
 
 
 def test_every_command_that_prints_json_takes_both_spellings_of_it() -> None:
