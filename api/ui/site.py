@@ -318,13 +318,13 @@ def _live() -> Any:
 
 
 def _around(page: Page | None, position: int, mark: object = None) -> dict[str, Any]:
-    """What the frame around every page shows."""
+    """What the frame around every page shows. Without a `mark` nothing on it is followed."""
     table = import_module("api.ui.table")
     return {
         "this": page,
         "places": [one for one in table.PAGES if one.nav is not None],
         "position": position,
-        "mark": position if mark is None else mark,
+        "mark": mark,
     }
 
 
