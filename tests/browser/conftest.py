@@ -131,7 +131,7 @@ class Visit:
         page.on("request", asked)
         page.goto(root + path)
         if live:
-            expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+            assert_live(page)
         return page
 
     def end(self) -> None:
@@ -139,6 +139,13 @@ class Visit:
         for context in self._contexts:
             context.close()
         assert self._complaints == []
+
+
+def assert_live(page: Page) -> None:
+    """The page's scripts are there and hear of changes. Who pressed a link or a key that leads to
+    another page waits for this: keys that come before the scripts are nobody's, and forms that are
+    sent before them are answered by a page of its own."""
+    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Visit, assert_whole
+from tests.browser.conftest import Visit, assert_live, assert_whole
 from tests.browser.making_blocks import KEYRING, Blocks
 from tests.browser.making_deployments import HOURLY, Deployments
 from tests.browser.making_limits import Limits
@@ -71,4 +71,4 @@ def test_a_page_about_what_was_deleted_says_so_and_offers_nothing_to_do_with_it(
     expect(page.locator(".title .actions")).to_have_count(0)
     assert_whole(page)
     page.locator(".empty .button.primary").click()
-    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+    assert_live(page)

@@ -6,7 +6,15 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_fits, assert_whole
+from tests.browser.conftest import (
+    LARGE,
+    SMALL,
+    Visit,
+    assert_accessible,
+    assert_fits,
+    assert_live,
+    assert_whole,
+)
 from tests.browser.making_deployments import DAILY, HOURLY, PULL_STEPS, SCHEMA, Deployments
 
 TABS = ("runs", "upcoming", "parameters", "configuration", "description")
@@ -329,15 +337,15 @@ def test_the_keyboard_alone_leads_from_anywhere_to_a_run_of_a_deployment(
     page.keyboard.press("g")
     page.keyboard.press("p")
     expect(page).to_have_url(re.compile("/deployments$"))
-    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+    assert_live(page)
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(second))
-    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+    assert_live(page)
     page.keyboard.press("c")
     expect(page).to_have_url(re.compile(f"{second}/run$"))
-    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+    assert_live(page)
     page.get_by_role("button", name="Run", exact=True).focus()
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("runs/flow-run/"))
@@ -357,7 +365,7 @@ def test_a_form_that_was_sent_before_its_scripts_came_is_answered_by_a_page_that
     expect(page.locator("#connection")).to_be_hidden()
     assert followed == []
     page.get_by_role("link", name="Go on").click()
-    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+    assert_live(page)
 
 
 def test_other_pages_lead_to_deployments(server_url: str, made: Deployments, visit: Visit) -> None:

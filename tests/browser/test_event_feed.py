@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from projections.emission_pages import PAGE_EMISSIONS
-from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_whole
+from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_live, assert_whole
 from tests.browser.making_runs import Runs
 
 ROW = ".feed-rows tbody tr"
@@ -191,7 +191,7 @@ def test_held_still_new_events_are_counted_only(server_url: str, visit: Visit) -
     page = visit(server_url, "events")
     page.get_by_label("Hold still").check()
     expect(page).to_have_url(re.compile("follow=no"))
-    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+    assert_live(page)
     emit(server_url, 3)
     page.get_by_role("button", name="3 new events").click()
     expect(page.locator(ROW)).to_have_count(5)

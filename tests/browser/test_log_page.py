@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from projections.log_pages import PAGE_EVENTS
-from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_whole
+from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_live, assert_whole
 from tests.browser.making_pools import Pools
 from tests.browser.making_runs import Runs
 from tests.browser.test_event_feed import emit
@@ -111,7 +111,7 @@ def test_the_tail_is_live_and_can_be_held_still(server_url: str, runs: Runs, vis
     expect(page.locator(ROW).first).to_contain_text("billing")
     page.get_by_label("Hold still").check()
     expect(page).to_have_url(re.compile("follow=no"))
-    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+    assert_live(page)
     runs.flow("train")
     expect(page.get_by_role("button", name="1 new event")).to_be_visible()
     expect(page.locator(ROW)).to_have_count(2)

@@ -10,9 +10,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from playwright.sync_api import expect
 
-from tests.browser.conftest import LARGE, Visit, assert_accessible, assert_fits
+from tests.browser.conftest import LARGE, Visit, assert_accessible, assert_fits, assert_live
 from tests.browser.making_deployments import HOURLY, Deployments
 from tests.browser.making_limits import Limits
 from tests.browser.making_task_runs import simple, tell
@@ -100,7 +99,7 @@ def test_no_page_is_wider_than_the_screen_whatever_things_are_called(
     page = visit(server_url, width=width)
     for path in pages:
         page.goto(server_url.removesuffix("api") + path)
-        expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+        assert_live(page)
         try:
             assert_fits(page)
             assert_accessible(page)

@@ -13,6 +13,7 @@ from tests.browser.conftest import (
     SMALL,
     Visit,
     assert_accessible,
+    assert_live,
     assert_whole,
 )
 from tests.browser.making_pools import Pools
@@ -192,7 +193,7 @@ def test_a_visit_is_small_and_the_next_one_smaller(
       .reduce((sum, entry) => sum + entry.transferSize, 0)"""
     assert 0 < page.evaluate(transferred) < FIRST_VISIT_BYTES_MAX
     page.goto(server_url.removesuffix("api") + "runs")
-    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+    assert_live(page)
     assert 0 < page.evaluate(transferred) < LATER_VISIT_BYTES_MAX
 
 

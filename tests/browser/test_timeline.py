@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import LARGE, SMALL, Visit, assert_whole
+from tests.browser.conftest import LARGE, SMALL, Visit, assert_live, assert_whole
 from tests.browser.making_runs import Runs
 from tests.browser.making_task_runs import Task, fan_out, reports, send, simple, tell
 
@@ -220,7 +220,7 @@ def test_a_subflow_is_unfolded_in_place_and_followed(
     _until(page, "t.drawn.bars === 3")
     expect(page.locator("run-timeline .head")).to_contain_text("1 subflow")
     expect(page).to_have_url(re.compile(f"open={sub}"))
-    expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+    assert_live(page)
     tell(server_url, sub, datetime.now(UTC), [simple("c-0", 0, 1)])
     _until(page, "t.drawn.bars === 4")
     page.get_by_role("link", name="Parameters").click()

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_whole
+from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_live, assert_whole
 from tests.browser.making_pools import Pools
 
 POOL = "work-pools/work-pool/"
@@ -49,7 +49,7 @@ def test_every_page_is_accessible_and_fits(
     paths += [f"work-queues/work-queue/{queue}", f"work-queues/work-queue/{queue}/edit"]
     for path in ("work-pools", *paths, "dashboard"):
         page.goto(server_url.removesuffix("api") + path)
-        expect(page.locator("#connection")).to_have_attribute("data-is", "live")
+        assert_live(page)
         assert_whole(page)
 
 
@@ -318,6 +318,7 @@ def test_pools_and_queues_are_found_by_name_and_by_keys(
     page.keyboard.press("g")
     page.keyboard.press("w")
     expect(page).to_have_url(re.compile("work-pools$"))
+    assert_live(page)
     page.keyboard.press("/")
     page.keyboard.type("MAIN")
     page.keyboard.press("Enter")
