@@ -37,6 +37,11 @@ PATIENCE_MILLISECONDS = 30_000
 to be quick is measured by itself."""
 expect.set_options(timeout=PATIENCE_MILLISECONDS)
 
+LATENCY_MILLISECONDS = int(os.environ.get("PLUPERFECT_TEST_LATENCY_MILLISECONDS", 0))
+"""Each answer of a server comes this much later, and nothing is cached: whoever does not wait for a
+page's scripts, or for what a click does, fails then always instead of once in fifty runs. Tests of
+what has to be quick, or small by being cached, fail as well."""
+
 CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser")
 """Commands of the system's Chromium. The first has no windows: the others make one for each page,
 hidden, which takes them three times as long as the page."""
@@ -111,6 +116,19 @@ class Visit:
         )
         self._contexts.append(context)
         page = context.new_page()
+        if LATENCY_MILLISECONDS:
+            network = context.new_cdp_session(page)
+            network.send("Network.enable")
+            network.send("Network.setCacheDisabled", {"cacheDisabled": True})
+            network.send(
+                "Network.emulateNetworkConditions",
+                {
+                    "offline": False,
+                    "latency": LATENCY_MILLISECONDS,
+                    "downloadThroughput": -1,
+                    "uploadThroughput": -1,
+                },
+            )
 
         def complain(text: str) -> None:
             if expected is None or expected not in text:

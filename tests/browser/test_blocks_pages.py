@@ -11,6 +11,7 @@ from api.ui.block import REFERRING_SHOWN
 from tests.browser.conftest import (
     Visit,
     assert_accessible,
+    assert_live,
     assert_whole,
 )
 from tests.browser.looks import assert_each_can_be_used, in_every_look
@@ -91,6 +92,7 @@ def test_a_block_is_saved_by_a_form_with_another_block_in_it(
     account = _account(blocks, blocks.registered()["account"])
     page = visit(server_url, "blocks/catalog/bucket")
     page.get_by_role("link", name="New block").click()
+    assert_live(page)
     page.get_by_role("button", name="Save block").click()
     expect(page.locator("#name-wrong")).to_contain_text("small letters, digits and dashes")
     expect(page.locator("#block-credentials-wrong")).to_contain_text("choose a block")
@@ -136,6 +138,7 @@ def test_secrets_are_never_shown_and_stay_unless_they_are_typed_anew(
     page.get_by_role("link", name="Edit").click()
     expect(page.get_by_label("Password")).to_have_value("")
     assert SECRET not in page.content()
+    assert_live(page)
     page.get_by_label("User").fill("tom")
     page.get_by_role("button", name="Save").click()
     expect(page.locator(".toast")).to_contain_text("Saved the block main.")

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from projections.concurrency_pages import DEPLOYMENTS_SHOWN
-from tests.browser.conftest import SMALL, Visit, assert_accessible, assert_whole
+from tests.browser.conftest import SMALL, Visit, assert_accessible, assert_live, assert_whole
 from tests.browser.looks import assert_each_can_be_used, in_every_look
 from tests.browser.making_limits import Limits
 
@@ -124,6 +124,7 @@ def test_a_limit_is_made_changed_and_switched_off(
     limits.limit("taken", 1)
     page = visit(server_url, LIMITS)
     page.get_by_role("link", name="New limit").click()
+    assert_live(page)
     page.get_by_role("button", name="Create limit").click()
     expect(page.locator("#name-wrong")).to_contain_text("A name is not empty")
     expect(page.locator("#limit-wrong")).to_contain_text("whole number")
@@ -166,6 +167,7 @@ def test_a_limit_is_made_changed_and_switched_off(
 def test_a_tag_is_limited_to_none(server_url: str, visit: Visit) -> None:
     page = visit(server_url, f"{LIMITS}?tab=task-run")
     page.get_by_role("link", name="Limit a tag").first.click()
+    assert_live(page)
     page.locator("#name").fill("gpu")
     page.locator("#limit").fill("0")
     page.get_by_role("button", name="Limit the tag").click()
@@ -253,5 +255,6 @@ def test_every_deployment_of_a_limit_is_found_and_all_that_wait_are_counted(
     assert_whole(page)
     page.get_by_role("link", name="Previous page").click()
     expect(rows).to_have_count(DEPLOYMENTS_SHOWN)
+    assert_live(page)
     page.get_by_role("button", name="Delete…").click()
     expect(page.get_by_role("dialog")).to_contain_text("the limit of 53 deployments")

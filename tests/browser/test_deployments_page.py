@@ -352,22 +352,6 @@ def test_the_keyboard_alone_leads_from_anywhere_to_a_run_of_a_deployment(
     assert (len(made.runs_of(first)), len(made.runs_of(second))) == (0, 1)
 
 
-def test_a_form_that_was_sent_before_its_scripts_came_is_answered_by_a_page_that_follows_nothing(
-    server_url: str, made: Deployments, visit: Visit
-) -> None:
-    id_ = made.make("every-day", flow="billing")
-    page = visit(server_url, f"{_of(id_)}/run")
-    followed: list[str] = []
-    page.on("request", lambda one: followed.append(one.url) if "live?" in one.url else None)
-    page.locator("#run").evaluate("form => form.submit()")  # Past every listener.
-    expect(page.get_by_role("heading", name="every-day is to run now")).to_be_visible()
-    page.wait_for_load_state("load")  # Scripts have run by then.
-    expect(page.locator("#connection")).to_be_hidden()
-    assert followed == []
-    page.get_by_role("link", name="Go on").click()
-    assert_live(page)
-
-
 def test_other_pages_lead_to_deployments(server_url: str, made: Deployments, visit: Visit) -> None:
     id_ = made.make("every-day", flow="billing", schedules=[DAILY])
     run = made.run(id_, "COMPLETED")

@@ -240,6 +240,7 @@ def test_an_event_leads_to_what_it_is_about_to_its_raw_form_and_into_the_log(
     page.get_by_role("link", name="prefect.flow-run.Failed").click()
     expect(page.locator(".things")).to_contain_text("nightly load")
     expect(page.locator(".code pre")).to_contain_text('"prefect.state-type": "FAILED"')
+    assert_live(page)
     page.get_by_role("button", name="Copy the JSON").click()
     expect(page.locator("[data-done]")).to_have_count(1)
     page.get_by_role("link", name="the event before it").click()

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import SMALL, Visit, assert_accessible, assert_fits
+from tests.browser.conftest import SMALL, Visit, assert_accessible, assert_fits, assert_live
 from tests.browser.making_runs import Runs
 
 
@@ -41,6 +41,7 @@ def test_a_filter_is_saved_chosen_and_deleted(server_url: str, runs: Runs, visit
     (kept,) = httpx.post(f"{server_url}/saved_searches/filter", json={}).json()
     values = {one["property"]: one["value"] for one in kept["filters"]}
     assert values == {"state": ["Failed", "TimedOut"], "tag": ["eu"]}
+    assert_live(other)
     other.locator("#saved-filters summary").click()
     other.get_by_role("button", name="Delete the saved filter Failures in Europe").click()
     expect(other.locator("#saved-filters summary")).to_have_text("Saved filters")

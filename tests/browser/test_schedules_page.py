@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import LARGE, SMALL, Visit, assert_whole
+from tests.browser.conftest import LARGE, SMALL, Visit, assert_live, assert_whole
 from tests.browser.making_deployments import DAILY, HOURLY, SCHEMA, WEEKLY, Deployments
 
 
@@ -175,6 +175,7 @@ def test_a_schedule_is_changed_turned_off_and_on_again_and_deleted_after_a_quest
     page.locator("#plan .what a").click()
     expect(page.get_by_label("Cron expression")).to_have_value("0 9 * * *")
     expect(page.get_by_label("Time zone")).to_have_value("Europe/Paris")
+    assert_live(page)
     page.get_by_role("button", name="At 09:00 on weekdays").click()
     expect(_preview(page)).to_contain_text("At 09:00 on weekdays")
     page.get_by_role("button", name="Save the schedule").click()

@@ -37,6 +37,7 @@ def test_a_theme_that_was_chosen_is_kept_and_there_before_anything_is_drawn(
     page.goto(page.url, wait_until="commit")
     page.wait_for_selector("body", state="attached")
     assert page.evaluate(ground) == light
+    assert_live(page)
     page.keyboard.press("t")
     page.keyboard.press("t")
     assert page.evaluate(ground) == dark

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.conftest import (
     Visit,
     assert_accessible,
+    assert_live,
 )
 from tests.browser.looks import assert_each_can_be_used, in_every_look
 from tests.browser.making_runs import Runs
@@ -112,6 +113,7 @@ def test_a_variable_is_changed_and_renamed(server_url: str, runs: Runs, visit: V
     page.get_by_role("link", name="Edit region").click()
     expect(page.get_by_label("Value")).to_have_value('"eu"')
     expect(page.get_by_text('Variable.get("region")')).to_be_visible()
+    assert_live(page)
     page.get_by_label("Value").fill("")
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#value-wrong")).to_contain_text("A value is needed")

@@ -13,7 +13,7 @@ function onTheClock(at) {
 function show() {
   for (const field of document.querySelectorAll("input[data-moment]")) {
     const sent = field.form.elements[field.dataset.moment].value;
-    if (field !== document.activeElement) field.value = sent ? onTheClock(new Date(sent)) : "";
+    if (field !== document.activeElement && !("early" in field.dataset)) field.value = sent ? onTheClock(new Date(sent)) : "";
   }
 }
 

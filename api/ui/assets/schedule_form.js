@@ -5,9 +5,9 @@ const form = document.getElementById("schedule");
 function changed() { form.dispatchEvent(new Event("input", { bubbles: true })); }
 
 if (form && "fresh" in form.dataset) {
-  const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
-  if (zone && zone !== form.elements.timezone.value) {
-    form.elements.timezone.value = zone;
+  const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone, field = form.elements.timezone;
+  if (zone && zone !== field.value && !("early" in field.dataset)) {
+    field.value = zone;
     changed();
   }
 }

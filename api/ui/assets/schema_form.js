@@ -14,7 +14,7 @@ function localise(root) {
   for (const input of root.querySelectorAll("input[data-moment]")) {
     const moment = new Date(input.dataset.moment);
     delete input.dataset.moment;
-    if (Number.isNaN(moment.getTime())) continue;
+    if (Number.isNaN(moment.getTime()) || "early" in input.dataset) continue;
     input.value = `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())}T${two(moment.getHours())}:${two(moment.getMinutes())}:${two(moment.getSeconds())}`;
   }
 }

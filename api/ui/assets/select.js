@@ -85,4 +85,5 @@ key("Escape", () => (chosen.size ? nothing() : false));
 document.addEventListener("pluperfect:patched", show);
 document.addEventListener("htmx:afterSettle", show);
 document.addEventListener("pluperfect:acted", nothing);
+for (const box of boxes()) choose(box, box.checked); // Before this was here, or by the browser, which goes back to them.
 show();
