@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.conftest import LARGE, Visit, assert_accessible, assert_fits, assert_live
 from tests.browser.making_deployments import HOURLY, Deployments
