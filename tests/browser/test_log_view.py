@@ -75,6 +75,22 @@ def test_every_line_can_be_read(
     assert_whole(page)
 
 
+def test_lines_of_several_days_say_of_which_each_is(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    run = runs.run("patient-otter")
+    runs.post("/logs/", [_line(run, 0, "one"), _line(run, 60, "two")])
+    page = visit(server_url, f"runs/flow-run/{run}", zone="UTC")
+    at = page.locator(".log-at")
+    expect(at).to_have_text(["06:00:00.000", "06:01:00.000"])
+    runs.post("/logs/", [_line(run, 86_400, "a day later")])
+    days = ["Nov 26, 06:00:00.000", "Nov 26, 06:01:00.000", "Nov 27, 06:00:00.000"]
+    expect(at).to_have_text(days)
+    page.reload()
+    expect(at).to_have_text(days)
+    assert_whole(page)
+
+
 def test_filters_are_in_the_address(server_url: str, noisy: tuple[str, str], visit: Visit) -> None:
     run, task = noisy
     page = visit(server_url, f"runs/flow-run/{run}")

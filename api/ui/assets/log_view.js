@@ -18,8 +18,10 @@ const BEYOND_PIXELS = 400; // Drawn above and below what can be seen.
 const BOTTOM_PIXELS = 4; // So near to the end is at the end.
 const LEVELS = [[50, "CRITICAL"], [40, "ERROR"], [30, "WARNING"], [20, "INFO"], [10, "DEBUG"]];
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" });
-const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, timeZoneName: "short", hourCycle: "h23" });
+const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" };
+const clock = new Intl.DateTimeFormat(undefined, CLOCK);
+const dated = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", ...CLOCK });
+const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", ...CLOCK, timeZoneName: "short" });
 
 function levelName(level) {
   return LEVELS.find(([number]) => number === level)?.[1] ?? `LEVEL ${level}`;
@@ -159,6 +161,7 @@ customElements.define("log-view", class extends HTMLElement {
       this.lines = fresh.at(-1).before(oldest) ? fresh.concat(this.lines) : this.lines.concat(fresh).sort((a, b) => (a.before(b) ? -1 : 1));
       this.select();
     }
+    this.date();
     if (this.full()) this.cut(live || back);
     if (live && !this.following) this.fresh += fresh.filter((line) => this.wanted(line)).length;
     if (this.following) this.toEnd();
@@ -197,6 +200,14 @@ customElements.define("log-view", class extends HTMLElement {
     this.dataset.of = "";
     this.style.setProperty("--of", `${this.widest}ch`);
     if (this.lines.length) this.select();
+  }
+
+  /** Lines of several days say of which each is. */
+  date() {
+    const dayOf = (line) => new Date(line.time / 1000).toDateString();
+    if ("dated" in this.dataset || dayOf(this.lines[0]) === dayOf(this.lines.at(-1))) return;
+    this.dataset.dated = "";
+    this.select();
   }
 
   // --- What is shown
@@ -284,7 +295,7 @@ customElements.define("log-view", class extends HTMLElement {
     at.className = "log-at";
     at.href = `#L${line.number}`;
     at.title = `${day.format(moment)}\nLink to this line`;
-    at.textContent = this.fields.since.checked ? offset(line.time - (this.began ?? line.time)) : clock.format(moment);
+    at.textContent = this.fields.since.checked ? offset(line.time - (this.began ?? line.time)) : ("dated" in this.dataset ? dated : clock).format(moment);
     const level = document.createElement("span");
     level.className = "log-level";
     level.textContent = levelName(line.level);
