@@ -223,7 +223,8 @@ def _named(
 
 
 def _updated(command: UpdateBlockDocument, block: BlockDocument) -> list[BlockDocumentEvent]:
-    if command.schema_type_id != block.block_type_id:
+    moves = command.block_schema_id != block.block_schema_id
+    if moves and command.schema_type_id != block.block_type_id:
         raise NotNow("Must migrate block document to a block schema of the same block type.")
     event = BlockDocumentUpdated(
         block_schema_id=command.block_schema_id,

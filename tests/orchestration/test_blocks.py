@@ -205,10 +205,10 @@ def create_document(name: str | None = "front", *, taken: bool = False) -> Creat
     )
 
 
-def update_document(data: Any, type_id: str = TYPE) -> UpdateBlockDocument:
+def update_document(data: Any, type_id: str = TYPE, schema_id: str = SCHEMA) -> UpdateBlockDocument:
     return UpdateBlockDocument(
         id=DOCUMENT,
-        block_schema_id=SCHEMA,
+        block_schema_id=schema_id,
         schema_type_id=type_id,
         content=Content(data, {}, OTHER),
     )
@@ -238,7 +238,14 @@ def test_saving_what_is_saved_is_not_recorded() -> None:
 
 
 def test_a_block_stays_of_its_type() -> None:
-    given_document(FRONT).when(update_document({}, OTHER)).refused(NotNow, "same block type")
+    elsewhere = update_document({}, OTHER, OTHER)
+    given_document(FRONT).when(elsewhere).refused(NotNow, "same block type")
+
+
+def test_a_block_that_was_made_by_the_schema_of_another_type_can_be_changed() -> None:
+    """Two types may have the same fields; they share the schema then, which is the first one's."""
+    changed = BlockDocumentUpdated(block_schema_id=SCHEMA, data={}, secret=OTHER, about=ABOUT)
+    given_document(FRONT).when(update_document({}, OTHER)).then(changed)
 
 
 def test_a_block_is_deleted_once() -> None:
