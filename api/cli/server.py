@@ -214,11 +214,17 @@ def _banner(prepared: Any, headline: str) -> None:
         rows["Workers"] = str(settings.api_workers)
     if not settings.services_enabled:
         rows["Services"] = "none in this server"
+    everywhere = settings.api_host in EVERY_ADDRESS
+    if everywhere and settings.api_auth_string is None:
+        rows["Password"] = "none; PLUPERFECT_API_AUTH_STRING sets one"
     typer.secho(headline, bold=True)
     typer.echo("")
     for name, value in rows.items():
         typer.echo(f"  {name:<10}{value}")
-    typer.echo("\nTo point a Prefect client at it:\n")
+    if everywhere:
+        typer.echo("\nTo point a Prefect client on this machine at it (others name the machine):\n")
+    else:
+        typer.echo("\nTo point a Prefect client at it:\n")
     typer.secho(f"  prefect config set PREFECT_API_URL={api}", fg=typer.colors.CYAN)
     if settings.api_auth_string is not None:
         typer.secho("  prefect config set PREFECT_API_AUTH_STRING=…", fg=typer.colors.CYAN)

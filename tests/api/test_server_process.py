@@ -626,3 +626,15 @@ def test_a_folder_called_api_in_the_working_directory_changes_nothing(
         server.wait_until_ready()
     finally:
         assert server.stop() == 0
+
+
+def test_a_server_that_others_can_reach_says_how_and_that_it_asks_for_no_password(
+    start_server: StartServer,
+) -> None:
+    says = ("Password  none; PLUPERFECT_API_AUTH_STRING sets one", "others name the machine")
+    everywhere = {"PLUPERFECT_API_HOST": "0.0.0.0"}
+    assert not any(text in start_server().output() for text in says)
+    shown = start_server(settings=everywhere).output()
+    assert all(text in shown for text in says)
+    guarded = start_server(settings=everywhere | {"PLUPERFECT_API_AUTH_STRING": "a:b"}).output()
+    assert [text in guarded for text in says] == [False, True]
