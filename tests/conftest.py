@@ -48,9 +48,11 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let ctrl + c reach what tests start: a shell lets a job in the background ignore it, and so
-    would everything that this job starts."""
+    would everything that this job starts. Who asks the tests to end otherwise, as `timeout` does,
+    does not leave behind what they have started either."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _stay_in_memory()
     _compile_once()
     if not config.getoption("hypothesis_profile", None):

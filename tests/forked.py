@@ -6,11 +6,13 @@ A server or a client is busy with imports for a second or several before it does
 this process is the same program without them. For each one the other end of the socket gets a line
 of JSON, {program, arguments, folder, environment}, and with it four descriptors: its input, its
 output, where its errors go, and a pipe that will be told its exit code. The answer is a line with
-its process id. When the socket ends this process does, while the programs go on.
+its process id. When the socket ends this process does, and the programs are asked to end with it:
+whoever held the socket was killed, or wants no more of them.
 
 It runs in the environment of the programs, which has none of our modules.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 LINE_BYTES_MAX = 1 << 20
+PR_SET_PDEATHSIG = 1
 MODULE = "-m "
 """A program that begins with this is a module, any other one a file."""
 
@@ -43,6 +46,7 @@ def main() -> None:
 
 def _fork(control: socket.socket) -> dict[str, Any] | None:
     """Fork until the socket ends; in a fork, the program that it is to be."""
+    parent = os.getpid()
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(wake, False)
@@ -83,8 +87,17 @@ def _fork(control: socket.socket) -> dict[str, Any] | None:
         os.dup2(one, number)
     for one in (woken, wake, *descriptors, *running.values()):
         os.close(one)
+    _end_with(parent)
     order: dict[str, Any] = json.loads(line)
     return order
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel ask this process to end when its parent does; only Linux can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # It has ended already.
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _become(program: str, arguments: list[str], folder: str, environment: dict[str, str]) -> None:

@@ -78,7 +78,7 @@ class Forking:
                 pass_fds=[theirs.fileno()],
             )
         self.end = weakref.finalize(self, _end, self._socket, self._process)
-        """Fork no more; what was forked goes on. Nobody needs to call this."""
+        """Fork no more, and ask what was forked to end. Nobody needs to call this."""
 
     def start(
         self,

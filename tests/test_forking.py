@@ -1,6 +1,6 @@
 """A program that was forked is what it would be, had it been started."""
 
-import os
+import fcntl
 import signal
 import subprocess
 import sys
@@ -82,10 +82,41 @@ def test_ctrl_c_reaches_it(forking: Forking, tmp_path: Path) -> None:
     assert "KeyboardInterrupt" in (tmp_path / "errors").read_text()
 
 
-def test_it_outlives_what_it_was_forked_from(tmp_path: Path) -> None:
-    forking = Forking(Path(sys.executable), [], serving.inherited_environment())
-    forked = _forked(forking, tmp_path, WAIT)
-    forking.end()
-    os.kill(forked.pid, signal.SIGKILL)
-    with pytest.raises(AssertionError, match="has ended"):
-        forked.wait()
+HOLDS_A_LOCK = f"""
+import fcntl, sys
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+{WAIT}"""
+IS_KILLED = f"""
+import os, signal, sys, time
+from pathlib import Path
+from tests.forking import Forking
+from tests.test_forking import HOLDS_A_LOCK, _forked
+folder = Path(sys.argv[1])
+forking = Forking(Path(sys.executable), [], os.environ)
+forked = _forked(forking, folder, HOLDS_A_LOCK, str(folder / "lock"))
+while "here" not in (folder / "output").read_text():
+    assert forked.poll() is None
+    time.sleep({serving.POLL_SECONDS})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels have no such signal")
+def test_it_ends_with_the_tests_also_if_these_are_killed(tmp_path: Path) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", IS_KILLED, str(tmp_path)],
+        cwd=serving.REPOSITORY,
+        env=serving.inherited_environment(),
+        stdin=subprocess.DEVNULL,
+        timeout=serving.READY_SECONDS_MAX,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    with (tmp_path / "lock").open() as lock:
+        deadline = time.monotonic() + serving.READY_SECONDS_MAX
+        while True:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                assert time.monotonic() < deadline, "it has outlived them"
+                time.sleep(serving.POLL_SECONDS)
