@@ -111,7 +111,8 @@ class Dialect(Protocol):
         ...
 
     def spans(self, placeholder: str) -> str:
-        """A subquery: a row `since`, `until` for each pair of whole numbers in the JSON array."""
+        """A subquery: a row `since`, `until`, `gains`, `loses` for each four whole numbers of the
+        JSON array of arrays that is bound at `placeholder`."""
         ...
 
     def ilike(self, expression: str, placeholder: str) -> str:

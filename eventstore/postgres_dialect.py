@@ -21,9 +21,15 @@ class PostgresDialect:
         return f"(SELECT json_array_elements_text({placeholder}::text::json) AS value)"
 
     def spans(self, placeholder: str) -> str:
-        since, until = "CAST(value->>0 AS BIGINT)", "CAST(value->>1 AS BIGINT)"
-        pairs = f"json_array_elements({placeholder}::text::json)"
-        return f"(SELECT {since} AS since, {until} AS until FROM {pairs})"
+        # An array is read once, JSON again for each of its elements. Without OFFSET, which it does
+        # not look through, Postgres would do the same with the array.
+        braces = f"replace(replace({placeholder}::text, '[', '{{'), ']', '}}')"
+        rows = f"(SELECT CAST({braces} AS BIGINT[]) AS of OFFSET 0) AS rows"
+        columns = ", ".join(
+            f"rows.of[n][{place}] AS {name}"
+            for place, name in enumerate(("since", "until", "gains", "loses"), start=1)
+        )
+        return f"(SELECT {columns} FROM {rows}, generate_subscripts(rows.of, 1) AS n OFFSET 0)"
 
     def ilike(self, expression: str, placeholder: str) -> str:
         return f"{expression} ILIKE {placeholder} ESCAPE '\\'"

@@ -23,8 +23,11 @@ class SqliteDialect:
         return f"(SELECT value FROM json_each({placeholder}))"
 
     def spans(self, placeholder: str) -> str:
-        since, until = "json_extract(value, '$[0]')", "json_extract(value, '$[1]')"
-        return f"(SELECT {since} AS since, {until} AS until FROM json_each({placeholder}))"
+        columns = ", ".join(
+            f"json_extract(value, '$[{place}]') AS {name}"
+            for place, name in enumerate(("since", "until", "gains", "loses"))
+        )
+        return f"(SELECT {columns} FROM json_each({placeholder}))"
 
     def ilike(self, expression: str, placeholder: str) -> str:
         return f"{expression} LIKE {placeholder} ESCAPE '\\'"

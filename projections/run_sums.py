@@ -1,10 +1,11 @@
 """How many flow runs, how long and how late: answered without reading them all.
 
 A question about a window of time is put together from three places, in one statement, so in one
-snapshot: whole buckets of ended runs from their totals (`projections/run_totals.py`); ended runs at
-the edges of the window, less than a bucket each, from the index on time; and the runs that are
-still going somewhere, from the index that holds only those. The answer is the one that a scan would
-give, at a cost that grows with the number of buckets.
+snapshot: buckets of ended runs from their totals (`projections/run_totals.py`); ended runs at the
+edges of the window, less than half of a bucket each, from the index on time; and the runs that are
+still going somewhere, from the index that holds only those. What is added and what is taken away at
+an edge says `projections/bucket_moves.py`. The answer is the one that a scan would give, at a cost
+that grows with the number of buckets.
 
 Totals do not know everything that can be asked. `summed` says so, and the caller scans.
 """
@@ -19,7 +20,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventstore.database import Dialect, Reader, Row, Value
-from projections.bucket_places import FOR_EVER, Range, places
+from projections.bucket_moves import NOBODY, RUNS, Counted, Move, counted
+from projections.bucket_places import FOR_EVER
 from projections.criteria import ACTIVE, condition
 from projections.filter_compiler import where
 from projections.filter_fields import state_condition
@@ -40,10 +42,6 @@ Group = Literal["bin", "state_type", "state_name"]
 Measure = Literal["runs", "run_time", "lateness"]
 
 _ALWAYS = (-FOR_EVER, FOR_EVER)
-
-RANGES_WRITTEN_MAX = 2
-"""Ranges that become a part of the statement each: a window without intervals has no more. More of
-them are a table that is joined; SQLite would then make no use of an index on an expression."""
 
 _ACTIVE = ", ".join(f"'{kind}'" for kind in ACTIVE)
 _ACTIVE_ROWS = ", ".join(f"('{kind}')" for kind in ACTIVE)
@@ -205,82 +203,138 @@ class _Statement:
         asked, bins = self._question, self._bins
         if not asked.ended:
             # They are few, and there is an index of nothing else.
-            condition = self._take(
-                where("flow_runs", asked.windowless, self._dialect, first=self._next)
-            )
-            return self._summing([self._active_runs(condition)])
-        seams = [] if bins is None else bins.between(asked.first, asked.until)
-        widths = SCOPED_WIDTHS if asked.scoped else WIDTHS
-        found = places(asked.first, asked.until, seams, widths)
-        parts: list[str] = []
-        if any(ranges for _, ranges in found.buckets):
-            condition = self._take(self._of_totals())
-            for width, ranges in found.buckets:
-                parts += self._buckets(width, ranges, condition)
-        ended = self._within(found.runs, _AXES[asked.axis])
+            return self._summing([self._active_runs(self._of_runs)])
+        found = self._counted(asked, bins)
+        parts = [self._whole(found)] if found.whole[0] < found.whole[1] else []
+        parts += self._moved(found.moves)
         if asked.first == -FOR_EVER and asked.until == FOR_EVER:
-            ended.append(("", f"{_AXES[asked.axis]} IS NULL"))
-        if ended or asked.active:
-            condition = self._take(
-                where("flow_runs", asked.windowless, self._dialect, first=self._next)
-            )
-            parts += [
-                self._runs(f"{spans}flow_runs", [window, _HAS_ENDED, condition])
-                for spans, window in ended
-            ]
-            if asked.active:
-                parts.append(self._active_runs(condition))
+            parts.append(self._ended_runs("flow_runs", f"{_AXES[asked.axis]} IS NULL"))
+        if asked.active:
+            parts.append(self._active_runs(self._of_runs))
         return self._summing(parts or [self._runs("flow_runs", [FALSE])])
+
+    def _counted(self, asked: Question, bins: Bins | None) -> Counted:
+        length = asked.until - asked.first
+        if bins is not None:
+            length = min(length, bins.width)
+        # A wider bucket would only be counted to be moved.
+        widths = [w for w in (SCOPED_WIDTHS if asked.scoped else WIDTHS) if w <= length]
+        if bins is None:
+            return counted(asked.first, asked.until, (), widths)
+        seams = bins.between(asked.first, asked.until)
+        number = (asked.first - bins.first) // bins.width
+        return counted(asked.first, asked.until, seams, widths, number)
+
+    @cached_property
+    def _of_runs(self) -> str:
+        """What is asked of runs, but for the window. Bound once, wherever it is first needed."""
+        windowless = self._question.windowless
+        return self._take(where("flow_runs", windowless, self._dialect, first=self._next))
+
+    @cached_property
+    def _of_buckets(self) -> str:
+        """What is asked of totals, but for the window."""
+        return self._take(self._of_totals())
 
     def _summing(self, parts: Sequence[str]) -> str:
         sums = [f"CAST(coalesce(sum({name}), 0) AS BIGINT)" for name in self._measures]
         stated = "WHERE state_type IS NOT NULL" if "state_type" in self._by else ""
-        grouped = f"GROUP BY {', '.join(self._by)}" if self._by else ""
+        # All that was counted in a group may have been moved away.
+        grouped = f"GROUP BY {', '.join(self._by)} HAVING sum(runs) <> 0" if self._by else ""
         return (
             f"SELECT {', '.join([*self._by, *sums])} FROM ({' UNION ALL '.join(parts)}) AS part "
             f"{stated} {grouped}"
         )
 
-    def _columns(self, at: str, columns: dict[str, str]) -> str:
-        columns = {"bin": self._bin(at), **columns}
+    def _columns(self, columns: dict[str, str]) -> str:
         return ", ".join(f"{columns[name]} AS {name}" for name in (*self._by, *self._measures))
 
     def _bin(self, at: str) -> str:
         return "0" if self._bins is None else f"({at} - {self._origin}) / {self._width}"
 
-    def _within(self, ranges: Sequence[Range], at: str) -> list[tuple[str, str]]:
-        """That `at` is in one of the ranges: parts of a query, each with what it joins first."""
-        if len(ranges) <= RANGES_WRITTEN_MAX:
-            bound = [(self._time_bound(first), self._time_bound(until)) for first, until in ranges]
-            return [("", f"{at} >= {first} AND {at} < {until}") for first, until in bound]
-        # CROSS JOIN is SQLite's word for: in this order, one search in the index per row.
-        pairs = self._bind(msgspec.json.encode(ranges).decode())
-        spans = f"{self._dialect.spans(pairs)} AS span CROSS JOIN "
-        return [(spans, f"{at} >= span.since AND {at} < span.until")]
+    # --- Ended runs
 
-    def _buckets(self, width: int, ranges: Sequence[Range], condition: str) -> list[str]:
-        columns = {"state_type": _TYPE, "state_name": _NAME}
-        columns.update({name: f"totals.{name}" for name in self._measures})
-        shown = self._columns("totals.at", columns)
-        conditions = [f"totals.axis = {self._question.axis}", f"totals.width = {width}", condition]
-        if self._bins is not None:
-            last = f"(totals.at + {width - 1})"
-            conditions.append(f"{self._bin('totals.at')} = {self._bin(last)}")
+    def _whole(self, found: Counted) -> str:
+        """What is counted where its middle is."""
+        at = _AXES[self._question.axis] if found.width == RUNS else "totals.at"
+        window = self._window(at, *found.whole)
+        if found.width == RUNS:
+            return self._ended_runs("flow_runs", window)
+        columns = self._of_bucket(f"(totals.at + {found.width // 2})")
+        return (
+            f"SELECT {self._columns(columns)} FROM flow_run_totals AS totals "
+            f"WHERE {_all([window, *self._buckets(found.width)])}"
+        )
+
+    def _moved(self, moves: Sequence[tuple[int, Sequence[Move]]]) -> list[str]:
+        """What is on the other side of an edge than the middle of the bucket that it is in."""
+        if self._bins is None:
+            return [self._signed(width, move) for width, found in moves for move in found]
+        if not moves:
+            return []
+        moved = " UNION ALL ".join(self._spans(width, found) for width, found in moves)
+        sided = {name: name for name in self._by} | {"bin": _SIDE}
+        sided.update({name: f"side.sign * {name}" for name in self._measures})
         return [
-            f"SELECT {shown} FROM {self._searched(spans, [window, *conditions])}"
-            for spans, window in self._within(ranges, "totals.at")
+            f"SELECT {self._columns(sided)} FROM ({moved}) AS moved "
+            f"CROSS JOIN ({_SIDES}) AS side WHERE {_SIDE} <> {NOBODY}"
         ]
 
-    def _searched(self, spans: str, conditions: Sequence[str]) -> str:
-        """Rows of totals, one search in the index for each of the spans, if there are any."""
-        if not spans or self._dialect.name == "sqlite":
-            return f"{spans}flow_run_totals AS totals WHERE {_all(conditions)}"
-        # Postgres, for which a span may be anything, would read all buckets of this width (127 ms
-        # instead of 5), but never looks through a LIMIT.
+    def _signed(self, width: int, move: Move) -> str:
+        """One move, of a window that is not divided: it is added, or taken away."""
+        first, until, _, loses = move
+        sign = f"CAST({self._bind(1 if loses == NOBODY else -1)} AS BIGINT)"
+        at = _AXES[self._question.axis] if width == RUNS else "totals.at"
+        window = self._window(at, first, until)
+        of_one = self._of_run() if width == RUNS else self._of_bucket(at)
+        columns = of_one | {name: f"{sign} * ({of_one[name]})" for name in self._measures}
+        if width == RUNS:
+            return self._ended_runs("flow_runs", window, columns)
         return (
-            f"{spans}LATERAL (SELECT * FROM flow_run_totals AS totals WHERE {_all(conditions)} "
-            f"LIMIT {FOR_EVER}) AS totals"
+            f"SELECT {self._columns(columns)} FROM flow_run_totals AS totals "
+            f"WHERE {_all([window, *self._buckets(width)])}"
         )
+
+    def _spans(self, width: int, moves: Sequence[Move]) -> str:
+        """Many moves: rows `gains`, `loses` and what they are about."""
+        spans = self._dialect.spans(self._bind(msgspec.json.encode(moves).decode()))
+        # CROSS JOIN is SQLite's word for: in this order, one search in the index per row.
+        tables = f"{spans} AS span CROSS JOIN "
+        sides = "span.gains AS gains, span.loses AS loses"
+        at = _AXES[self._question.axis] if width == RUNS else "totals.at"
+        window = f"{at} >= span.since AND {at} < span.until"
+        columns = self._of_run() if width == RUNS else self._of_bucket(at)
+        names = [name for name in (*self._by, *self._measures) if name != "bin"]
+        shown = ", ".join([sides, *(f"{columns[name]} AS {name}" for name in names)])
+        if width == RUNS:
+            conditions = [window, _HAS_ENDED, self._of_runs]
+            return f"SELECT {shown} FROM {tables}flow_runs WHERE {_all(conditions)}"
+        conditions = [window, *self._buckets(width)]
+        if self._dialect.name == "sqlite":
+            found = f"flow_run_totals AS totals WHERE {_all(conditions)}"
+        else:
+            # Postgres, for which a span may be anything, would read all buckets of this width
+            # (127 ms instead of 5), but never looks through a LIMIT.
+            found = (
+                f"LATERAL (SELECT * FROM flow_run_totals AS totals WHERE {_all(conditions)} "
+                f"LIMIT {FOR_EVER}) AS totals"
+            )
+        return f"SELECT {shown} FROM {tables}{found}"
+
+    def _window(self, at: str, first: int, until: int) -> str:
+        return f"{at} >= {self._time_bound(first)} AND {at} < {self._time_bound(until)}"
+
+    def _buckets(self, width: int) -> list[str]:
+        return [
+            f"totals.axis = {self._question.axis}",
+            f"totals.width = {width}",
+            self._of_buckets,
+        ]
+
+    def _of_bucket(self, at: str) -> dict[str, str]:
+        """SQL: what a row of totals adds, to the interval that `at` is in."""
+        columns = {"bin": self._bin(at), "state_type": _TYPE, "state_name": _NAME}
+        return columns | {name: f"totals.{name}" for name in self._measures}
 
     def _of_totals(self) -> Where:
         """What is asked of the rows of totals, but for the window."""
@@ -344,8 +398,19 @@ class _Statement:
             )
         return outer.replace("{found}", found)
 
-    def _runs(self, tables: str, conditions: Sequence[str]) -> str:
+    def _ended_runs(self, tables: str, window: str, columns: dict[str, str] | None = None) -> str:
+        return self._runs(tables, [window, _HAS_ENDED, self._of_runs], columns)
+
+    def _runs(
+        self, tables: str, conditions: Sequence[str], columns: dict[str, str] | None = None
+    ) -> str:
+        shown = self._columns(columns or self._of_run())
+        return f"SELECT {shown} FROM {tables} WHERE {_all(conditions)}"
+
+    def _of_run(self) -> dict[str, str]:
+        """SQL: what a run adds, to the interval that its time is in."""
         columns = {
+            "bin": self._bin(_AXES[self._question.axis]),
             "state_type": "flow_runs.state_type",
             "state_name": "flow_runs.state_name",
             "runs": "1",
@@ -354,12 +419,13 @@ class _Statement:
             columns["run_time"] = run_time_of("flow_runs", self._now)
         if "lateness" in self._measures:
             columns["lateness"] = lateness_of("flow_runs", self._now)
-        shown = self._columns(_AXES[self._question.axis], columns)
-        return f"SELECT {shown} FROM {tables} WHERE {_all(conditions)}"
+        return columns
 
 
 _COLUMN = re.compile(r"flow_runs\.(\w+)")
 _TYPE = "NULLIF(totals.state_type, '')"
+_SIDES = "SELECT 1 AS sign UNION ALL SELECT -1 AS sign"
+_SIDE = "CASE WHEN side.sign > 0 THEN moved.gains ELSE moved.loses END"
 _NAME = "CASE WHEN totals.state_type <> '' THEN totals.state_name END"
 
 

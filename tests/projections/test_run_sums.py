@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from eventstore.database import Database, Transaction
 from eventstore.sqlite_dialect import SqliteDialect
 from orchestration.run_clock import estimated_run_time, estimated_start_time_delta
-from projections.bucket_places import places
+from projections.bucket_moves import NOBODY, counted
+from projections.bucket_places import FOR_EVER, places
 from projections.criteria import microseconds
 from projections.filter_compiler import where
 from projections.filters import Filters
@@ -245,12 +246,16 @@ async def test_histories_are_those_of_a_scan(
                 assert state.sum_estimated_lateness == pytest.approx(lateness)
 
 
-@given(
-    first=st.integers(-3 * HOUR, 3 * HOUR),
-    length=st.integers(1, 9 * HOUR),
-    seams=st.lists(st.integers(-3 * HOUR, 12 * HOUR), max_size=5),
-    moments=st.lists(st.integers(-4 * HOUR, 13 * HOUR), min_size=1, max_size=20),
-)
+MOMENTS = st.lists(st.integers(-4 * HOUR, 13 * HOUR), min_size=1, max_size=20)
+CUT = {
+    "first": st.integers(-3 * HOUR, 3 * HOUR),
+    "length": st.integers(1, 9 * HOUR),
+    "seams": st.lists(st.integers(-3 * HOUR, 12 * HOUR), max_size=5),
+    "moments": MOMENTS,
+}
+
+
+@given(**CUT)
 def test_every_moment_of_a_window_is_in_exactly_one_place(
     first: int, length: int, seams: list[int], moments: list[int]
 ) -> None:
@@ -277,6 +282,59 @@ def test_a_window_costs_as_many_buckets_as_it_is_long_and_no_more() -> None:
     ]
     assert numbers == [30 * 24 - 1, 5, 9]
     assert sum(until - first for first, until in found.runs) == MINUTE
+
+
+def _interval(edges: list[int], moment: int) -> int:
+    """The number of the interval that a moment is in."""
+    if not edges[0] <= moment < edges[-1]:
+        return NOBODY
+    return max(n for n, edge in enumerate(edges[:-1]) if edge <= moment)
+
+
+@given(**CUT, widths=st.integers(0, len(WIDTHS)), open_=st.sampled_from(("", "first", "until")))
+def test_every_moment_of_a_window_is_counted_once_in_its_interval_when_all_is_moved(
+    first: int, length: int, seams: list[int], moments: list[int], widths: int, open_: str
+) -> None:
+    until = first + length
+    seams = sorted({seam for seam in seams if first < seam < until})
+    ends = [first, *seams, until]
+    edges = [-FOR_EVER if open_ == "first" else first, *seams]
+    edges.append(FOR_EVER if open_ == "until" else until)
+    found = counted(edges[0], edges[-1], seams, WIDTHS[widths:])
+    for moment in [*moments, *ends, *(end - 1 for end in ends)]:
+        sums = [0] * (len(edges) - 1)
+        at = moment if found.width == 0 else moment // found.width * found.width
+        if found.whole[0] <= at < found.whole[1]:
+            sums[_interval(edges, at + found.width // 2)] += 1
+        for width, moves in found.moves:
+            at = moment if width == 0 else moment // width * width
+            for low, high, gains, loses in moves:
+                if low <= at < high:
+                    for interval, sign in ((gains, 1), (loses, -1)):
+                        if interval != NOBODY:
+                            sums[interval] += sign
+        assert sums == [n == _interval(edges, moment) for n in range(len(sums))]
+
+
+@given(edge=st.integers(-13 * HOUR, 13 * HOUR))
+def test_what_is_moved_at_an_edge_is_never_more_than_half_of_a_bucket(edge: int) -> None:
+    month = 30 * 24 * HOUR
+    found = counted(edge, edge + month, (), WIDTHS)
+    first, until = found.whole
+    assert abs((until - first) - month) <= HOUR
+    for width, wider in zip((*WIDTHS[1:], 0), WIDTHS, strict=True):
+        for low, high, _, _ in dict(found.moves).get(width, ()):
+            assert high - low <= wider // 2
+
+
+def test_from_an_edge_that_buckets_begin_with_nothing_is_moved_by_narrower_ones() -> None:
+    found = counted(3 * HOUR, 9 * HOUR + 20 * MINUTE, (5 * HOUR + 3 * MINUTE,), WIDTHS)
+    ten, one = 10 * MINUTE, MINUTE
+    seam, end = 5 * HOUR, 9 * HOUR
+    assert found.moves == [
+        (ten, [(seam, seam, 0, 1), (end, end + 2 * ten, 1, NOBODY)]),
+        (one, [(seam, seam + 3 * one, 0, 1)]),
+    ]
 
 
 def test_a_reported_duration_cannot_overflow_a_sum() -> None:
