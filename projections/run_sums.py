@@ -32,9 +32,9 @@ from projections.run_totals import (
     BY_START,
     DURATION_MAX,
     EVERY_RUN,
+    EVERY_RUN_WIDTHS,
     MICROSECONDS_PER_SECOND,
     SCOPED_WIDTHS,
-    WIDTHS,
 )
 from projections.where import FALSE, TRUE, Draft, Where, all_of
 
@@ -218,7 +218,8 @@ class _Statement:
         if bins is not None:
             length = min(length, bins.width)
         # A wider bucket would only be counted to be moved.
-        widths = [w for w in (SCOPED_WIDTHS if asked.scoped else WIDTHS) if w <= length]
+        kept = SCOPED_WIDTHS if asked.scoped else EVERY_RUN_WIDTHS
+        widths = [width for width in kept if width <= length]
         if bins is None:
             return counted(asked.first, asked.until, (), widths)
         seams = bins.between(asked.first, asked.until)

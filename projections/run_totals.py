@@ -1,6 +1,6 @@
 """Totals of runs that have ended, by the time that they were expected or started at.
 
-Tables: migrations/0005.run-totals.sql
+Tables: migrations/0005.run-totals.sql, migrations/0037.totals-of-days.sql
 
 A run that has ended hardly ever changes, and ended runs are nearly all that there are. So they are
 counted once, in the transaction in which they end; those still going somewhere are few, have an
@@ -19,12 +19,15 @@ from projections.projection import Key, Model, Totals, rows_of
 MICROSECONDS_PER_SECOND = 1_000_000
 MINUTE = 60 * MICROSECONDS_PER_SECOND
 HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 """Widths of buckets, in microseconds. All begin at multiples of their width since 1970."""
 
 EVERY_RUN = ""
 """The scope of all runs; the other scopes are ids."""
 WIDTHS = (HOUR, 10 * MINUTE, MINUTE)
-"""Of the buckets of all runs, widest first; each is a multiple of the next."""
+"""Of buckets in general, widest first; each is a multiple of the next."""
+EVERY_RUN_WIDTHS = (DAY, *WIDTHS)
+"""Of those of all runs: what is counted over a month, or ever, would else be all its hours."""
 SCOPED_WIDTHS = (HOUR,)
 """Of those of one flow or deployment. One that runs every minute would have as many buckets of a
 minute as it has runs."""
@@ -87,7 +90,7 @@ def parts(row: Row) -> list[tuple[Key, Sequence[int]]]:
     late = 0 if expected is None or started is None else started - expected
     sums = (1, _run_time(seconds), max(0, min(late, DURATION_MAX)))
     axes = ((BY_EXPECTED, expected), (BY_START, expected if started is None else started))
-    scopes = [(EVERY_RUN, width) for width in WIDTHS]
+    scopes = [(EVERY_RUN, width) for width in EVERY_RUN_WIDTHS]
     for scope in (flow_id, deployment_id):
         if scope is not None:
             scopes += [(scope, width) for width in SCOPED_WIDTHS]

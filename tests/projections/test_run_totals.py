@@ -7,16 +7,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from eventstore.database import Database
+from eventstore import checkpoints
+from eventstore.checkpoints import CHECKPOINTS
+from eventstore.database import Database, Transaction
+from eventstore.migrate import sql_of
 from orchestration.flow_run_bodies import FlowRunCreate
 from orchestration.flows import FlowCreate
 from orchestration.states import ProposedState, StateType
 from orchestration.task_run_bodies import TaskRunCreate
 from projections.filters import NO_FILTERS
 from projections.queries import count
-from projections.run_totals import EVERY_RUN, TOTALS_OF_FLOW_RUNS
+from projections.rebuild import REBUILDING
+from projections.run_totals import DAY, EVERY_RUN, HOUR, TOTALS_OF_FLOW_RUNS
+from projections.schema import engine_of
 from services import flow_runs, flows, task_runs
 from services.shell import Origin, Shell
+from tests.projections import world as worlds
 from tests.shells import shell_on
 
 ORIGIN = Origin("tester")
@@ -132,3 +138,50 @@ async def test_a_deleted_flow_leaves_no_totals(database: Database, shell: Shell)
     assert await check(database)
     await flows.delete(shell, flow_id, ORIGIN)
     assert await check(database) == []
+
+
+async def test_totals_of_days_that_are_added_up_from_hours_are_those_that_are_kept(
+    database: Database,
+) -> None:
+    world = worlds.build(seed=7)
+    for place, run in enumerate(world["flow_runs"]):
+        run["expected_start_time"] = chance(place)
+        run["start_time"] = None if place % 3 else chance(place + 1)
+    await worlds.fill(database, world)
+    kept = await check(database)
+    days = [row for row in kept if row[2] == DAY]
+    assert len({row[3] for row in days}) > 3 and any(row[3] < 0 for row in days)
+    target = engine_of(database.dialect)
+
+    async def migrate_back(tx: Transaction) -> None:
+        await tx.script(sql_of(target, "0037.totals-of-days", rollback=True))
+
+    async def migrate(tx: Transaction) -> None:
+        await tx.script(sql_of(target, "0037.totals-of-days"))
+
+    await database.transact(migrate_back)
+    columns = ", ".join(TABLE.columns)
+    left = await database.fetch(f"SELECT {columns} FROM {TABLE.name}")
+    assert sorted(map(tuple, left)) == [row for row in kept if row[2] != DAY]
+    await database.transact(migrate)
+    assert await check(database) == kept
+
+
+def chance(place: int) -> int:
+    """A moment of the week around 1970, at the turn of a day for some."""
+    return (place * 7919 % (7 * 24) - 84) * HOUR + place % 3 - 1
+
+
+async def test_a_rebuild_that_folds_no_days_is_forgotten_with_the_migration(
+    database: Database,
+) -> None:
+    target = engine_of(database.dialect)
+
+    async def migrate(tx: Transaction) -> None:
+        await tx.insert(CHECKPOINTS, [(f"{REBUILDING}flow_runs@2#1", 2, 7), ("emissions", 1, 9)])
+        await tx.script(sql_of(target, "0037.totals-of-days"))
+
+    await database.transact(migrate)
+    names = {one.name for one in await checkpoints.load_all(database)}
+    assert "emissions" in names
+    assert not any(name.startswith(REBUILDING) for name in names)
