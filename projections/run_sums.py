@@ -45,7 +45,8 @@ _ALWAYS = (-FOR_EVER, FOR_EVER)
 
 _ACTIVE = ", ".join(f"'{kind}'" for kind in ACTIVE)
 _ACTIVE_ROWS = ", ".join(f"('{kind}')" for kind in ACTIVE)
-_IS_ACTIVE = f"flow_runs.state_type IN ({_ACTIVE})"
+_STATE = "flow_runs.state_type"
+_IS_ACTIVE = f"{_STATE} IN ({_ACTIVE})"
 _HAS_ENDED = f"(flow_runs.state_type IS NULL OR flow_runs.state_type NOT IN ({_ACTIVE}))"
 _AXES = {
     BY_EXPECTED: "flow_runs.expected_start_time",
@@ -377,25 +378,34 @@ class _Statement:
     def _active_runs(self, condition: str) -> str:
         """Runs that have not ended: found by their state first, whatever else is asked of them."""
         at, asked = _AXES[self._question.axis], self._question
-        window = []
+        bounds = []
         if asked.first > -FOR_EVER:
-            window.append(f"{at} >= {self._time_bound(asked.first)}")
+            bounds.append((">=", self._time_bound(asked.first)))
         if asked.until < FOR_EVER:
-            window.append(f"{at} < {self._time_bound(asked.until)}")
+            bounds.append(("<", self._time_bound(asked.until)))
+        window = [f"{at} {operator} {bound}" for operator, bound in bounds]
         # The index on states has the expected time as well.
-        indexed = window if asked.axis == BY_EXPECTED else []
+        indexed = asked.axis == BY_EXPECTED
         outer = self._runs("{found}", [*window, condition])
         columns = sorted(set(_COLUMN.findall(outer))) or ["id"]
         # Neither engine looks through a LIMIT: SQLite, which does not know how few they are, would
         # else prefer the index on a flow's runs.
-        inner = f"SELECT {', '.join(columns)} FROM flow_runs WHERE {_all([_IS_ACTIVE, *indexed])}"
-        found = f"({inner} LIMIT {FOR_EVER}) AS flow_runs"
+        inner = f"SELECT {', '.join(columns)} FROM flow_runs WHERE {_IS_ACTIVE}"
+        found = f"({_all([inner, *(window if indexed else ())])} LIMIT {FOR_EVER}) AS flow_runs"
         if self._dialect.name == "postgres":
             # It drops what the index implies, and is left with a window for which it has another
             # index, of all runs: one search per state instead (20,000 runs: 0.1 ms instead of 4).
+            # All runs have been in this index and left pages in it that it holds against it: so the
+            # window is of pairs, in their order, for which no other index will do (2.3 ms again).
+            pairs = [
+                f"({_STATE}, {at}) {operator} (active.kind, {bound})"
+                for operator, bound in bounds
+                if indexed
+            ]
+            conditions = [inner, f"{_STATE} = active.kind", *pairs]
             found = (
                 f"(VALUES {_ACTIVE_ROWS}) AS active (kind) CROSS JOIN LATERAL "
-                f"({inner} AND flow_runs.state_type = active.kind LIMIT {FOR_EVER}) AS flow_runs"
+                f"({_all(conditions)} LIMIT {FOR_EVER}) AS flow_runs"
             )
         return outer.replace("{found}", found)
 

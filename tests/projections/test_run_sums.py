@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eventstore.database import Database, Transaction
+from eventstore.migrate import Target
 from eventstore.sqlite_dialect import SqliteDialect
 from orchestration.run_clock import estimated_run_time, estimated_start_time_delta
 from projections.bucket_moves import NOBODY, counted
@@ -20,6 +22,7 @@ from projections.bucket_places import FOR_EVER, places
 from projections.criteria import microseconds
 from projections.filter_compiler import where
 from projections.filters import Filters
+from projections.flow_runs import TABLE as FLOW_RUNS
 from projections.queries import count, counts_by_state
 from projections.run_history import BUCKETS_MAX, history, mean_lateness
 from projections.run_sums import Bins, statement
@@ -442,3 +445,37 @@ async def test_postgres_expects_the_same_of_every_window_and_so_keeps_its_plan(
         plans.add("\n".join(row[0] for row in rows))
     assert len(texts) == 1
     assert len(plans) == 1, plans
+
+
+@pytest.mark.parametrize("backend", ["postgres"], indirect=True)
+async def test_postgres_finds_active_runs_by_their_state_though_all_runs_once_were_in_that_index(
+    database: Database, target: Target
+) -> None:
+    world = {**WORLD, "flow_runs": [dict(run) for run in WORLD["flow_runs"]]}
+    for run in world["flow_runs"]:
+        run["state_type"] = run["state_name"] = "RUNNING"
+        run["expected_start_time"] = run["expected_start_time"] or BASE
+    await worlds.fill(database, world)
+    with psycopg.connect(target.url, autocommit=True) as connection:
+        connection.execute(f"SET search_path TO {target.schema}")
+        changed = ("id", "document", "expected_start_time")
+        names = ", ".join(name for name in FLOW_RUNS.columns if name not in changed)
+        connection.execute(
+            f"INSERT INTO flow_runs ({', '.join(changed)}, {names}) "
+            f"SELECT id || n, '', expected_start_time + n, {names} "
+            "FROM flow_runs, generate_series(1, 20) AS n"
+        )
+        one = "(SELECT min(id) FROM flow_runs)"
+        for state in ("SCHEDULED", "PENDING", "COMPLETED"):
+            connection.execute(f"UPDATE flow_runs SET state_type = '{state}' WHERE id <> {one}")
+        connection.execute("VACUUM ANALYZE flow_runs")
+    window = {"after_": at(minutes=13.3), "before_": at(hours=6)}
+    some: tuple[Any, ...] = (window, {"after_": window["after_"]}, {"before_": window["before_"]})
+    for one in some:
+        asked = {"expected_start_time": one, "state": {"type": {"any_": ["RUNNING"]}}}
+        found = statement(converted({"flow_runs": asked}), database.dialect, ("runs",))
+        assert found is not None
+        rows = await database.fetch(f"EXPLAIN {found.sql}", *found.params)
+        told = "\n".join(row[0] for row in rows)
+        assert "flow_runs_by_state" in told, told
+        assert "flow_runs_by_expected_start" not in told, told
