@@ -230,7 +230,9 @@ def test_status_says_what_is_applied_and_what_is_not(tmp_path: Path) -> None:
 def test_downgrade_goes_back_by_number_of_steps_or_by_name(target: Target, tmp_path: Path) -> None:
     known = migrate.available(target)
 
-    assert "DROP " in _cli(target, tmp_path, "downgrade", "--dry-run")
+    undone = migrate.sql_of(target, known[-1], rollback=True)
+    assert undone.strip()
+    assert undone in _cli(target, tmp_path, "downgrade", "--dry-run")
     assert migrate.applied(target) == known
 
     _cli(target, tmp_path, "downgrade", "-y", "-r", "-1")
