@@ -224,7 +224,7 @@ def _print(profile: str, shown: Sequence[Mapping[str, str]], show_sources: bool)
 def validate(context: typer.Context, json: Json = False, output: Output = None) -> None:
     """Check the settings in force: values, and names that are no settings.
 
-    Ends with exit code 1 if anything is wrong.
+    Exit code 1 if anything is wrong.
     """
     as_json = wants_json(json, output)
     problems: list[str] = []

@@ -82,7 +82,7 @@ def tail(
         typer.Option(
             metavar="URL",
             help="With --follow: ask the API at this URL, such as http://127.0.0.1:4200/api, "
-            "instead of the database.",
+            "instead of the database. A password is taken from PLUPERFECT_API_AUTH_STRING.",
         ),
     ] = None,
     since: Annotated[
@@ -221,7 +221,7 @@ def _text_line(row: Row) -> str:
 def verify_(context: typer.Context, json: Json = False, output: Output = None) -> None:
     """Check the whole log: no gap, no changed row, every version and time in order.
 
-    Exits with 1 if something is wrong.
+    Exit code 1 if something is wrong.
     """
     as_json = wants_json(json, output)
 

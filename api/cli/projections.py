@@ -77,14 +77,18 @@ def verify(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Only these read models.", autocompletion=_completed),
+        typer.Argument(
+            metavar="NAME",
+            help="Only these read models; without a name all of them.",
+            autocompletion=_completed,
+        ),
     ] = None,
     json: Json = False,
     output: Output = None,
 ) -> None:
     """Fold the log anew beside the read models and compare them, row by row.
 
-    Changes nothing; a server may go on running. Exits with 1 if a table differs.
+    Changes nothing; a server may go on running. Exit code 1 if a table differs.
     """
     as_json = wants_json(json, output)
     chosen = _chosen(names)
@@ -121,16 +125,19 @@ def rebuild_(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME", help="The read models to rebuild.", autocompletion=_completed
+            metavar="NAME",
+            help="The read models to rebuild; `pluperfect projections ls` lists them.",
+            autocompletion=_completed,
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Rebuild every read model.")] = False,
     throttle: Annotated[
         float | None,
         typer.Option(
-            metavar="EVENTS_PER_SECOND",
+            metavar="EVENTS",
             min=1,
-            help="Fold no faster than this; more than is written, or it never ends.",
+            help="How many events a second to fold at most. It has to be more than are written, "
+            "or it never ends. [default: no limit]",
         ),
     ] = None,
     json: Json = False,

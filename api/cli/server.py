@@ -87,7 +87,8 @@ def start(
         bool,
         typer.Option(
             "--no-services",
-            help="Only answer requests; scheduling, triggers and clean-up run in another server.",
+            help="Only answer requests; scheduling, triggers and clean-up run in another server, "
+            "or in `pluperfect server services start`.",
         ),
     ] = False,
     late_runs: Annotated[

@@ -71,7 +71,7 @@ def _banner(prepared: Any, headline: str) -> None:
 
 @app.command()
 def stop(context: typer.Context) -> None:
-    """Stop the services that `server services start` runs in this home."""
+    """Stop the services that `pluperfect server services start` runs in this home."""
     home = configuration(context).settings.home
     ending.end(home, pid_file.SERVICES_FILE_NAME, "process with services")
 
