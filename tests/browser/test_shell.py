@@ -215,6 +215,24 @@ def test_who_goes_back_by_keyboard_sees_where_they_are_below_the_header(
         assert not page.evaluate(hidden), page.evaluate("document.activeElement.outerHTML")
 
 
+@pytest.mark.parametrize("width", [SMALL, LARGE])
+def test_who_goes_on_by_keyboard_sees_where_they_are_above_what_is_chosen(
+    server_url: str, runs: Runs, visit: Visit, width: int
+) -> None:
+    for at in range(40):
+        runs.run(f"otter-{at}", "COMPLETED")
+    page = visit(server_url, "runs", width=width)
+    page.locator("main tbody input").first.check()
+    hidden = """() => {
+      const bar = document.querySelector("[data-bulk]"), one = document.activeElement;
+      const { top, bottom } = bar.getBoundingClientRect(), box = one.getBoundingClientRect();
+      return !bar.contains(one) && box.bottom > top && box.top < bottom;
+    }"""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        assert not page.evaluate(hidden), page.evaluate("document.activeElement.outerHTML")
+
+
 def test_things_of_one_name_have_titles_that_tell_them_apart(server_url: str, pools: Pools) -> None:
     """A browser shows little else of a page that is in another tab, or in its history."""
     name = "otter"
