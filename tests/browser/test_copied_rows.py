@@ -28,10 +28,12 @@ def _copy(page: Page, of: str, to: str) -> list[str]:
 def test_rows_are_copied_as_a_spreadsheet_takes_them(
     server_url: str, runs: Runs, visit: Visit
 ) -> None:
-    first = runs.run("brave-otter", "COMPLETED", tags=("eu",))
+    first = runs.run("brave-otter", "COMPLETED", tags=("eu", "nightly"))
     last = runs.run("calm-heron", "FAILED")
     page = visit(server_url, "runs")
     rows = page.locator("main tbody tr")
+    # As many as make it a number that is grouped.
+    rows.first.locator("td").last.evaluate("cell => { cell.textContent = '12\u2009345'; }")
     expect(rows).to_have_count(2)
     ids = [row.get_attribute("id") or "" for row in rows.all()]
     text, html = _copy(page, f"#{ids[0]} td:nth-child(2)", f"#{ids[1]} .main-cell")
@@ -41,6 +43,8 @@ def test_rows_are_copied_as_a_spreadsheet_takes_them(
         ["Completed", "brave-otter", "nightly load"],
     ]
     assert len({len(line) for line in lines}) == 1
+    assert lines[1][3] == "eu nightly"
+    assert lines[0][-1] == "12345"
     assert all(str(datetime.now(UTC).year) in line[4] for line in lines), lines
     for id_ in (first, last):
         assert f'{server_url.removesuffix("api")}runs/flow-run/{id_}"' in html

@@ -141,3 +141,11 @@ def test_a_flow_that_does_not_exist_says_so(server_url: str, visit: Visit) -> No
         expected="404",
     )
     expect(page.get_by_role("heading", name="This flow does not exist")).to_be_visible()
+
+
+def test_buttons_of_a_flow_without_tags_stand_below_its_name_on_a_phone(
+    server_url: str, runs: Runs, visit: Visit
+) -> None:
+    page = visit(server_url, f"flows/flow/{runs.flow(LONG)}", width=SMALL)
+    left = "one => one.getBoundingClientRect().left"
+    assert page.locator(".title .actions").evaluate(left) == page.locator("h1").evaluate(left)

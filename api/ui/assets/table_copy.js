@@ -9,7 +9,9 @@ function textOf(cell) {
     const moment = new Date(time.dateTime);
     if (!Number.isNaN(moment.getTime())) time.textContent = exactly(moment);
   }
-  return copy.textContent.replace(/\s+/g, " ").trim();
+  for (const chip of copy.querySelectorAll(".chip")) chip.after(" ");
+  // A thin space within a number is not part of it: a spreadsheet would take it for a text.
+  return copy.textContent.replace(/(\d)\u2009(?=\d)/g, "$1").replace(/\s+/g, " ").trim();
 }
 
 /** Columns that are seen, without those of boxes and buttons. */
