@@ -111,6 +111,27 @@ def test_no_page_is_wider_than_the_screen_whatever_things_are_called(
 
 
 @pytest.mark.parametrize("width", [MAGNIFIED, LARGE])
+def test_questions_and_what_is_said_after_them_fit_whatever_they_are_about(
+    server_url: str, visit: Visit, width: int
+) -> None:
+    limits = Limits(server_url)
+    limits.pool(WORD)
+    page = visit(server_url, f"work-pools/work-pool/{WORD}", width=width)
+    dialog = page.get_by_role("dialog")
+    cut = """one => [one, ...one.querySelectorAll("*")]
+      .filter(part => part.scrollWidth > part.clientWidth && part.clientWidth
+        || part.getBoundingClientRect().right > innerWidth).map(part => part.outerHTML)"""
+    page.get_by_role("button", name="Delete…").click()
+    expect(dialog).to_contain_text(f"Delete the work pool {WORD}?")
+    assert dialog.evaluate(cut) == []
+    assert_accessible(page)
+    dialog.get_by_role("button", name="Delete the work pool").click()
+    said = page.locator("#toasts .toast")
+    expect(said).to_contain_text(WORD)
+    assert said.evaluate(cut) == []
+
+
+@pytest.mark.parametrize("width", [MAGNIFIED, LARGE])
 def test_a_failed_task_takes_a_line_whatever_it_is_called(
     server_url: str, visit: Visit, width: int
 ) -> None:
