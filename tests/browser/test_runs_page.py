@@ -290,3 +290,16 @@ def test_without_scripts_the_list_is_filtered_and_runs_are_deleted(
     page.get_by_role("link", name="Back to Runs").click()
     expect(_names(page)).to_have_text(["two"])
     page.close()
+
+
+@pytest.mark.parametrize("width", [SMALL, LARGE])
+def test_on_a_phone_the_runs_stand_above_their_picture(
+    server_url: str, runs: Runs, visit: Visit, width: int
+) -> None:
+    runs.run("brave-otter", "COMPLETED")
+    page = visit(server_url, "runs", width=width)
+    expect(page.locator("run-scatter canvas")).to_be_visible()
+    top = "one => one.getBoundingClientRect().top"
+    row, picture = (page.locator(one).evaluate(top) for one in ("#runs", "run-scatter"))
+    assert (row < picture) == (width == SMALL)
+    assert_fits(page)
