@@ -113,6 +113,9 @@ def _location_of_url(name: str, url: str, password: str | None) -> DatabaseLocat
             # Prefect's users may have encoded it already; everybody else's % is rarer than that.
             url = url.replace(placeholder, quote(password, safe="%"))
     try:
-        return parse_database_url(url)
+        location = parse_database_url(url)
     except ValueError as error:
         raise Misconfigured(f"{name} is {mask_url(url)!r}, which {error}.") from None
+    if isinstance(location, PostgresLocation) and location.password is None:
+        return replace(location, password=password)
+    return location

@@ -98,7 +98,8 @@ class DatabaseSettings(ApiSettings, frozen=True, kw_only=True):
     database_password: Annotated[
         str | None,
         Setting(
-            doc="Password of the user; also replaces `${PLUPERFECT_DATABASE_PASSWORD}` in the URL.",
+            doc="Password of the user where the URL has none; also replaces "
+            "`${PLUPERFECT_DATABASE_PASSWORD}` in the URL.",
             at="server.database.password",
             legacy=("PREFECT_API_DATABASE_PASSWORD",),
             secret="all",

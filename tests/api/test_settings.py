@@ -416,6 +416,22 @@ def test_parts_that_nothing_reads_are_a_warning(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("user", "password"), [("me", "p@ss"), ("me:own", "own")], ids=["without", "with one"]
+)
+def test_a_url_without_a_password_takes_the_one_that_is_set(
+    tmp_path: Path, user: str, password: str
+) -> None:
+    settings = configured(
+        tmp_path,
+        PLUPERFECT_DATABASE_URL=f"postgresql://{user}@db.example/runs",
+        PLUPERFECT_DATABASE_PASSWORD="p@ss",
+    ).settings
+    location = database_location(settings)
+    assert isinstance(location, PostgresLocation)
+    assert location.password == password
+
+
 def test_the_password_may_stand_in_the_url_as_a_placeholder(tmp_path: Path) -> None:
     url = {
         "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql://u:${PREFECT_API_DATABASE_PASSWORD}@h/db"
