@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from api import logs, pid_file, tls
 from api.addresses import database_location
-from api.database_url import DatabaseLocation
+from api.database_url import DatabaseLocation, PostgresLocation
 from api.databases import target_of
 from api.listening import CannotListen, Silence, listen
 from api.migrating import bring_up_to_date
@@ -86,7 +86,7 @@ def prepare(settings: Settings) -> Prepared:
         raise CannotStart(str(error)) from None
     settings = replace(settings, api_port=listeners[0].getsockname()[1])
     try:
-        _prepare_database(settings)
+        _prepare_database(settings, workers=len(listeners))
     except CannotStart:
         for listener in listeners:
             listener.close()
@@ -103,12 +103,13 @@ def prepare_services(settings: Settings) -> Prepared:
         )
     # Asked for by name, they run also where the settings, meant for servers, say otherwise.
     settings = replace(settings, services_enabled=True, ui_enabled=False)
-    _prepare_database(settings)
+    _prepare_database(settings, workers=1)
     return Prepared(settings, [], database_location(settings), SERVICES)
 
 
-def _prepare_database(settings: Settings) -> None:
+def _prepare_database(settings: Settings, workers: int) -> None:
     target = target_of(settings)
+    location = database_location(settings)
     if settings.database_read_only and target.path is not None and not target.path.exists():
         raise CannotStart(
             f"There is no database {target.path}, and PLUPERFECT_DATABASE_READ_ONLY forbids to "
@@ -127,6 +128,10 @@ def _prepare_database(settings: Settings) -> None:
             lacking = hindrance(target.path, writing=True)
             if lacking is not None:
                 raise DatabaseUnavailable(lacking)
+        if isinstance(location, PostgresLocation) and not location.pgbouncer:
+            from eventstore.postgres_room import check_room  # lazily: SQLite needs none of it
+
+            check_room(target, workers)
     except EventStoreError as error:
         raise CannotStart(str(error)) from None
 

@@ -90,7 +90,7 @@ def known(engine: str) -> list[str]:
 def applied(target: Target) -> list[str]:
     """Ids of the migrations that the database has, in order; empty for a new database.
 
-    Raises ForeignDatabase, DatabaseUnavailable.
+    Raises ForeignDatabase, DatabaseUnavailable, SchemaRefused.
     """
     if target.path is not None:
         return _applied_sqlite(target.path)
@@ -132,7 +132,7 @@ def _applied_sqlite(path: Path) -> list[str]:
 
 
 def _applied_postgres(target: Target) -> list[str]:
-    with _psycopg(target) as connection:
+    with connected(target) as connection:
         names = {
             row[0]
             for row in connection.execute(
@@ -147,11 +147,23 @@ def _applied_postgres(target: Target) -> list[str]:
                 _FOREIGN.format(where=where, more=" or PLUPERFECT_DATABASE_SCHEMA")
             )
         if "_yoyo_migration" not in names:
+            _refuse_other_letters(connection)
             return []
         rows = connection.execute(
             f'SELECT migration_id FROM "{target.schema}"._yoyo_migration'
         ).fetchall()
     return sorted(row[0] for row in rows)
+
+
+def _refuse_other_letters(connection: Any) -> None:
+    """Raise SchemaRefused for a new database that cannot hold every text."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise SchemaRefused(
+            f"this Postgres database has the encoding {encoding}, in which not every text can be "
+            "written; give Pluperfect one that is made with "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def check(target: Target) -> list[str]:
@@ -301,7 +313,7 @@ def _locked(target: Target) -> Iterator[None]:
         finally:
             os.close(lock)
         return
-    with _psycopg(target) as connection:
+    with connected(target) as connection:
         milliseconds = min(max(1, round(target.lock_timeout_seconds * 1000)), LOCK_TIMEOUT_MAX)
         connection.execute(f"SET lock_timeout = {milliseconds}")
         try:
@@ -342,7 +354,9 @@ def _lock_not_available() -> type[Exception]:
 
 
 @contextmanager
-def _psycopg(target: Target) -> Iterator[Any]:
+def connected(target: Target) -> Iterator[Any]:
+    """A connection of psycopg to Postgres. Raises DatabaseUnavailable; SchemaRefused for a right
+    that is lacking."""
     import psycopg  # Only here: costs start-up time.
 
     try:

@@ -311,4 +311,10 @@ async def _close(connection: Any, timeout_seconds: float) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    return f"Postgres: {str(error) or type(error).__name__}"
+    reason = f"Postgres: {str(error) or type(error).__name__}"
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        return (
+            f"{reason}; raise its max_connections, start fewer workers, or give each of them fewer "
+            "connections with PLUPERFECT_DATABASE_POOL_SIZE"
+        )
+    return reason

@@ -193,6 +193,21 @@ def test_a_number_that_several_migrations_have_names_none_of_them(blank: Target)
     assert migrate.upgrade(blank, shared[0])[-1] == shared[0]
 
 
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_every_text_is_not_taken(
+    postgres_url: str, encoding: str
+) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            f"CREATE DATABASE letters ENCODING '{encoding}' TEMPLATE template0 LOCALE 'C'"
+        )
+        target = Target(url=postgres_url.replace("/postgres?", "/letters?"))
+        for look in (migrate.check, migrate.upgrade):
+            with pytest.raises(SchemaRefused, match=f"has the encoding {encoding}, in which"):
+                look(target)
+        connection.execute("DROP DATABASE letters WITH (FORCE)")
+
+
 def test_stamping_says_so_and_runs_nothing(blank: Target) -> None:
     migrate.upgrade(blank)
     migrate.stamp(blank, "0001")
