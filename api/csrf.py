@@ -8,7 +8,7 @@ asking, and a page of another origin can do neither. An old token stays valid un
 over: that a client asked for another one does not end it.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
 from msgspec import Struct
@@ -72,7 +72,8 @@ def check(call: Call) -> None:
         raise HttpError(403, {"detail": "Missing CSRF token."})
     if client is None:
         raise HttpError(403, {"detail": "Missing client identifier."})
-    epoch = call.server.store.epoch
-    if not is_valid(epoch, client.decode("latin-1"), token.decode("latin-1"), datetime.now(UTC)):
+    server = call.server
+    given = client.decode("latin-1"), token.decode("latin-1")
+    if not is_valid(server.store.epoch, *given, server.now()):
         # A client asks for a new token if it reads "Invalid CSRF token" here.
         raise HttpError(403, {"detail": "Invalid CSRF token or client identifier."})

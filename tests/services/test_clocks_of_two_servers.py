@@ -2,9 +2,15 @@
 
 import logging
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
+from litestar.types import HTTPScope
 
+from api import csrf
+from api.errors import HttpError
+from api.http import Call
+from api.server import Server
 from api.settings import Settings
 from eventstore.clock import DatabaseClock
 from eventstore.migrate import Target
@@ -50,6 +56,26 @@ async def test_a_task_stays_with_its_worker_whatever_another_servers_clock_says(
             }
             await task_queue.give_back(here.shell, claimed, ONE, ORIGIN)
             assert await claim(there, OTHER) == claimed
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("wrong_by", [WRONG, -WRONG])
+async def test_a_csrf_token_ends_by_the_clock_that_it_was_issued_by(
+    target: Target, wrong_by: timedelta
+) -> None:
+    async with serving(target, IDLE, Machine(wrong_by)) as server:
+        good, over = (
+            csrf.issue(server.store.epoch, "me", server.now(), lasts).token
+            for lasts in (NEARLY, -NEARLY)
+        )
+        csrf.check(_changing(server, good))
+        with pytest.raises(HttpError, match="Invalid CSRF token"):
+            csrf.check(_changing(server, over))
+
+
+def _changing(server: Server, token: str) -> Call:
+    headers = [(b"prefect-csrf-token", token.encode()), (b"prefect-csrf-client", b"me")]
+    return Call(server, cast(HTTPScope, {"headers": headers}), {})
 
 
 @pytest.mark.parametrize("backend", ["postgres"])
