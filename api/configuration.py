@@ -8,12 +8,15 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from api.addresses import database_location, redis_url
+from api.database_url import SqliteLocation
 from api.profiles import Profiles, chosen, read_profiles
 from api.setting import Declared, Misconfigured, masked, parse
 from api.settings import BY_NAME, SETTINGS, Settings
+from api.settings_of_database import DATABASE_FILE_NAME, KEY_FILE_NAME
 from api.settings_of_server import DEFAULT_HOME
 
 HOME = "PLUPERFECT_HOME"
+HOME_OF_CLIENT = "PREFECT_HOME"
 PROFILE = "PLUPERFECT_PROFILE"
 """Chooses a profile by environment variable. Not a setting: a profile cannot choose itself."""
 
@@ -45,7 +48,8 @@ def load(environ: Mapping[str, str], profile: str | None = None) -> Configuratio
     """The settings of this process: the environment before the profile before the defaults.
 
     `profile` is the one asked for on the command line, if any. Raises Misconfigured with every
-    value that is not allowed: which variable, which value, what is allowed.
+    value that is not allowed: which variable, which value, what is allowed; and where the database
+    or its key is where an older release looked for it, and not where this one does.
     """
     profiles = read_profiles(home_of(environ))
     name, table = _active(profiles, environ, profile)
@@ -54,6 +58,8 @@ def load(environ: Mapping[str, str], profile: str | None = None) -> Configuratio
         given.setdefault(item.declared.field, item)
     settings, problems, wrong = _made(home_of(environ), given)
     problems.extend(_url_problems(settings, given, wrong))
+    if not problems:
+        problems = _left_behind(environ, settings)
     if problems:
         raise Misconfigured(*problems)
     warnings = (
@@ -111,6 +117,29 @@ def _url_problems(
         except Misconfigured as error:
             problems.extend(error.problems)
     return problems
+
+
+def _left_behind(environ: Mapping[str, str], settings: Settings) -> list[str]:
+    """Older releases took the client's home for theirs where they were given no other one.
+
+    To begin anew beside what they left there would look as if it was lost.
+    """
+    theirs = environ.get(HOME_OF_CLIENT)
+    if environ.get(HOME) or not theirs:
+        return []
+    location = database_location(settings)
+    if isinstance(location, SqliteLocation):
+        file = DATABASE_FILE_NAME if location.path == settings.home / DATABASE_FILE_NAME else None
+    else:
+        file = None if settings.encryption_key else KEY_FILE_NAME
+    left = Path(theirs).expanduser().absolute()
+    if file is None or (settings.home / file).exists() or not (left / file).exists():
+        return []
+    return [
+        f"An older release kept {file} in {left}, the home of the client ({HOME_OF_CLIENT}), and "
+        f"this one has its own, {settings.home}: set {HOME} to {left} to go on with it, or to "
+        f"{settings.home} to begin anew."
+    ]
 
 
 def as_path(text: str) -> str:

@@ -4,6 +4,7 @@ from api.addresses import database_location, redis_url
 from api.database_url import SqliteLocation, tls_context
 from api.setting import Misconfigured
 from api.settings import Settings
+from api.settings_of_database import KEY_FILE_NAME
 from eventstore.database import Database
 from eventstore.migrate import Target
 from eventstore.notifier import DatabaseNotifier, Notifier
@@ -59,10 +60,6 @@ def open_database(
             read_only=read_only,
         )
     )
-
-
-KEY_FILE_NAME = "encryption.key"
-"""In the home folder, where the database is none of our files."""
 
 
 def master_keys(settings: Settings) -> MasterKeys:

@@ -8,6 +8,8 @@ from api.setting import PORT_MAX, Setting
 from api.settings_of_api import ApiSettings
 
 DATABASE_FILE_NAME = "pluperfect.db"
+KEY_FILE_NAME = "encryption.key"
+"""In the home folder, where the database is none of our files."""
 
 _DRIVERS = ("postgresql+asyncpg", "postgresql", "postgres", "sqlite+aiosqlite", "sqlite")
 _SQLALCHEMY = "server.database.sqlalchemy"

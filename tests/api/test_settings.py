@@ -114,6 +114,33 @@ def test_without_a_home_of_ours_the_one_of_the_prefect_client_is_not_taken(
     assert loaded.warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("kept", "database"),
+    [("pluperfect.db", ""), ("encryption.key", "postgresql://me@db.example/runs")],
+)
+def test_what_an_older_release_kept_in_the_home_of_the_client_is_not_passed_over_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, database: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    theirs, ours = tmp_path / "prefect", tmp_path / ".pluperfect"
+    theirs.mkdir()
+    (theirs / kept).touch()
+    environ = {"PREFECT_HOME": str(theirs), "PLUPERFECT_DATABASE_URL": database}
+    with pytest.raises(Misconfigured) as refused:
+        load(environ)
+    (said,) = refused.value.problems
+    assert f"kept {kept} in {theirs}" in said
+    assert f"set PLUPERFECT_HOME to {theirs}" in said
+
+    for chosen in (theirs, ours):
+        assert load(environ | {"PLUPERFECT_HOME": str(chosen)}).settings.home == chosen
+    elsewhere = {"PLUPERFECT_DATABASE_URL": "sqlite:////data/mine.db"}
+    assert load(environ | elsewhere).settings.home == ours
+    ours.mkdir()
+    (ours / kept).touch()
+    assert load(environ).settings.home == ours
+
+
 def test_an_empty_value_is_no_value(tmp_path: Path) -> None:
     settings = configured(tmp_path, PREFECT_SERVER_API_AUTH_STRING="", PLUPERFECT_API_PORT="")
     assert settings.settings == Settings(home=tmp_path)
