@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests import nginx_serving
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, assert_live
 from tests.browser.making_blocks import Blocks
 from tests.browser.making_deployments import Deployments
 from tests.browser.making_runs import Runs
@@ -62,12 +62,14 @@ def test_a_limit_a_variable_and_a_block_are_made_below_a_prefix(api: str, visit:
     Blocks(api).registered()
     page = visit(api, "concurrency-limits")
     page.get_by_role("link", name="New limit").first.click()
+    assert_live(page)
     page.locator("#name").fill("database")
     page.locator("#limit").fill("2")
     page.get_by_role("button", name="Create limit").click()
     expect(page.get_by_role("heading", name="database")).to_be_visible()
     page.get_by_role("navigation").get_by_role("link", name="Variables").click()
     page.get_by_role("link", name="New variable").first.click()
+    assert_live(page)
     page.locator("#name").fill("region")
     page.get_by_label("Value").fill('"eu"')
     page.get_by_role("button", name="Create variable").click()

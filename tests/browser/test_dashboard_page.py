@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_whole
+from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_live, assert_whole
 from tests.browser.making_runs import Runs
 
 
@@ -190,6 +190,7 @@ def test_the_bars_are_used_with_the_keyboard_alone(
     query = _query(page)
     assert datetime.fromisoformat(query["to"][0]) > datetime.now(UTC) - timedelta(hours=1)
 
+    assert_live(page)
     page.locator("run-bars").focus()
     page.keyboard.press("End")
     page.keyboard.press("Enter")

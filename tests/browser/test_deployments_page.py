@@ -292,6 +292,7 @@ def test_a_deployment_is_changed_by_a_form_and_what_is_wrong_is_said_at_its_fiel
     expect(page.get_by_label("rows")).to_have_attribute("placeholder", "100")
     assert_fits(page)
     assert_accessible(page)
+    assert_live(page)
     page.get_by_label("Concurrent runs").fill("none")
     page.get_by_label("rows").fill("many")
     page.get_by_role("button", name="Save").click()

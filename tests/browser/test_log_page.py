@@ -4,7 +4,7 @@ import re
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from projections.log_pages import PAGE_EVENTS
 from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_live, assert_whole
@@ -134,6 +134,23 @@ def test_more_than_is_sent_is_fetched_in_place(server_url: str, visit: Visit) ->
     assert positions == list(range(151, 151 - len(positions), -1))
     assert len(positions) >= PAGE_EVENTS
     assert page.evaluate("window.same") is True
+
+
+def test_what_comes_while_the_list_is_fetched_is_in_it_too(server_url: str, visit: Visit) -> None:
+    page = visit(server_url, "log")
+    newest = page.locator(f"{ROW} .position").first
+
+    def late(route: Route) -> None:
+        answer = route.fetch()
+        emit(server_url)
+        expect(page.locator("log-position")).to_have_text("151")
+        route.fulfill(response=answer)
+
+    page.route(re.compile(r"/log(\?.*)?$"), late, times=1)
+    emit(server_url, 3 * PAGE_EVENTS)
+    expect(newest).to_have_text("151")
+    positions = [int(text) for text in page.locator(f"{ROW} .position").all_text_contents()]
+    assert positions == list(range(151, 151 - len(positions), -1))
 
 
 def test_the_tail_goes_on_after_the_server_was_started_anew(

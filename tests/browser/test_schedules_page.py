@@ -183,6 +183,7 @@ def test_a_schedule_is_changed_turned_off_and_on_again_and_deleted_after_a_quest
     (after,) = _schedules(made, id_)
     assert (after["id"], after["schedule"]["cron"]) == (before["id"], "0 9 * * 1-5")
 
+    assert_live(page)
     page.get_by_role("button", name=re.compile("^Delete the schedule")).click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("At 09:00 on weekdays")

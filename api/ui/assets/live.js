@@ -17,7 +17,7 @@ const LOST_AFTER_MILLISECONDS = 1500; // A restart that is quicker than this is 
 const SILENT_MILLISECONDS = 45_000; // Three times what a stream is quiet for: KEEP_ALIVE_SECONDS of live.py.
 
 const sign = document.getElementById("connection");
-let stream = null, position = null, made = null, address = null, failures = 0, retry = 0, worry = 0, watch = 0, ended = false;
+let stream = null, position = null, made = null, address = null, rendered = null, failures = 0, retry = 0, worry = 0, watch = 0, ended = false;
 let unanswered = null; // A form of filters that says something else than what is shown.
 
 function is(state, text) {
@@ -105,15 +105,16 @@ function close() {
   stream = null;
 }
 
-/** Follow what the document shows now; called anew after a navigation within it. */
+/** Follow what the document shows now; called anew when `main` was fetched anew. What had come meanwhile is
+    not in it, so it is followed from where it was rendered, also if its address is the same. */
 export function follow() {
   const main = document.getElementById("main");
   if (main.dataset.position === undefined) return;
   const base = new URL(document.documentElement.dataset.root, location.href);
   const here = `/${location.pathname.slice(base.pathname.length)}${location.search}`;
-  if (here === address) return;
+  if (here === address && main.dataset.position === rendered) return;
   address = here;
-  position = main.dataset.position;
+  position = rendered = main.dataset.position;
   made = main.dataset.made;
   ended = false;
   open();

@@ -24,6 +24,7 @@ customElements.define("live-rows", class extends HTMLElement {
   #more = 0; // New ones of which no row was sent.
   #reload = false;
   #refreshed = -REFRESH_MILLISECONDS;
+  #again = 0;
   #scrolled = () => { if (this.#reading() === false) this.#show(); };
 
   connectedCallback() {
@@ -31,9 +32,13 @@ customElements.define("live-rows", class extends HTMLElement {
     addEventListener("scroll", this.#scrolled, { passive: true });
   }
 
-  disconnectedCallback() { removeEventListener("scroll", this.#scrolled); }
+  disconnectedCallback() {
+    removeEventListener("scroll", this.#scrolled);
+    clearTimeout(this.#again);
+  }
 
-  /** The list was filtered: what waits belongs to the one before. */
+  /** The list was fetched anew: what waits is in it, or comes once more (`follow` in live.js), or belongs
+      to another filter. */
   attributeChangedCallback() {
     this.#waiting = [];
     this.#more = 0;
@@ -68,8 +73,13 @@ customElements.define("live-rows", class extends HTMLElement {
 
   /** More came than was sent: the list as it is now, in place. */
   #refresh() {
-    const now = performance.now();
-    if (now - this.#refreshed < REFRESH_MILLISECONDS) { this.#sign(); return; }
+    const now = performance.now(), wait = this.#refreshed + REFRESH_MILLISECONDS - now;
+    clearTimeout(this.#again);
+    if (wait > 0) {
+      this.#again = setTimeout(() => { if (this.#reload && !this.#reading()) this.#refresh(); }, wait);
+      this.#sign();
+      return;
+    }
     this.#refreshed = now;
     htmx.ajax("GET", this.dataset.newest, { target: "#main", select: "#main", swap: "morph:outerHTML" });
   }

@@ -54,8 +54,9 @@ customElements.define("run-scatter", class extends HTMLElement {
 
   build() {
     const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
-    this.canvas = make("canvas", { role: "img" });
+    this.canvas = make("canvas", {});
     this.canvas.setAttribute("role", "img");
+    this.canvas.setAttribute("aria-label", "Duration over start time");
     this.tip = make("div", { className: "tip", hidden: true });
     this.legend = make("ul", { className: "legend" });
     this.said = make("span", {});
