@@ -162,6 +162,7 @@ def test_a_limit_is_made_changed_and_switched_off(
     page.get_by_role("dialog").get_by_label("Limit").fill("9")
     page.get_by_role("dialog").get_by_role("button", name="Set the limit").click()
     expect(page.locator("#one")).to_contain_text("0 of 9")
+    expect(page.get_by_text("has 9 slots now")).to_be_visible()  # With an “Undo” of its own.
     page.get_by_role("button", name="Undo").last.click()
     expect(page.locator("#one")).to_contain_text("0 of 7")
 
