@@ -146,9 +146,10 @@ def _accepted(sent: bytes) -> Emission:
 
 
 def _members(sent: bytes) -> dict[str, Raw]:
+    """Of an object that can be read so far; none of anything else."""
     try:
         return json.decode(sent, type=dict[str, Raw])
-    except ValidationError:
+    except (ValidationError, RecursionError):
         return {}
 
 

@@ -320,6 +320,7 @@ def test_a_retry_that_somebody_else_asked_for_meanwhile_is_not_asked_for_twice(
     page = visit(server_url, f"runs/flow-run/{run}")
     page.get_by_role("button", name="Retry…").click()
     dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
     pools.set_state(run, "RUNNING")
     dialog.get_by_role("button", name="Retry").click()
     expect(dialog).to_contain_text("brave-otter: Running")
