@@ -7,6 +7,7 @@ import signal
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
+from tests.browser.making_deployments import DAILY, Deployments
 from tests.browser.making_runs import Runs
 from tests.conftest import StartServer
 
@@ -161,3 +162,19 @@ def test_the_position_of_the_log_is_told_to_the_page(
     runs.run("one")
     page.keyboard.press("?")
     expect(page.locator("#log_position")).not_to_have_text("0")
+
+
+def test_another_tab_hears_nothing_of_the_one_before(server_url: str, visit: Visit) -> None:
+    made = Deployments(server_url)
+    id_ = made.make("every-day", schedules=[DAILY])
+    page = visit(server_url, f"deployments/deployment/{id_}")
+    page.evaluate("htmx.config.defaultSettleDelay = 60_000")  # It is short, and still long enough.
+    page.get_by_role("link", name="Upcoming").click()
+    upcoming = page.locator("#tab .due")
+    expect(upcoming).not_to_have_count(0)
+    position = page.locator("log-position")
+    before = position.inner_text()
+    run = made.run(id_, "FAILED")
+    expect(position).not_to_have_text(before)
+    expect(page.locator(f"#run-{run}")).to_have_count(0)
+    expect(upcoming).not_to_have_count(0)

@@ -123,9 +123,9 @@ export function follow() {
 document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
 window.addEventListener("pagehide", close);
 window.addEventListener("pageshow", (event) => { if (event.persisted) open(); });
-// Lists that were filtered by htmx: the address has changed, and main with its position.
-document.addEventListener("htmx:afterSwap", () => tell());
-document.addEventListener("htmx:afterSettle", follow);
+// Lists that were filtered by htmx, other tabs: the address has changed, and main with its position. At once,
+// not when it has settled: what the stream of the one before said meanwhile would be put in its place.
+document.addEventListener("htmx:afterSwap", () => { tell(); follow(); });
 document.addEventListener("htmx:sendError", (event) => {
   const first = unanswered === null;
   unanswered = event.target.closest("form");
