@@ -146,7 +146,12 @@ def _shadow_name(name: str) -> str:
 
 async def _rename(tx: Transaction, tables: Sequence[str]) -> None:
     both = [prefix + table for table in tables for prefix in ("", PREFIX)]
+    # For all of them together: who has one already keeps its readers waiting while it waits for the
+    # next, and after a second Postgres ends one of the two for a deadlock.
+    ((before,),) = await tx.fetch("SELECT current_setting('statement_timeout')")
+    await tx.execute(f"SET LOCAL statement_timeout = {LOCK_TIMEOUT_MS}")
     await tx.execute(f"LOCK TABLE {', '.join(both)} IN ACCESS EXCLUSIVE MODE")
+    await tx.execute("SELECT set_config('statement_timeout', $1, true)", before)
     found = await tx.fetch(_INDEXES_POSTGRES)
     live = {name: sql for name, table, sql in found if table in tables}
     shadow = {name: sql for name, table, sql in found if table in both and table not in tables}
@@ -184,8 +189,8 @@ def _require_same(expected: Mapping[str, str], found: Mapping[str, str]) -> None
 
 
 def is_occupied(error: DatabaseUnavailable) -> bool:
-    """Whether a statement failed because others held what it wanted to lock."""
-    return getattr(error.__cause__, "sqlstate", None) in ("55P03", "40P01")
+    """Whether a statement failed because others held what it wanted to lock, for too long."""
+    return getattr(error.__cause__, "sqlstate", None) in ("55P03", "40P01", "57014")
 
 
 # --- What is no longer wanted

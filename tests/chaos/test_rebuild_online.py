@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -75,7 +76,8 @@ async def _rebuild(server: RunningServer, home: Path, killed_after: float | None
         try:
             await asyncio.wait_for(process.wait(), killed_after)
         except TimeoutError:
-            process.kill()
+            with suppress(ProcessLookupError):  # It may have ended at this very moment.
+                process.kill()
         await process.wait()
         return
     async with asyncio.timeout(REBUILD_SECONDS_MAX):
