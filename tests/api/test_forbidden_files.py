@@ -101,6 +101,35 @@ def test_what_a_user_may_not_is_named_with_what_to_do(
         assert line.endswith("right, or name another file with PLUPERFECT_DATABASE_URL.\n")
 
 
+@pytest.mark.parametrize("forbid", [forbid_folder, forbid_to_enter])
+def test_of_a_link_to_a_database_what_is_forbidden_where_it_leads_is_named(
+    file: Path, tmp_path: Path, forbid: Callable[[Path], Path]
+) -> None:
+    link = tmp_path / "linked.db"
+    link.symlink_to(file)
+    forbidden = forbid(file)
+
+    for command in (START, TAIL, UPGRADE):
+        line = said(link, command, tmp_path / "home")
+        assert line.startswith(f"Error: Cannot open the SQLite database {link}: the user ")
+        assert f" the folder {forbidden}" in line
+
+
+def test_of_a_link_that_nothing_can_be_made_beside_its_folder_is_named(
+    file: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "linked"
+    data.mkdir()
+    link = data / "linked.db"
+    link.symlink_to(file)
+    data.chmod(0o555)
+
+    line = said(link, START, tmp_path / "home")
+    data.chmod(0o755)
+
+    assert f" may not write the folder {data}" in line
+
+
 @pytest.mark.parametrize("name", ["new.db", "deep/er/new.db"])
 def test_a_folder_in_which_no_database_can_be_made_is_named(
     folder: Path, tmp_path: Path, name: str
