@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 60.0
 """How often the clocks are compared: either may be set."""
+AGAIN_SECONDS = 1.0
+"""When to compare them again after an answer that did not say well enough what time it was, or
+none: until then a clock that is wrong stays wrong."""
 AGREEMENT = timedelta(seconds=1)
 """Clocks that are no further apart agree, and the machine's is taken as it is."""
 SLOW_ANSWER = timedelta(seconds=4)
@@ -47,8 +50,8 @@ class DatabaseClock:
     async def open(self) -> None:
         """Compare the clocks, and go on to do so now and then."""
         if self._database.dialect.name == "postgres":
-            await self.look()
-            self._task = asyncio.create_task(self._run(), name="clock")
+            compared = await self.look()
+            self._task = asyncio.create_task(self._run(compared), name="clock")
 
     async def close(self) -> None:
         """Compare no more."""
@@ -56,27 +59,38 @@ class DatabaseClock:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def look(self) -> None:
-        """Compare the clocks once. Where the database does not answer, all stays as it is."""
+    async def look(self) -> bool:
+        """Compare the clocks once, on Postgres.
+
+        False, and all stays as it is, where the database does not say what time it is, or is not
+        quick enough about it.
+        """
+        if self._database.dialect.name == "sqlite":
+            return True
         before = self._machine()
         try:
             ((microseconds,),) = await self._database.fetch(DATABASE_TIME)
         except EventStoreError:
-            return
+            return False
         took = self._machine() - before
         if not timedelta(0) <= took <= SLOW_ANSWER:
-            return
+            return False
         ahead = from_microseconds(microseconds) - (before + took / 2)
         if abs(ahead - self._ahead) <= AGREEMENT + took / 2:
-            return
+            return True
+        if abs(ahead) <= AGREEMENT:
+            self._ahead = timedelta(0)
+            logger.warning("this machine's clock agrees with the database's again")
+            return True
         self._ahead = ahead
         logger.warning(
             "this machine's clock is %.1f seconds %s the database's, which counts",
             abs(ahead.total_seconds()),
             "behind" if ahead > timedelta(0) else "ahead of",
         )
+        return True
 
-    async def _run(self) -> None:
+    async def _run(self, compared: bool) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self.look()
+            await asyncio.sleep(LOOK_SECONDS if compared else AGAIN_SECONDS)
+            compared = await self.look()

@@ -1,6 +1,5 @@
 """`pluperfect explain`: why a flow run is in the state it is in."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -9,6 +8,7 @@ import typer
 from api.cli.on_database import on_database
 from api.cli.terminal import Json, Output, fail, print_json, wants_json
 from api.settings import Settings
+from eventstore.clock import DatabaseClock
 from eventstore.database import Database
 from projections.catalogue import CODEC
 from projections.run_explanation import Explanation, explanation
@@ -31,7 +31,9 @@ def explain(
 
     async def work(database: Database, settings: Settings) -> Explanation | None:
         untagged = settings.services_zombies_untagged
-        return await explanation(database, CODEC, id_, datetime.now(UTC), untagged=untagged)
+        clock = DatabaseClock(database)
+        await clock.look()
+        return await explanation(database, CODEC, id_, clock.now(), untagged=untagged)
 
     found = on_database(context, work, read_only=True)
     if found is None:

@@ -2,17 +2,24 @@
 
 import asyncio
 import uuid
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
+import pytest
 from msgspec import json
+from typer.testing import CliRunner
 
+from api.cli import app
+from eventstore.clock import DatabaseClock
 from eventstore.migrate import Target
 from tests.api.talk import expect, make_flow, make_flow_run, set_state, talk_to
 from tests.conftest import StartServer
 from tests.emitting import emission
-from tests.serving import run_cli
+from tests.serving import environment, run_cli
 
 HEARD_SECONDS = 30.0
+A_DAY = timedelta(days=1)
 
 
 async def test_a_run_is_explained_alike_over_http_and_on_the_command_line(
@@ -59,6 +66,23 @@ async def test_what_becomes_of_a_silent_run_without_a_tag_is_for_the_server_to_s
         assert told["sentences"][1]["text"].endswith(ends)
     assert ends in run_cli(target, tmp_path, "explain", run["id"], settings=untagged).stdout
     assert ends not in run_cli(target, tmp_path, "explain", run["id"]).stdout
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+async def test_the_command_goes_by_the_databases_clock_whatever_the_machines_says(
+    start_server: StartServer, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with talk_to(start_server().url) as client:
+        due = {"scheduled_time": (datetime.now(UTC) + A_DAY).isoformat()}
+        run = await make_flow_run(client, await make_flow(client))
+        await set_state(client, "flow_runs", run["id"], "SCHEDULED", state_details=due)
+    ahead = partial(DatabaseClock, machine=lambda: datetime.now(UTC) + A_DAY * 2)
+    monkeypatch.setattr("api.cli.explain.DatabaseClock", ahead)
+    # In a thread: the command has an event loop of its own.
+    done = await asyncio.to_thread(
+        CliRunner().invoke, app, ["explain", run["id"]], env=environment(target, tmp_path, {})
+    )
+    assert "It waits for its time" in done.stdout
 
 
 async def test_who_holds_a_limit_is_named(server_url: str) -> None:
