@@ -18,6 +18,7 @@ GZIP_LEVEL = 3
 """ISA-L's highest; paid once."""
 TYPES = {
     ".css": b"text/css; charset=utf-8",
+    ".ico": b"image/vnd.microsoft.icon",
     ".js": b"text/javascript; charset=utf-8",
     ".svg": b"image/svg+xml",
     ".txt": b"text/plain; charset=utf-8",

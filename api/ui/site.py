@@ -48,6 +48,9 @@ QUERY_CHARACTERS_MAX = 8 * 1024
 DOCUMENTED = {"/docs/": "/docs", "/redoc": "/docs", "/openapi.json": "{}/openapi.json"}
 """Where Prefect has the documentation of its API as well, and what leads to ours."""
 
+ICON = "/favicon.ico"
+"""Where browsers look for an icon of what names none: an answer of the API in a tab of its own."""
+
 HTML = b"text/html; charset=utf-8"
 JSON = b"application/json"
 SECURITY = (
@@ -109,6 +112,8 @@ class Site:
         if method in ("GET", "HEAD"):
             if path.startswith("/assets/"):
                 return _asset(call, path.removeprefix("/assets/"))
+            if path == ICON:
+                return _asset(call, ICON.removeprefix("/"))
             if path == "/docs":
                 return _Reply(200, HTML, self._docs(), ())
             documented = DOCUMENTED.get(path, path).format(self._api_path)

@@ -51,6 +51,18 @@ def test_assets_are_kept_for_ever_under_a_name_that_their_content_gives(root: st
         assert httpx.get(root + path).status_code == 404
 
 
+def test_the_icon_is_where_browsers_look_for_one_that_nobody_named(
+    root: str, start_server: StartServer
+) -> None:
+    without_pages = start_server(settings={"PREFECT_SERVER_UI_ENABLED": "false"})
+    for place in (root, without_pages.url.removesuffix("api")):
+        icon = httpx.get(f"{place}favicon.ico")
+        assert icon.headers["content-type"] == "image/vnd.microsoft.icon"
+        assert icon.content.startswith(b"\0\0\1\0"), "what files of this kind begin with"
+        tag = {"if-none-match": icon.headers["etag"]}
+        assert httpx.get(f"{place}favicon.ico", headers=tag).status_code == 304
+
+
 def test_a_page_is_compressed_and_not_kept(root: str) -> None:
     with httpx.stream("GET", f"{root}runs", headers={"accept-encoding": "gzip"}) as answer:
         raw = b"".join(answer.iter_raw())

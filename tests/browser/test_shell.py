@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from eventstore.migrate import Target
 from tests.browser.conftest import (
+    COLOURS_CHANGED,
     LARGE,
     SMALL,
     Visit,
@@ -41,6 +42,25 @@ def test_a_theme_that_was_chosen_is_kept_and_there_before_anything_is_drawn(
     page.keyboard.press("t")
     page.keyboard.press("t")
     assert page.evaluate(ground) == dark
+
+
+def test_where_one_is_stands_out_in_the_colours_of_the_system(
+    server_url: str, visit: Visit
+) -> None:
+    page = visit(server_url, "runs")
+    page.emulate_media(forced_colors="active")
+    page.evaluate(COLOURS_CHANGED)
+    looks = """link => {
+      const { color, backgroundColor } = getComputedStyle(link);
+      const icon = getComputedStyle(link.querySelector("svg"));
+      return [color, backgroundColor, icon.color, icon.backgroundColor];
+    }"""
+    here = page.locator(".places a[aria-current]").evaluate(looks)
+    there = page.locator(".places a:not([aria-current])").first.evaluate(looks)
+    assert here[1] not in (there[1], here[0])
+    for ink, _, icon, ground_of_icon in (here, there):
+        assert icon == ink
+        assert ground_of_icon == "rgba(0, 0, 0, 0)"
 
 
 def test_search_finds_runs_and_flows_by_name_and_anything_by_id(
@@ -97,6 +117,31 @@ def test_keys_lead_everywhere_but_not_while_somebody_types(server_url: str, visi
     page.keyboard.press("g")
     page.keyboard.press("r")
     expect(page).to_have_url(re.compile("/runs$"))
+
+
+@pytest.mark.parametrize("name", ["Keyboard shortcuts", "Delete"])
+def test_what_a_tall_question_is_about_and_how_to_leave_it_stay_in_sight(
+    server_url: str, pools: Pools, visit: Visit, name: str
+) -> None:
+    pools.pool("w" * 400)
+    page = visit(server_url, f"work-pools/work-pool/{'w' * 400}", width=SMALL)
+    page.set_viewport_size({"width": SMALL, "height": 300})
+    if name == "Delete":
+        page.get_by_role("button", name="Delete…").click()
+    else:
+        page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name=name)
+    expect(dialog).to_be_visible()
+    height = dialog.evaluate("one => one.scrollHeight - one.clientHeight")
+    assert height > 0
+    for place in (0, height / 2, height):
+        dialog.evaluate("(one, place) => one.scrollTo(0, place)", place)
+        expect(dialog.get_by_role("heading")).to_be_in_viewport(ratio=1)
+        for button in dialog.get_by_role("button").all():
+            expect(button).to_be_in_viewport(ratio=1)
+    assert_accessible(page)
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
 
 
 def test_the_sidebar_folds_and_stays_folded(server_url: str, visit: Visit) -> None:
@@ -247,7 +292,7 @@ def test_things_of_one_name_have_titles_that_tell_them_apart(server_url: str, po
     variable = pools.post("/variables/", {"name": name, "value": 1})["id"]
     limit = pools.post("/v2/concurrency_limits/", {"name": name, "limit": 1})["id"]
     body = {"key": name, "type": "markdown", "data": name, "flow_run_id": run}
-    artifact = pools.post("/artifacts/", body)["id"]
+    versions = [pools.post("/artifacts/", body)["id"] for _ in range(2)]
     paths = [
         f"flows/flow/{flow}",
         f"runs/flow-run/{run}",
@@ -262,7 +307,7 @@ def test_things_of_one_name_have_titles_that_tell_them_apart(server_url: str, po
         f"variables/variable/{variable}",
         f"concurrency-limits/concurrency-limit/{limit}",
         f"concurrency-limits/concurrency-limit/{limit}/edit",
-        f"artifacts/artifact/{artifact}",
+        *(f"artifacts/artifact/{version}" for version in versions),
         f"artifacts/key/{name}",
     ]
     titles = {}

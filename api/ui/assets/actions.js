@@ -76,6 +76,8 @@ function answer(ask) {
   dialog.replaceChildren(form);
   dialog.returnValue = "";
   dialog.showModal();
+  const title = form.firstElementChild;
+  if (title.scrollHeight > title.clientHeight) title.tabIndex = 0; // So that keys can scroll it.
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes" ? new FormData(form) : null), { once: true });
   });
