@@ -12,7 +12,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import asyncpg
 from msgspec import Struct
@@ -58,6 +58,9 @@ WHERE datname = current_database() AND state IS NULL AND usename IS NOT NULL
 """
 """What other roles do Postgres tells only those who are members of theirs or of pg_read_all_stats:
 of these we see that they have the log locked, wait for nobody, and no more."""
+READS_MAX = 3
+"""Attempts at a read that others were in the way of: one changes nothing, whoever asked need not
+be told to try again."""
 ROLLBACK_TIMEOUT_SECONDS = 1.0
 """A connection that does not roll back within this time is thrown away."""
 
@@ -78,6 +81,11 @@ _AWAY = (
     OSError,  # Timeouts among them.
 )
 """What is not the statement's fault: the same transaction may be tried again."""
+_IN_THE_WAY = (
+    asyncpg.TransactionRollbackError,  # Deadlock; on a standby, what its primary did meanwhile.
+    asyncpg.LockNotAvailableError,
+)
+"""What others did, such as a rebuild that swaps tables: it is over, or soon will be."""
 
 
 class PostgresOptions(Struct, frozen=True, kw_only=True):
@@ -167,13 +175,22 @@ class PostgresDatabase:
         except _AWAY as error:
             raise DatabaseUnavailable(_reason(error)) from error
 
+    async def _read(self, read: Callable[[Any], Awaitable[list[Row]]]) -> list[Row]:
+        left = READS_MAX
+        while True:
+            left -= 1
+            try:
+                async with self._reading() as connection:
+                    return await read(connection)
+            except DatabaseUnavailable as error:
+                if not left or not isinstance(error.__cause__, _IN_THE_WAY):
+                    raise
+
     async def fetch(self, sql: str, *params: Value) -> list[Row]:
-        async with self._reading() as connection:
-            return cast(list[Row], await connection.fetch(sql, *params))
+        return await self._read(lambda connection: connection.fetch(sql, *params))
 
     async def fetch_keys(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
-        async with self._reading() as connection:
-            return await fetch_keys(connection, table, keys)
+        return await self._read(lambda connection: fetch_keys(connection, table, keys))
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         if self.options.read_only:

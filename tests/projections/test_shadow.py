@@ -39,6 +39,14 @@ VACUUM_OF_FLOW_RUNS = (
     "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
     "AND query LIKE 'autovacuum: VACUUM %flow_runs'"
 )
+SWAP_WAITS = (
+    "SELECT 1 FROM pg_locks WHERE relation = $1::regclass "
+    "AND mode = 'AccessExclusiveLock' AND NOT granted"
+)
+SWAP_WAITED = SWAP_WAITS + " AND waitstart < clock_timestamp() - interval '0.1 s'"
+KEEP_A_SWAP_WAITING = 11
+"""Tables, the first and the last among them, which take it to the second after which Postgres ends
+one of two that wait for each other."""
 INTERRUPTED_AT = 40
 """An event in the middle of what `_history` records."""
 
@@ -332,6 +340,52 @@ async def test_a_long_reader_holds_up_the_swap_but_not_the_writers(
         await other.close()
     assert done.position == shell.store.ring.head
     assert await verification.verify(database, catalogue.CODEC, catalogue.INLINE) == []
+
+
+async def test_a_reader_that_waits_for_a_swap_is_not_ended_for_others_that_keep_it_waiting(
+    shell: Shell, database: Database, target: Target
+) -> None:
+    if target.path is not None:
+        pytest.skip("on SQLite no reader waits for a swap")
+    await _history(shell)
+    first, *between, last = _locked_by_a_swap()[:KEEP_A_SWAP_WAITING]
+    other = open_database(target)
+    async with (
+        await psycopg.AsyncConnection.connect(target.url) as reader,
+        await psycopg.AsyncConnection.connect(target.url) as others,
+        asyncio.timeout(SECONDS_MAX),
+    ):
+        for connection in (reader, others):
+            await connection.execute(f'SET search_path = "{target.schema}"')
+        await reader.execute(f"SELECT count(*) FROM {last}")
+        await others.commit()
+        # The one that a swap meets first is let go of first.
+        for table in reversed(between):
+            await others.execute(f"SAVEPOINT before_{table}")
+            await others.execute(f"SELECT count(*) FROM {table}")
+        rebuilding = asyncio.create_task(rebuild.rebuild(other, catalogue.CODEC, catalogue.INLINE))
+        while not await database.fetch(SWAP_WAITS, between[0]):  # noqa: ASYNC110 (nobody tells)
+            await asyncio.sleep(0.001)
+        reading = asyncio.create_task(reader.execute(f"SELECT count(*) FROM {first}"))
+        for table in between:
+            # Each of them keeps the swap waiting, and none for as long as it may wait.
+            while not reading.done():
+                if await database.fetch(SWAP_WAITED, table):
+                    break
+                await asyncio.sleep(0.001)
+            await others.execute(f"ROLLBACK TO before_{table}")
+        await reading
+        await reader.commit()
+        await others.commit()
+        done = await rebuilding
+    await other.close()
+    assert done.position == shell.store.ring.head
+
+
+def _locked_by_a_swap() -> list[str]:
+    """The tables of read models, in the order in which a swap locks them."""
+    tables = (table for one in catalogue.INLINE for table in schema.tables_of(one))
+    return list(dict.fromkeys(tables))
 
 
 async def test_a_vacuum_that_postgres_began_by_itself_does_not_hold_up_the_swap(
