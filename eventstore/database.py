@@ -162,7 +162,8 @@ class Database(Reader, Protocol):
         ...
 
     async def ping(self) -> None:
-        """Raise DatabaseUnavailable unless the database answers."""
+        """Raise DatabaseUnavailable unless the database answers; ReadOnly if it lets nobody write
+        at present, although it was not opened read-only."""
         ...
 
     async def close(self) -> None:

@@ -58,6 +58,10 @@ WHERE datname = current_database() AND state IS NULL AND usename IS NOT NULL
 """
 """What other roles do Postgres tells only those who are members of theirs or of pg_read_all_stats:
 of these we see that they have the log locked, wait for nobody, and no more."""
+TAKES_NOTHING = (
+    "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean"
+)
+"""Whether what answers is no primary, or is told to be like one that is none."""
 READS_MAX = 3
 """Attempts at a read that others were in the way of: one changes nothing, whoever asked need not
 be told to try again."""
@@ -300,7 +304,12 @@ class PostgresDatabase:
         await self.transact(work)
 
     async def ping(self) -> None:
-        await self.fetch("SELECT 1")
+        ((takes_nothing,),) = await self.fetch(TAKES_NOTHING)
+        if takes_nothing and not self.options.read_only:
+            self._pool.give_up()  # Who asks next may find the one that does.
+            raise ReadOnly(
+                "Postgres takes nothing: it is a standby, or default_transaction_read_only is set"
+            )
 
     async def close(self) -> None:
         for _ in range(WRITERS_MAX):

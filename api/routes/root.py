@@ -7,7 +7,7 @@ from api.http import Answer, Area, Call, ok
 from api.proxy import api_path
 from api.settings_view import settings_document
 from api.version import product_version
-from eventstore.errors import DatabaseUnavailable, EventStoreError
+from eventstore.errors import DatabaseUnavailable, EventStoreError, ReadOnly
 
 CONTRACT_API_VERSION = "0.8.4"
 """Version of the API that we speak."""
@@ -25,11 +25,13 @@ async def health(call: Call) -> Answer:
 
 @area.get("/ready", answers={200: dict[str, str]}, open_to_all=True)
 async def ready(call: Call) -> Answer:
-    """Say whether the database answers, this server may write, and read models follow the log."""
+    """Say whether the database answers, this server can write, and read models follow the log."""
     try:
         await call.server.database.ping()
     except DatabaseUnavailable:
         raise HttpError(503, {"message": "Database is not available"}) from None
+    except ReadOnly as error:
+        raise HttpError(503, {"message": f"Nothing is written here: {error}"}) from None
     reason = call.server.store.releases.reason
     if reason is not None:
         raise HttpError(503, {"message": f"Nothing is written here: {reason}"})
