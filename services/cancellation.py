@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from eventstore.codec import to_microseconds
 from eventstore.ids import new_id
-from orchestration import task_rules, task_run_decisions
 from orchestration.flow_rules import CORE, MINIMAL
 from orchestration.flow_runs import FlowRun, FlowRunStateSet, existing
 from orchestration.states import (
@@ -20,16 +19,12 @@ from orchestration.states import (
     StateType,
     new_state,
 )
-from orchestration.task_run_decisions import SetTaskRunState
-from orchestration.task_runs import TaskRun
-from orchestration.transition import Policy, TaskFacts
+from orchestration.transition import Policy
 from projections import waiting_runs
 from projections.flow_runs import FLOW_RUNS
-from projections.task_runs import TASK_RUNS
-from services import flow_runs, task_slots
+from services import flow_runs, task_runs
 from services.run_timers import NearestRuns
 from services.shell import Clock, Decided, Origin, Shell, untold
-from services.task_runs import CATEGORY
 from services.worker_cleanups import tear_down
 
 LOOK_BACK = timedelta(days=1)
@@ -88,7 +83,7 @@ class CancelledRuns(NearestRuns):
         after = ""
         while tasks := await waiting_runs.open_task_runs(database, id_, after):
             for one in tasks:
-                await self._cancel_task(one, now, origin)
+                await task_runs.end(self._shell, one, CANCELLED, _WHY, now, origin)
             after = tasks[-1]
         assert run.state is not None
         since = now - run.state.timestamp
@@ -109,21 +104,6 @@ class CancelledRuns(NearestRuns):
             return await _judged(self._shell, run, wanted, MINIMAL, now, fresh)
 
         await self._shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin)
-
-    async def _cancel_task(self, id_: str, now: datetime, origin: Origin) -> None:
-        async def decide(run: TaskRun | None) -> Decided[None]:
-            if run is None or run.state_type in TERMINAL:
-                return Decided((), None)
-            command = SetTaskRunState(
-                id=id_,
-                proposed=new_state(CANCELLED, new_id(), now, message=_WHY),
-                rules=task_rules.MINIMAL,
-                facts=TaskFacts(now=now),
-            )
-            freed = await task_slots.let_go(self._shell.store.database, run, CANCELLED)
-            return Decided(task_run_decisions.decide(command, run), None, more=freed)
-
-        await self._shell.execute(TASK_RUNS, CATEGORY, id_, decide, origin)
 
 
 class CancellingRuns(NearestRuns):

@@ -20,10 +20,12 @@ from orchestration.states import (
     TERMINAL,
     ProposedState,
     State,
+    StateType,
     first_state,
+    new_state,
     proposed,
 )
-from orchestration.task_rules import policy_for
+from orchestration.task_rules import MINIMAL, policy_for
 from orchestration.task_run_bodies import TaskRunCreate, TaskRunUpdate, check
 from orchestration.task_run_decisions import (
     CreateTaskRun,
@@ -187,6 +189,24 @@ async def set_state(
         recorded = await shell.store.read_position(repeat.position)
         assert recorded is not None
         return Done(answer_from(recorded.event), Written([recorded], repeat.position))
+
+
+async def end(
+    shell: Shell, id_: str, kind: StateType, message: str, now: datetime, origin: Origin
+) -> None:
+    """Have a task run end in a state of this kind with the flow run around it, whatever the rules
+    say. One that has ended, or is gone, stays so."""
+
+    async def decide_end(run: TaskRun | None) -> Decided[None]:
+        if run is None or run.state_type in TERMINAL:
+            return Decided((), None)
+        state = new_state(kind, new_id(), now, message=message)
+        facts = TaskFacts(now=now)
+        command = SetTaskRunState(id=id_, proposed=state, rules=MINIMAL, facts=facts)
+        freed = await task_slots.let_go(shell.store.database, run, kind)
+        return Decided(decide(command, run), None, more=freed)
+
+    await shell.execute(TASK_RUNS, CATEGORY, id_, decide_end, origin)
 
 
 async def _flow_run_facts(shell: Shell, run: TaskRun, state: State) -> EnclosingFlowRun | None:

@@ -16,23 +16,17 @@ from typing import Any
 from eventstore.codec import to_microseconds
 from eventstore.events import Recorded
 from eventstore.ids import new_id
-from orchestration import task_rules, task_run_decisions
 from orchestration.flow_rules import GIVEN_UP
 from orchestration.flow_runs import FlowRun, FlowRunStateSet
 from orchestration.states import CRASHED, SCHEDULED, TERMINAL, new_state
-from orchestration.task_run_decisions import SetTaskRunState
-from orchestration.task_runs import TaskRun
-from orchestration.transition import TaskFacts
 from orchestration.zombies import given_up, policy_of, silent_since, watched
 from projections import pulses, waiting_runs
 from projections.entities import entity_id
 from projections.flow_runs import FLOW_RUNS
-from projections.task_runs import TASK_RUNS
-from services import flow_runs, task_slots
+from services import flow_runs, task_runs
 from services.pulses import WRITE_SECONDS
 from services.run_timers import PagedRuns
 from services.shell import Clock, Decided, Origin, Shell, untold
-from services.task_runs import CATEGORY
 
 ON_THE_WAY = timedelta(seconds=2 * WRITE_SECONDS)
 """How long a heartbeat may be known to the process alone that it came to."""
@@ -148,7 +142,7 @@ class Zombies(PagedRuns):
         after = ""
         while tasks := await waiting_runs.open_task_runs(reader, id_, after):
             for one in tasks:
-                await self._crash_task(one, now, origin)
+                await task_runs.end(self._shell, one, CRASHED, _WHY, now, origin)
             after = tasks[-1]
 
     async def _crash_subflow(self, id_: str, now: datetime, origin: Origin) -> None:
@@ -161,18 +155,3 @@ class Zombies(PagedRuns):
             return untold(decided)
 
         await self._shell.execute_with_facts(FLOW_RUNS, flow_runs.CATEGORY, id_, decide, origin)
-
-    async def _crash_task(self, id_: str, now: datetime, origin: Origin) -> None:
-        async def decide(run: TaskRun | None) -> Decided[None]:
-            if run is None or run.state_type in TERMINAL:
-                return Decided((), None)
-            command = SetTaskRunState(
-                id=id_,
-                proposed=new_state(CRASHED, new_id(), now, message=_WHY),
-                rules=task_rules.MINIMAL,
-                facts=TaskFacts(now=now),
-            )
-            freed = await task_slots.let_go(self._shell.store.database, run, CRASHED)
-            return Decided(task_run_decisions.decide(command, run), None, more=freed)
-
-        await self._shell.execute(TASK_RUNS, CATEGORY, id_, decide, origin)
