@@ -75,6 +75,8 @@ from services.shell import (
 from services.work_pools import no_pool, no_queue
 
 CATEGORY = "flow-run"
+MOVED_ON = "it has moved on since"
+"""Why a run keeps its state: it is in another one than whoever asks has seen."""
 
 ORPHANS_PER_COMMIT_MAX = 500
 """Subflow runs that lose their parent in one transaction."""
@@ -217,7 +219,7 @@ async def set_state(
     async def decide_state(run: FlowRun | None, fresh: bool) -> Decided[OrchestrationResult]:
         run = existing(run, id_)
         if instead_of is not None and run.state_id != instead_of:
-            raise Conflict("it has moved on since")
+            raise Conflict(MOVED_ON)
         event_ids = None if transition_id is None else (natural_id(id_, transition_id),)
         return await judged(shell, run, state, policy_for(force), now, fresh, event_ids, terms)
 

@@ -58,9 +58,11 @@ async def set_states(
     now: datetime,
     origin: Origin,
     instead_of: StatesSeen = ANY_STATE,
+    *,
+    force: bool = False,
 ) -> Outcome:
-    """Propose a state to each run; the rules decide. One in another state than `instead_of` says
-    is refused."""
+    """Propose a state to each run; the rules decide, unless `force`. One in another state than
+    `instead_of` says is refused."""
     changed: list[Changed] = []
     refused: list[str] = []
     for id_ in ids:
@@ -69,7 +71,7 @@ async def set_states(
                 shell,
                 id_,
                 wanted,
-                force=False,
+                force=force,
                 now=now,
                 origin=origin,
                 instead_of=instead_of.get(id_),
@@ -165,40 +167,37 @@ async def restore(
     shell: Shell, changes: Sequence[Changed], now: datetime, origin: Origin
 ) -> Outcome:
     """Give runs the state back that they had before a change, if nothing happened since."""
-    database = shell.store.database
     changed: list[Changed] = []
     refused: list[str] = []
     for change in changes:
-        known = [parse(State, text) for text in await states.of_flow_run(database, change.run_id)]
-        if len(known) < 2 or known[-1].id != change.state_id:
-            refused.append("it has moved on since")
+        history = await states.of_flow_run(shell.store.database, change.run_id)
+        wanted = state_before(change, history)
+        if wanted is None:
+            refused.append(flow_runs.MOVED_ON)
             continue
-        before = known[-2]
-        proposed = ProposedState(
-            type=before.type,
-            name=before.name,
-            message=before.message,
-            data=before.data,
-            state_details=ProposedDetails(scheduled_time=before.state_details.scheduled_time),
-        )
-        try:
-            done = await flow_runs.set_state(
-                shell,
-                change.run_id,
-                proposed,
-                force=True,
-                now=now,
-                origin=origin,
-                instead_of=change.state_id,
-            )
-        except (NotFound, Conflict) as why:
-            refused.append(str(why))
-            continue
-        if done.answer.state is not None and done.written is not None:
-            changed.append(Changed(change.run_id, done.answer.state.id))
-        else:
-            refused.append(getattr(done.answer.details, "reason", None) or "it was refused")
+        seen = {change.run_id: change.state_id}
+        done = await set_states(shell, [change.run_id], wanted, now, origin, seen, force=True)
+        changed += done.changed
+        refused += done.refused
     return Outcome(changed, refused)
+
+
+def state_before(change: Changed, history: Sequence[str]) -> ProposedState | None:
+    """The state that a run had before a change, to be proposed anew; None if another came since.
+
+    `history` are all its states as they are kept, oldest first.
+    """
+    known = [parse(State, text) for text in history]
+    if len(known) < 2 or known[-1].id != change.state_id:
+        return None
+    before = known[-2]
+    return ProposedState(
+        type=before.type,
+        name=before.name,
+        message=before.message,
+        data=before.data,
+        state_details=ProposedDetails(scheduled_time=before.state_details.scheduled_time),
+    )
 
 
 def settable() -> Sequence[StateType]:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from orchestration.documents import parse
 from orchestration.refusals import Conflict, NotFound
-from orchestration.states import ProposedDetails, ProposedState, State
+from orchestration.states import ProposedState
 from orchestration.task_runs import TaskRun
 from projections import states
 from projections.task_runs import TASK_RUNS
 from services import task_runs
-from services.run_actions import ANY_STATE, Changed, Outcome, StatesSeen
+from services.flow_runs import MOVED_ON
+from services.run_actions import ANY_STATE, Changed, Outcome, StatesSeen, state_before
 from services.shell import Origin, Shell
 
 
@@ -67,23 +67,14 @@ async def restore(
     cache_key_max: int,
 ) -> Outcome:
     """Give runs the state back that they had before a change, if nothing happened since."""
-    database = shell.store.database
     changed: list[Changed] = []
     refused: list[str] = []
     for change in changes:
-        known = [parse(State, text) for text in await states.of_task_run(database, change.run_id)]
-        if len(known) < 2 or known[-1].id != change.state_id:
-            refused.append("it has moved on since")
+        history = await states.of_task_run(shell.store.database, change.run_id)
+        wanted = state_before(change, history)
+        if wanted is None:
+            refused.append(MOVED_ON)
             continue
-        before = known[-2]
-        details = ProposedDetails(scheduled_time=before.state_details.scheduled_time)
-        wanted = ProposedState(
-            type=before.type,
-            name=before.name,
-            message=before.message,
-            data=before.data,
-            state_details=details,
-        )
         done = await set_states(
             shell,
             [change.run_id],

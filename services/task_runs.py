@@ -41,7 +41,7 @@ from projections import flow_runs, log_lines, task_runs
 from projections.flow_runs import FLOW_RUNS
 from projections.task_runs import TASK_RUNS
 from services import artifacts, task_queue, task_slots
-from services.flow_runs import orphaned, run_name
+from services.flow_runs import MOVED_ON, orphaned, run_name
 from services.shell import Clock, Decided, Done, Once, Origin, Shell, natural_id, unchanged
 
 CATEGORY = "task-run"
@@ -154,7 +154,7 @@ async def set_state(
     async def decide_state(run: TaskRun | None) -> Decided[OrchestrationResult]:
         run = existing(run, id_)
         if instead_of is not None and run.state_id != instead_of:
-            raise Conflict("it has moved on since")
+            raise Conflict(MOVED_ON)
         facts = TaskFacts(
             now=now,
             flow_run=await _flow_run_facts(shell, run, state),
