@@ -1,7 +1,7 @@
 """`pluperfect log`: read, check, export and import the event log."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -107,53 +107,14 @@ def tail(
     if since is not None:
         fail("--from goes with --url")
 
-    async def work(database: Database, _: Settings) -> None:
-        head = await log.head(database)
-        position = after if after is not None else await _back(database, head.position)
-        newest: Row | None = None
-        waited = False
-        while True:
-            rows = await log.read_rows(database, database.dialect, position, limit=PAGE)
-            if rows and newest and waited and not follows(rows[0], newest):
-                raise LogReplaced(
-                    "the log was erased or restored from a backup meanwhile: what is recorded now "
-                    f"does not follow from what was shown, up to position {position}; start again"
-                )
-            for row in rows:
-                if _wanted(row):
-                    typer.echo(_json_line(row) if json else _text_line(row))
-            waited = not rows
-            if rows:
-                newest = rows[-1]
-                position = newest[0]
-            elif not follow:
-                return
-            else:
-                await database.changed()
+    wanted, line = _Wanted(stream, types or ()), _json_line if json else _text_line
 
-    async def _back(database: Database, head: int) -> int:
-        """The position after which `lines` wanted events follow."""
-        found, until = 0, head
-        while until > 0:
-            start = max(0, until - PAGE)
-            rows = await log.read_rows(database, database.dialect, start, until, PAGE)
-            for row in reversed(rows):
-                if found == lines:
-                    return int(row[0])
-                found += _wanted(row)
-            until = start
-        return 0 if lines else head
-
-    def _wanted(row: Row) -> bool:
-        if stream is not None and row[1] != stream:
-            return False
-        return not types or any(
-            row[3].startswith(kind[:-1]) if kind.endswith("*") else row[3] == kind for kind in types
-        )
-
-    async def until_interrupted(database: Database, settings: Settings) -> None:
+    async def until_interrupted(database: Database, _: Settings) -> None:
         try:
-            await work(database, settings)
+            position = after
+            if position is None:
+                position = await _before_newest(database, lines, wanted)
+            await _show(database, position, wanted, line, follow=follow)
         except asyncio.CancelledError:
             if not follow:
                 raise
@@ -162,6 +123,65 @@ def tail(
         on_database(context, until_interrupted, read_only=True)
     except BrokenPipeError:
         end_unread()
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    """Which rows of the log are shown."""
+
+    stream: str | None
+    types: Sequence[str]
+    """Any of them; with a * at the end, all that begin so. Empty: every type."""
+
+    def holds(self, row: Row) -> bool:
+        if self.stream is not None and row[1] != self.stream:
+            return False
+        return not self.types or any(
+            row[3].startswith(kind[:-1]) if kind.endswith("*") else row[3] == kind
+            for kind in self.types
+        )
+
+
+async def _before_newest(database: Database, count: int, wanted: _Wanted) -> int:
+    """The position after which the newest `count` wanted events come."""
+    found, until = 0, (await log.head(database)).position
+    while until > 0:
+        start = max(0, until - PAGE)
+        rows = await log.read_rows(database, database.dialect, start, until, PAGE)
+        for row in reversed(rows):
+            if found == count:
+                return int(row[0])
+            found += wanted.holds(row)
+        until = start
+    return 0
+
+
+async def _show(
+    database: Database, position: int, wanted: _Wanted, line: Callable[[Row], str], *, follow: bool
+) -> None:
+    """Print what comes after a position. With `follow` there is no end to that.
+
+    Raises LogReplaced if what comes next is of another log than what was shown.
+    """
+    newest: Row | None = None
+    waited = False
+    while True:
+        rows = await log.read_rows(database, database.dialect, position, limit=PAGE)
+        if rows and newest and waited and not follows(rows[0], newest):
+            raise LogReplaced(
+                "the log was erased or restored from a backup meanwhile: what is recorded now "
+                f"does not follow from what was shown, up to position {position}; start again"
+            )
+        for row in rows:
+            if wanted.holds(row):
+                typer.echo(line(row))
+        waited = not rows
+        if rows:
+            newest = rows[-1]
+            position = newest[0]
+        elif not follow:
+            return
+        else:
+            await database.changed()
 
 
 def _known(kind: str) -> None:
