@@ -44,8 +44,8 @@ def counted(
 
     The first interval has this `number`. `widths` of buckets descend, and are even. From an edge
     that buckets of some width begin with as well, nothing is moved by narrower ones. Any other has
-    a move for each, even if that is empty: so of how the edges are aligned depends which widths are
-    read, and of nothing else.
+    a move for each, even if that is empty: so which widths are read depends on how the edges are
+    aligned, and on nothing else.
     """
     if first >= until or not widths:
         return Counted(RUNS, (first, max(first, until)), ())

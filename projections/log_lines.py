@@ -102,13 +102,9 @@ _LOW_BITS = 48
 _LOW = (1 << _LOW_BITS) - 1
 
 
-def line_id(line: int, created: int) -> str:
-    """The id of a line: a UUIDv7 of the time it came, with its number where others are random."""
-    return f"{_beginning(created, line >> _LOW_BITS)}{line & _LOW:012x}"
-
-
 def _beginning(created: int, high: int) -> str:
-    """An id up to its last 48 bits; `high` are the bits of the line number above those."""
+    """The id of a line up to its last 48 bits: a UUIDv7 of the time it came, with its number where
+    others are random. `high` are the bits of the number above those 48."""
     time = f"{created // 1000 & 0xFFFF_FFFF_FFFF:012x}"
     return f"{time[:8]}-{time[8:]}-7{high >> 14:03x}-{0x8000 | high & 0x3FFF:04x}-"
 

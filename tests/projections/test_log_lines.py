@@ -14,7 +14,7 @@ from eventstore.database import Database, Row, Transaction
 from eventstore.ids import new_id
 from projections import log_lines
 from projections.filters import LogFilter
-from projections.log_lines import TABLE, LogLine, line_id
+from projections.log_lines import TABLE, LogLine
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 RUN, OTHER, TASK = new_id(), new_id(), new_id()
@@ -23,6 +23,12 @@ RUN, OTHER, TASK = new_id(), new_id(), new_id()
 def row(line: int, seconds: float, message: str, run: str = RUN, task: str | None = None) -> Row:
     timestamp = to_microseconds(NOON + timedelta(seconds=seconds))
     return (line, to_microseconds(NOON), timestamp, 20, "logger", message, run, task)
+
+
+def line_id(line: int, created: int) -> str:
+    """A UUIDv7 of the time a line came (microseconds), with its number where others are random."""
+    high, low = divmod(line, 1 << 62)
+    return str(UUID(int=created // 1000 << 80 | 7 << 76 | high << 64 | 2 << 62 | low))
 
 
 async def write(database: Database, *rows: Row) -> None:
@@ -140,9 +146,10 @@ async def test_the_csv_file_of_a_run_without_lines_has_its_header(database: Data
 
 def test_ids_of_lines_are_time_ordered_uuids_of_their_own() -> None:
     created = to_microseconds(NOON)
-    lines = (1, 2, 3, 2**62 - 1, 2**62, 2**62 + 1)
-    ids = [UUID(line_id(line, created)) for line in lines]
+    rows = [row(line, 0, "") for line in (1, 2, 3, 2**62 - 1, 2**62, 2**62 + 1)]
+    later = (1, created + 1000, *rows[0][2:])
+    texts = log_lines.texts([*rows, later])
+    ids = [UUID(msgspec.json.decode(text)["id"]) for text in texts]
     assert {id.version for id in ids} == {7}
     assert {id.variant for id in ids} == {"specified in RFC 4122"}
     assert ids == sorted(set(ids))
-    assert UUID(line_id(1, created + 1000)) > ids[-1]
