@@ -214,16 +214,17 @@ async def test_a_writer_that_hangs_with_the_log_locked_is_thrown_out(
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)
 @pytest.mark.parametrize("held", ["log_head", "checkpoints"])
 async def test_a_writer_that_hangs_in_the_middle_of_many_rows_is_thrown_out(
-    target: Target, held: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, target: Target, held: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    waiting = open_database(target, timeout_seconds=2.0)
+    # Of the one that hangs: those that were opened before may be slower than that themselves.
     monkeypatch.setattr(postgres, "IDLE_SECONDS_MAX", 0.5)
-    patient = open_database(target, timeout_seconds=2.0)
 
     async def follow(tx: Transaction) -> None:
         await tx.execute("UPDATE log_head SET lines = 7")
         await checkpoints.save(tx, Checkpoint("follower", 1, 7))
 
-    await patient.transact(follow)
+    await database.transact(follow)
     with closing(psycopg.connect(target.url, autocommit=True)) as hanging:
         hanging.execute("SET statement_timeout = 500")
         hanging.execute("SET idle_in_transaction_session_timeout = 500")
@@ -231,9 +232,9 @@ async def test_a_writer_that_hangs_in_the_middle_of_many_rows_is_thrown_out(
         hanging.pgconn.send_query(f"COPY {target.schema}.streams FROM STDIN".encode())
         hanging.pgconn.get_result()
         with pytest.raises(DatabaseUnavailable):
-            await patient.transact(follow)
-        await patient.transact(follow)
-    await patient.close()
+            await waiting.transact(follow)
+        await database.transact(follow)
+    await waiting.close()
 
 
 @contextmanager
@@ -277,13 +278,13 @@ async def test_a_hung_writer_of_another_role_is_thrown_out_or_named(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(postgres, "IDLE_SECONDS_MAX", 0.5)
-
     async def write(tx: Transaction) -> None:
         await tx.execute("UPDATE log_head SET lines = 7")
 
     with roles(target, *memberships) as (other, mine):
         patient = open_database(mine, timeout_seconds=2.0)
+        # Of the one that hangs: who was opened before may be slower than that itself.
+        monkeypatch.setattr(postgres, "IDLE_SECONDS_MAX", 0.5)
         with closing(psycopg.connect(other.url, autocommit=True)) as hanging:
             hanging.execute(f"BEGIN; SELECT * FROM {target.schema}.log_head FOR UPDATE")
             hanging.pgconn.send_query(f"COPY {target.schema}.streams FROM STDIN".encode())
