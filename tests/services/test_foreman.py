@@ -1,6 +1,8 @@
 """The foreman: who fell silent is offline, what nobody polls is not ready, and no sooner."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,6 +26,7 @@ from projections import pulses, work_queues, workers
 from projections import work_pools as rows
 from services import deployments, flows, foreman, polling, work_pools
 from services import workers as people
+from services.foreman import Foreman, Patience
 from services.shell import Origin
 from tests.services.serving_here import serving
 from tests.serving import verify_digests
@@ -35,7 +38,52 @@ SETTINGS = Settings(
     services_foreman_work_queue_last_polled_timeout=timedelta(seconds=1),
     services_foreman_deployment_last_polled_timeout=timedelta(seconds=1),
 )
+PATIENCE = Patience(
+    look=timedelta(seconds=0.01),
+    missed_heartbeats=2,
+    fallback_interval=timedelta(seconds=30),
+    queue=timedelta(seconds=1),
+    deployment=timedelta(seconds=1),
+)
+NEARLY, A_MOMENT = timedelta(seconds=0.9), timedelta(microseconds=1)
 WAIT_SECONDS = 20.0
+
+
+class Watching(Foreman):
+    """A foreman with a clock that stands still until a test moves it: whoever is to be heard of in
+    time is, however slow the machine."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server.shell, lambda: self.now, PATIENCE)
+        self.now = server.now()
+        self._looks = 0
+        self._looked = asyncio.Event()
+
+    def _pause(self) -> float:
+        self._looks += 1
+        self._looked.set()
+        return min(super()._pause(), PATIENCE.look.total_seconds())
+
+    async def looks(self) -> None:
+        """Return when it has looked at everybody, by what its clock says now."""
+        after = self._looks + 2  # It may be looking already.
+        async with asyncio.timeout(WAIT_SECONDS):
+            while self._looks < after:
+                self._looked.clear()
+                await self._looked.wait()
+
+
+@asynccontextmanager
+async def watched(target: Target) -> AsyncIterator[tuple[Server, Watching]]:
+    """A server, and who watches over it."""
+    async with serving(target, Settings(services_enabled=False)) as server:
+        foreman = Watching(server)
+        running = asyncio.create_task(foreman.run(Origin(Foreman.name)))
+        try:
+            yield server, foreman
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
 
 
 async def new_pool(server: Server) -> WorkPool:
@@ -44,10 +92,10 @@ async def new_pool(server: Server) -> WorkPool:
     return pool
 
 
-async def beat(server: Server, pool: WorkPool, name: str) -> None:
+async def beat(server: Server, pool: WorkPool, name: str, at: datetime | None = None) -> None:
     current = await rows.by_id(server.database, pool.id)
     assert current is not None
-    now = server.now()
+    now = at or server.now()
     await people.heartbeat(server.shell, server.pulses, current, name, 1, now, ORIGIN)
 
 
@@ -141,7 +189,7 @@ async def test_many_deployments_that_nobody_asks_for_are_all_not_ready(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(foreman, "DEPLOYMENTS_LOOKED_AT_MAX", 2)
-    async with serving(target, SETTINGS) as server:
+    async with watched(target) as (server, watching):
         flow, _, _ = await flows.create(server.shell, FlowCreate(name="f"), server.now(), ORIGIN)
         flow_id = str(json.decode(flow)["id"])
         made = []
@@ -150,33 +198,34 @@ async def test_many_deployments_that_nobody_asks_for_are_all_not_ready(
             shown_now, _, _ = await deployments.put(server.shell, body, server.now, ORIGIN)
             made.append(str(json.decode(shown_now)["id"]))
         *gone, asked_for = made
-        await polling.note_served(server.shell, server.pulses, gone, server.now(), ORIGIN)
+        await polling.note_served(server.shell, server.pulses, gone, watching.now, ORIGIN)
+        await server.pulses.flush()
+        watching.now += 2 * PATIENCE.deployment
+        await polling.note_served(server.shell, server.pulses, [asked_for], watching.now, ORIGIN)
         async with asyncio.timeout(WAIT_SECONDS):
             while {(await shown(server, id_))[0] for id_ in gone} != {"NOT_READY"}:
-                await polling.note_served(
-                    server.shell, server.pulses, [asked_for], server.now(), ORIGIN
-                )
-                await asyncio.sleep(0.1)
+                await watching.looks()
         assert (await shown(server, asked_for))[0] == "READY"
     verify_digests(target)
 
 
 async def test_a_pool_is_ready_as_long_as_one_worker_is_heard_of(target: Target) -> None:
-    async with serving(target, SETTINGS) as server:
+    async with watched(target) as (server, watching):
         pool = await new_pool(server)
-        await beat(server, pool, "silent")
-
-        async def keep_beating() -> None:
-            while True:
-                await beat(server, pool, "alive")
-                await asyncio.sleep(0.1)  # The interval of its heartbeats, not a wait for anything.
-
-        beating = asyncio.ensure_future(keep_beating())
-        fact = await said(server, WorkerWentOffline)
-        beating.cancel()
+        for name in ("silent", "alive"):
+            await beat(server, pool, name, watching.now)
+        for _ in range(2):  # So many intervals of one second.
+            watching.now += timedelta(seconds=1)
+            await beat(server, pool, "alive", watching.now)
+        await watching.looks()
         silent = await workers.by_name(server.database, pool.id, "silent")
-        assert silent is not None
+        assert silent is not None and silent.status == "ONLINE"
+        watching.now += A_MOMENT
+        await watching.looks()
+        fact = await said(server, WorkerWentOffline)
         assert fact.stream == f"worker:{silent.id}"
+        alive = await workers.by_name(server.database, pool.id, "alive")
+        assert alive is not None and alive.status == "ONLINE"
         current = await rows.by_id(server.database, pool.id)
         assert current is not None
         assert current.status == "READY"
@@ -212,23 +261,30 @@ async def test_a_queue_that_nobody_polls_any_more_is_not_ready_nor_are_its_deplo
 async def test_a_served_deployment_is_ready_as_long_as_its_server_asks_for_runs(
     target: Target,
 ) -> None:
-    async with serving(target, SETTINGS) as server:
-        served, idle = await new_deployment(server), server.now()
+    async with watched(target) as (server, watching):
+        served = await new_deployment(server)
 
         async def ask() -> datetime:
-            now = server.now()
+            now = watching.now
             await polling.note_served(server.shell, server.pulses, [served], now, ORIGIN)
             return now
 
         asked = await ask()
         before = (await log.head(server.database)).position
-        while asked - idle < timedelta(seconds=1.5):
-            asked = await ask()
+        for _ in range(3):
             assert await shown(server, served) == ("READY", asked)
+            watching.now += NEARLY
+            await watching.looks()
+            assert await shown(server, served) == ("READY", asked)
+            asked = await ask()
         assert (await log.head(server.database)).position == before, "no poll is an event"
+        assert await shown(server, served) == ("READY", asked)
+        watching.now += PATIENCE.deployment
+        await watching.looks()
+        assert await shown(server, served) == ("READY", asked)
+        watching.now += A_MOMENT
         fact = await said(server, DeploymentStatusSet)
         assert fact.event.last_polled == asked
-        assert fact.recorded_at - asked >= timedelta(seconds=1)
         assert await shown(server, served) == ("NOT_READY", asked)
         asked = await ask()
         assert await shown(server, served) == ("READY", asked)
@@ -238,18 +294,22 @@ async def test_a_served_deployment_is_ready_as_long_as_its_server_asks_for_runs(
 async def test_a_deployment_is_ready_as_long_as_either_it_or_its_queue_is_polled(
     target: Target,
 ) -> None:
-    async with serving(target, SETTINGS) as server:
+    async with watched(target) as (server, watching):
         pool = await new_pool(server)
         deployed = await new_deployment(server, work_pool_name=pool.name)
         queues, _ = await polling.poll_pool(
             server.shell, pool, None, polling.window(None, None), 10
         )
-        await polling.note_served(server.shell, server.pulses, [deployed], server.now(), ORIGIN)
-        polled = server.now()
-        while server.now() - polled < timedelta(seconds=1.5):
-            polled_last = server.now()
-            await polling.note(server.shell, server.pulses, queues, polled_last, ORIGIN)
+        await polling.note_served(server.shell, server.pulses, [deployed], watching.now, ORIGIN)
+        for _ in range(3):
             assert (await shown(server, deployed))[0] == "READY"
+            watching.now += NEARLY
+            await watching.looks()
+            assert (await shown(server, deployed))[0] == "READY"
+            await polling.note(server.shell, server.pulses, queues, watching.now, ORIGIN)
+        assert await shown(server, deployed) == ("READY", watching.now)
+        polled_last = watching.now
+        watching.now += PATIENCE.deployment + A_MOMENT
         fact = await said(server, DeploymentStatusSet)
         assert fact.event.last_polled == polled_last
     verify_digests(target)
