@@ -166,7 +166,7 @@ def choosing(
                 kept.events, kept.answer, kept.event_ids, kept.more, (*kept.effects, renewal)
             )
         free = await slots.free_slots(tx, dialect, [limit_id], 1, now)
-        if not free:
+        if isinstance(free, slots.Full) or not free:
             return decided["full"]
         taken = decided["free"]
         if not takes:

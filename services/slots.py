@@ -62,7 +62,7 @@ class Taken(Struct, frozen=True):
 
 
 class Full(Struct, frozen=True):
-    """There are not as many free slots as were asked for, of one of these limits at least."""
+    """There are not as many free slots as were asked for of any of these limits."""
 
     limits: Sequence[ConcurrencyLimit]
 
@@ -104,11 +104,14 @@ async def take(
     if full:
         return Full(full)  # To say no, nobody has to wait for the lock.
     lease_id = None if terms is None else new_id()
+    refused: Full | None = None
 
     async def decide_under_lock(tx: Transaction) -> Decision:
+        nonlocal refused
         now = clock()
         free = await free_slots(tx, dialect, [seen.limit.id for seen in active], slots, now)
-        if free is None:
+        refused = free if isinstance(free, Full) else None
+        if isinstance(free, Full):
             return Decision()
         if terms is None or lease_id is None:
             return Decision(
@@ -124,21 +127,20 @@ async def take(
 
     names_of_locks = contention(seen.limit.id for seen in active)
     written = await shell.execute_serially(names_of_locks, decide_under_lock, origin)
-    if not written.recorded:
-        return Full([seen.limit for seen in active])
-    return Taken([seen.limit for seen in found], lease_id, written.position)
+    return refused or Taken([seen.limit for seen in found], lease_id, written.position)
 
 
 async def free_slots(
     reader: Reader, dialect: Dialect, limit_ids: Sequence[str], slots: int, now: datetime
-) -> list[ConcurrencyLimit] | None:
-    """Those of the limits of which slots have to be taken; None if one has not as many free.
+) -> list[ConcurrencyLimit] | Full:
+    """Those of the limits of which slots have to be taken, or those that have not as many free.
 
     To be asked under the lock, by a command that shares `contention` of these limits.
     """
     found = await read.by_ids(reader, dialect, limit_ids)
-    if not all(seen.has_free(slots, now) for seen in found):
-        return None
+    full = [seen.limit for seen in found if not seen.has_free(slots, now)]
+    if full:
+        return Full(full)
     return [seen.limit for seen in found if seen.limit.active]
 
 

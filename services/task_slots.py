@@ -92,7 +92,7 @@ def taking(
 
     async def choose(tx: Transaction) -> Decided[OrchestrationResult]:
         free = await slots.free_slots(tx, dialect, ids, 1, now)
-        if free is None:
+        if isinstance(free, slots.Full):
             return denied
         lease = (slots.acquired(new_id(), free, 1, terms, now),) if free else ()
         return Decided(granted.events, granted.answer, granted.event_ids, (*granted.more, *lease))

@@ -178,6 +178,29 @@ async def test_only_full_limits_keep_anybody_waiting(server: Server) -> None:
     assert [limit.id for limit in refused.limits] == [full.limit.id]
 
 
+async def test_only_limits_that_others_were_quicker_at_keep_anybody_waiting(server: Server) -> None:
+    narrow, roomy = await new_limit(server, 1), await new_limit(server, 50)
+    names = (roomy.limit.name, narrow.limit.name)
+    asked = await asyncio.gather(*(take(server, *names) for _ in range(10)))
+    refused = [answer for answer in asked if isinstance(answer, Full)]
+    assert len(refused) == len(asked) - 1
+    for answer in refused:
+        assert [limit.id for limit in answer.limits] == [narrow.limit.id]
+
+
+async def test_of_limits_that_are_switched_off_meanwhile_nothing_has_to_be_taken(
+    server: Server,
+) -> None:
+    """Whoever takes slots has read the limit; the lock comes later."""
+    limit = await new_limit(server, 1)
+    off = ConcurrencyLimitUpdate(active=False)
+    _, taken = await asyncio.gather(
+        concurrency_limits.update(server.shell, limit.limit.id, off, server.now(), ORIGIN),
+        take(server, limit.limit.name, terms=None),
+    )
+    assert isinstance(taken, Taken)
+
+
 async def test_a_limit_shows_that_somebody_gave_slots_back(server: Server) -> None:
     """How often those who wait had better ask depends on it."""
     limit = await new_limit(server, 1)
