@@ -115,6 +115,7 @@ def test_the_image_runs_commands_that_exist_as_somebody_who_may_do_little() -> N
 def test_a_command_that_does_not_exist_is_noticed() -> None:
     assert commands.fault(["server", "begin"]) == "server has no command begin"
     assert commands.fault(["server", "start", "--slowly"]) == "start has no option --slowly"
+    assert commands.fault(["--profile", "mine", "begin"]) == "pluperfect has no command begin"
 
 
 def test_the_servers_of_compose_are_ready_for_each_other(tmp_path: Path) -> None:

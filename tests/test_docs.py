@@ -1,4 +1,4 @@
-"""Generated pages are what the code says today, and nothing is left out of them."""
+"""Generated pages are what the code says today, and leave nothing out; commands can be typed."""
 
 import importlib.util
 from pathlib import Path
@@ -9,8 +9,10 @@ import pytest
 from api.settings import SETTINGS
 from eventstore.public import SCHEMA
 from projections.catalogue import CODEC
+from tests import commands
 
 DOCS = Path(__file__).parents[1] / "docs"
+PAGES = [DOCS.parent / "README.md", *DOCS.glob("*.md")]
 
 
 def _generator() -> ModuleType:
@@ -29,6 +31,12 @@ generator = _generator()
 def test_a_generated_page_is_up_to_date(page: str) -> None:
     committed = (DOCS / page).read_text(encoding="utf-8")
     assert committed == generator.PAGES[page](), "run `python docs/generate.py`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_on_a_page_can_be_typed(page: Path) -> None:
+    for words in commands.written_in(page.read_text(encoding="utf-8")):
+        assert commands.fault(words) is None, words
 
 
 def test_every_setting_and_every_name_of_it_that_prefect_reads_is_documented() -> None:
