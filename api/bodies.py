@@ -1,6 +1,7 @@
 """The body of a request: read within bounds, and decoded as what the endpoint takes."""
 
 import codecs
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, get_origin
 
@@ -25,24 +26,22 @@ NULLS_BYTES_MAX = 256 * 1024
 them may be millions of values."""
 
 
-async def read_body(receive: Receive) -> bytes:
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
     """The whole request body. Raises HttpError 413 beyond `BODY_BYTES_MAX`."""
-    message = await receive()
-    body: bytes = message.get("body", b"")  # type: ignore[assignment]
-    if not message.get("more_body"):
-        if len(body) > BODY_BYTES_MAX:
-            raise too_large(BODY_BYTES_MAX)
-        return body
-    parts = [body]
-    size = len(body)
-    while message.get("more_body"):
+    # Granian learns only by looking again that no more comes, which is one more way to its threads
+    # and back: 35 to 60 µs of processor time. Who told the length beforehand has told that as well.
+    length = None if b"transfer-encoding" in headers else headers.get(b"content-length")
+    parts: list[bytes] = []
+    size = 0
+    while True:
         message = await receive()
         part: bytes = message.get("body", b"")  # type: ignore[assignment]
+        parts.append(part)
         size += len(part)
         if size > BODY_BYTES_MAX:
             raise too_large(BODY_BYTES_MAX)
-        parts.append(part)
-    return b"".join(parts)
+        if not message.get("more_body") or length == b"%d" % size:
+            return part if len(parts) == 1 else b"".join(parts)
 
 
 def says_json(content_type: bytes) -> bool:

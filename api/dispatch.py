@@ -82,7 +82,7 @@ class Api:
         self._gate.admit(call, endpoint)
         if endpoint.body is None:
             return await endpoint.handle(call)
-        call.body = await read_body(receive)
+        call.body = await read_body(receive, call.headers)
         if call.body and not says_json(call.headers.get(b"content-type", JSON)):
             raise not_json(call.headers[b"content-type"])
         return await endpoint.handle(call, decoded(endpoint, call.body))

@@ -243,7 +243,7 @@ class Site:
                 "This form was not sent by a page of this server. Behind a proxy, have it pass on "
                 "the Host header, or set X-Forwarded-Host.",
             )
-        body = await read_body(receive)
+        body = await read_body(receive, call.headers)
         if len(body) > FORM_BYTES_MAX:
             raise HttpError(413, f"A form may have {FORM_BYTES_MAX} bytes; choose or write less.")
         form = Query.parse(body.decode("utf-8", "replace"))
