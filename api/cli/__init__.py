@@ -50,6 +50,10 @@ COMMANDS: Mapping[str, Lazy] = {
 
 
 HELP = ["--help", "-h"]
+COMPLETING = "_PLUPERFECT_COMPLETE"
+"""What a shell sets that asks for completions."""
+DESCRIPTION_CHARACTERS_MAX = 10_000
+"""Of a description beside a completion; a longer one would be in several lines."""
 
 
 class LazyGroup(TyperGroup):
@@ -135,9 +139,12 @@ def _reflowed(command: Any) -> Any:
 
 
 def _without_type(param: Any) -> Any:
-    """The parameter. Of one that takes no value the help shows none: `--yes <bool>` asks for it."""
+    """The parameter. Of one that takes no value the help shows none: `--yes <bool>` asks for it.
+    Nor does it show a type of Python's beside the name that an argument has for people."""
     if getattr(param, "is_flag", False):
         param.metavar = ""
+    if param.param_type_name == "argument":
+        param.display_type_rich = lambda ctx: None
     return param
 
 
@@ -196,4 +203,7 @@ def pluperfect(
 
 def main() -> None:
     """The `pluperfect` command."""
+    if COMPLETING in os.environ:
+        # Typer has Rich break the descriptions into lines, each of which fish takes for a word.
+        os.environ["TERMINAL_WIDTH"] = str(DESCRIPTION_CHARACTERS_MAX)
     app(prog_name="pluperfect")

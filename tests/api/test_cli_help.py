@@ -1,6 +1,8 @@
 """What `--help` shows of every command, on the narrowest terminal that is usual."""
 
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from api.cli import app
+from tests.serving import COMMAND, REPOSITORY
 
 NARROW = "80"
 WIDE = "300"
@@ -59,11 +62,27 @@ def test_each_option_and_argument_is_explained_and_its_default_shown(
 ) -> None:
     monkeypatch.setenv("COLUMNS", WIDE)
     shown = _help(command)
-    assert "<bool>" not in shown
+    assert not re.search("<(bool|str|path|list)", shown)
     for param in COMMANDS[command].params:
         text = getattr(param, "help", None)
         assert text, param.name
         assert text.replace("\\[", "[") in shown
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"), [("fish", r"--[a-z-]+\t.+"), ("zsh", r'.*"--[^"]+":".+"')]
+)
+def test_a_shell_is_told_what_an_option_is_for_in_one_line(shell: str, line: str) -> None:
+    asked = {
+        "_PLUPERFECT_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": "pluperfect log tail --",
+    }
+    environment = os.environ | asked | {"COLUMNS": NARROW, "PYTHONPATH": str(REPOSITORY)}
+    told = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, check=True)
+    assert "May be given several times" in told.stdout
+    for one in told.stdout.removesuffix("))'\n").splitlines():
+        assert re.fullmatch(line, one), one
 
 
 @pytest.mark.parametrize("command", ["", "server", "server start", "log tail"])
