@@ -62,6 +62,13 @@ _FIELD = b"b"
 _DATA = list(EVENTS.columns).index("data")
 _AWAY = (RedisError, OSError, TimeoutError)
 
+
+def _time_and_number(entry: bytes) -> tuple[int, int]:
+    """What the ids of entries of a stream are ordered by."""
+    time, _, number = entry.partition(b"-")
+    return int(time), int(number)
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Batch).decode
 
@@ -209,8 +216,9 @@ class RedisNotifier:
         )
         if not answer:
             # Silence. If the stream was emptied and its clock set back, its new entries would
-            # have ids below the one that we wait for.
-            return await self._newest()
+            # have ids below the one that we wait for. Later ones came just now, and are still to be
+            # heard.
+            return min(last, await self._newest(), key=_time_and_number)
         ((_, entries),) = answer
         for _, fields in entries:
             self._take(fields.get(_FIELD, b""))

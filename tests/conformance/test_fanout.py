@@ -225,6 +225,35 @@ async def test_a_stream_that_starts_again_with_lower_ids_is_heard(
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.usefixtures("only_what_is_told")
+async def test_what_is_told_between_two_times_of_listening_is_heard(
+    running_redis: RunningRedis, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In silence a listener asks how the stream ends; what came just before that is no silence."""
+    monkeypatch.setattr(redis_module, "BLOCK_SECONDS", 0.05)
+    running_redis.start()
+    one, _ = await processes.another(running_redis.url)
+    other, listener = await processes.another(running_redis.url)
+    await until(lambda: listener.connected)
+    await one.submit(adding("n:1", 0, 1))
+    await heard_by(other, 1)
+    newest, asked = listener._newest, asyncio.Event()
+
+    async def newest_of_more() -> bytes:
+        if not asked.is_set():
+            asked.set()
+            await one.submit(adding("n:1", 1, 1))
+            key = f"{{pluperfect:{one.epoch}}}:log"
+            with redis.Redis(port=running_redis.port) as client:
+                await until(lambda: client.xlen(key) == 2)
+        return await newest()
+
+    monkeypatch.setattr(listener, "_newest", newest_of_more)
+
+    await heard_by(other, 2)
+    assert asked.is_set()
+
+
 async def test_what_nobody_can_read_in_the_stream_does_no_harm(
     running_redis: RunningRedis, processes: Processes
 ) -> None:
