@@ -14,7 +14,7 @@ from msgspec.structs import force_setattr
 
 from eventstore.ids import new_id
 from orchestration.documents import accept
-from orchestration.identifiers import Id, KeyPart, tidy
+from orchestration.identifiers import PART_CHARACTERS_MAX, Id, tidy
 from orchestration.refusals import Invalid
 from orchestration.worker_cleanups import Answer, CleanupKind
 from services.worker_cleanups import Delivery, Operation
@@ -31,7 +31,9 @@ QUEUES_MAX = 1_000
 CLEANUPS_AT_ONCE_MAX = 100
 """Clean-ups that one worker may be busy with."""
 
-_Name: TypeAlias = Annotated[KeyPart, Meta(min_length=1)]
+_Name: TypeAlias = Annotated[
+    str, Meta(pattern=r"^[^\x00]*$", min_length=1, max_length=PART_CHARACTERS_MAX)
+]
 _Word: TypeAlias = Annotated[str, Meta(min_length=1)]
 _Seconds: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 

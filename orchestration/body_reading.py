@@ -24,14 +24,20 @@ _WORDS = {
     **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
 }
-_DURATION = re.compile(
-    r"(?P<sign>[+-]?)P(?:(?P<w>\d{1,6})W)?(?:(?P<d>\d{1,6})D)?"
-    r"(?:T(?:(?P<h>\d{1,6})H)?(?:(?P<m>\d{1,6})M)?(?:(?P<s>\d{1,9}(?:\.\d{1,6})?)S)?)?"
+_PART = re.compile(r"(?P<number>[0-9]+)(?P<fraction>[.,][0-9]*)?(?P<unit>[A-Z])")
+_UNITS = (
+    {"Y": 365 * 86_400, "M": 30 * 86_400, "W": 7 * 86_400, "D": 86_400},
+    {"H": 3_600, "M": 60, "S": 1},
 )
-_CLOCK = re.compile(
-    r"(?P<sign>[+-]?)(?:(?P<d>\d{1,6}) ?(?:d|days?)?,? ?)?"
-    r"(?P<h>\d{1,2}):(?P<m>\d{2})(?::(?P<s>\d{2}(?:\.\d{1,6})?))?"
+"""Seconds in what stands before the T of a duration, and behind it."""
+_CLOCK = (
+    r"(?P<hours>[0-9]{0,10}):(?P<minutes>[0-5][0-9])"
+    r"(?::(?P<seconds>[0-5][0-9])(?:[.,](?P<fraction>[0-9]+))?)?"
 )
+_HOURS = re.compile(_CLOCK)
+_DAYS = re.compile(rf"(?P<days>[0-9]{{1,10}}) ?d(?:ays?)?,? ?(?:{_CLOCK})?", re.I | re.A)
+_CLOCK_CHARACTERS_MIN = 5
+"""`1:00` may be an hour or a minute, so it is neither."""
 
 
 class Place:
@@ -137,7 +143,9 @@ def identity(at: Place) -> Any:
 
 
 def seconds(at: Place) -> Any:
-    """A duration in seconds, as a number, in ISO 8601 or as days and hours; to the microsecond."""
+    """A duration, to the microsecond: seconds as a number, or text in ISO 8601 or days and hours.
+
+    A number as text is none, for it does not say of what."""
     value = at.value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return at.fault("time_delta_type", "Input should be a valid timedelta")
@@ -149,17 +157,41 @@ def seconds(at: Place) -> Any:
 
 
 def _written(given: str) -> float | None:
-    try:
-        return float(given)
-    except ValueError:
-        pass
-    found = _DURATION.fullmatch(given) or _CLOCK.fullmatch(given)
-    if found is None or given.endswith(("P", "T")):
+    """Seconds in a duration that is written as Prefect's decoder (pydantic's) takes it."""
+    unsigned = given[1:] if given.startswith(("+", "-")) else given
+    found = _iso(unsigned) if unsigned.startswith("P") else _days_and_hours(unsigned)
+    return found if found is None or not given.startswith("-") else -found
+
+
+def _iso(given: str) -> float | None:
+    """`P1DT2H`: in any order and as often as one likes, but a fraction only at the end."""
+    days, _, hours = given[1:].partition("T")
+    if not days and not hours:
         return None
-    parts = {name: float(part) for name, part in found.groupdict("0").items() if name != "sign"}
-    units = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
-    total = sum(parts.get(name, 0.0) * unit for name, unit in units.items())
-    return -total if found["sign"] == "-" else total
+    total, whole_so_far = 0.0, True
+    for text, units in zip((days, hours), _UNITS, strict=True):
+        at = 0
+        while at < len(text):
+            part = _PART.match(text, at)
+            if part is None or part["unit"] not in units or not whole_so_far:
+                return None
+            at, whole_so_far = part.end(), part["fraction"] is None
+            number = part["number"] + (part["fraction"] or "").replace(",", ".")
+            total += float(number) * units[part["unit"]]
+    return total
+
+
+def _days_and_hours(given: str) -> float | None:
+    """`01:02:03`, `2 days`, `2d, 01:02`."""
+    found = _DAYS.fullmatch(given) or _HOURS.fullmatch(given)
+    if found is None:
+        return None
+    if found["minutes"] is not None and len(given) - found.start("hours") < _CLOCK_CHARACTERS_MIN:
+        return None
+    parts = {name: int(part or 0) for name, part in found.groupdict().items() if name != "fraction"}
+    fraction = int(f"{found['fraction'] or 0:0<6}"[:6]) / 1e6  # What is finer is cut off.
+    units = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
+    return sum(parts.get(name, 0) * unit for name, unit in units.items()) + fraction
 
 
 def optional(reader: Read) -> Read:

@@ -36,9 +36,6 @@ IndexedText: TypeAlias = Annotated[
 ]
 """Text that is looked up: an idempotency key."""
 
-KeyPart: TypeAlias = Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=PART_CHARACTERS_MAX)]
-"""Text that is looked up together with another one: the keys of a task run."""
-
 StateName: TypeAlias = Annotated[
     str, Meta(pattern=r"^[^\x00]*$", max_length=STATE_NAME_CHARACTERS_MAX)
 ]

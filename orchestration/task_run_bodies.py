@@ -5,7 +5,7 @@ from datetime import datetime
 from msgspec import UNSET, Struct, UnsetType
 
 from orchestration.documents import Extras, extras_field
-from orchestration.identifiers import Id, KeyPart, Labels, Text, tidy
+from orchestration.identifiers import Id, Labels, Text, tidy
 from orchestration.refusals import Invalid
 from orchestration.run_policies import RETRY_DELAYS_MAX, TaskRunPolicy
 from orchestration.states import ProposedState
@@ -19,8 +19,8 @@ class TaskRunCreate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     state: ProposedState | None = None
     name: Text | None = None
     flow_run_id: Id | None = None
-    task_key: KeyPart
-    dynamic_key: KeyPart
+    task_key: Text
+    dynamic_key: Text
     cache_key: Text | None = None
     cache_expiration: datetime | None = None
     task_version: str | None = None

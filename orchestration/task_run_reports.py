@@ -9,7 +9,6 @@ from msgspec.structs import astuple
 
 from orchestration.documents import Extras, extras_field, make_ready, parse
 from orchestration.identifiers import (
-    PART_CHARACTERS_MAX,
     STATE_NAME_CHARACTERS_MAX,
     Id,
     Labels,
@@ -45,7 +44,6 @@ _FLOW_RUN_PREFIX = "prefect.flow-run."
 # A pattern costs a third of a microsecond for each text, and a report is read in ten: so here only
 # ids have one, and `_refuse_nul` looks for what the others would refuse.
 _StateName = Annotated[str, Meta(max_length=STATE_NAME_CHARACTERS_MAX)]
-_KeyPart = Annotated[str, Meta(max_length=PART_CHARACTERS_MAX)]
 _ESCAPED, _NUL_IN_JSON = b"\\", b"\\u0000"
 _NO_DETAILS = Raw(b"{}")
 
@@ -66,8 +64,8 @@ class ReportedState(Struct, frozen=True, kw_only=True):
 class ReportedTaskRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The fields of a task run that a client's report is about; those it leaves out are unset."""
 
-    task_key: _KeyPart
-    dynamic_key: _KeyPart
+    task_key: str
+    dynamic_key: str
     name: str | UnsetType = UNSET
     flow_run_id: Id | UnsetType | None = UNSET
     cache_key: str | UnsetType | None = UNSET

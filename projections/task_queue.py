@@ -16,6 +16,7 @@ from orchestration.task_queue import QueuedTask, TaskHandedOver, TaskQueueEvent,
 from orchestration.task_runs import TaskRunDeleted, TaskRunStateSet
 from projections.entities import entity_id
 from projections.projection import Key, Model, Projection, Rows
+from projections.task_keys import column
 
 TABLE = Table(
     "task_queue",
@@ -35,7 +36,7 @@ def render(task: QueuedTask) -> Row:
     """The task's row."""
     return (
         task.id,
-        task.task_key,
+        column(task.task_key),
         task.flow_run_id,
         to_microseconds(task.since),
         to_microseconds(task.free_at),
@@ -126,10 +127,10 @@ async def next_free(
     """
     waiting: list[tuple[int, str]] = []
     for key in task_keys:
-        waiting += [(row[0], row[1]) for row in await reader.fetch(NEXT_FREE, key, now)]
+        waiting += [(row[0], row[1]) for row in await reader.fetch(NEXT_FREE, column(key), now)]
     if not waiting:
         for key in task_keys:
-            rows = await reader.fetch(NEXT_ORPHAN, key, gone_before, gone_before)
+            rows = await reader.fetch(NEXT_ORPHAN, column(key), gone_before, gone_before)
             waiting += [(row[0], row[1]) for row in rows]
     return min(waiting)[1] if waiting else None
 
@@ -143,4 +144,4 @@ BEGUN = (
 
 async def begun(reader: Reader, task_key: str, limit: int) -> list[str]:
     """Task runs that were handed over and have begun since."""
-    return [row[0] for row in await reader.fetch(BEGUN, task_key, limit)]
+    return [row[0] for row in await reader.fetch(BEGUN, column(task_key), limit)]

@@ -20,6 +20,7 @@ from orchestration.task_runs import (
     evolve,
     report_of,
 )
+from projections import task_keys
 from projections.columns import json_array, micros
 from projections.entities import entity_id, evolved, own_row
 from projections.projection import Model, Projection, Rows, rows_of
@@ -66,8 +67,8 @@ def render(run: TaskRun) -> Row:
         micros(run.updated),
         run.name,
         run.flow_run_id,
-        run.task_key,
-        run.dynamic_key,
+        task_keys.column(run.task_key),
+        task_keys.column(run.dynamic_key),
         run.cache_key,
         micros(run.cache_expiration),
         run.state_id,
@@ -217,6 +218,7 @@ async def by_keys(
     reader: Reader, flow_run_id: str | None, task_key: str, dynamic_key: str, now: datetime
 ) -> tuple[str, bytes] | None:
     """Id and shown form of the task run with this natural key."""
+    task_key, dynamic_key = task_keys.column(task_key), task_keys.column(dynamic_key)
     if flow_run_id is None:
         rows = await reader.fetch(BY_KEYS_OUTSIDE, task_key, dynamic_key)
     else:

@@ -41,6 +41,7 @@ from projections.emission_filters import EventFilter, Glimpse
 from projections.emissions import glimpse
 from projections.flow_runs import FLOW_RUNS
 from projections.pulses import FLOW_RUN
+from projections.task_keys import column
 from projections.task_runs import TASK_RUNS
 from services.pulses import Pulses
 from services.shell import Clock, Origin, Shell
@@ -104,7 +105,8 @@ def _new(stream: str, event: Event, id: str) -> NewEvents:
 
 
 _Keys = tuple[str, str, str]
-"""Flow run, task key, dynamic key: what a task run is recognised by if not by its id."""
+"""Flow run, task key, dynamic key: what a task run is recognised by if not by its id; the
+keys as their columns hold them."""
 
 _TASK_RUN_IDS = Table("task_runs", {"id": "text"})
 _TASK_RUN_KEYS = Table(
@@ -271,7 +273,7 @@ def _keys(report: Report | None) -> _Keys | None:
     if report is None or report.changes["flow_run_id"] is None:
         return None
     changes = report.changes
-    return changes["flow_run_id"], changes["task_key"], changes["dynamic_key"]
+    return changes["flow_run_id"], column(changes["task_key"]), column(changes["dynamic_key"])
 
 
 async def _existing(database: Database, table: Table, ids: set[str]) -> set[str]:

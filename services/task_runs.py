@@ -39,6 +39,7 @@ from orchestration.task_runs import TaskRun, TaskRunStateSet, answer_from, exist
 from orchestration.transition import EnclosingFlowRun, OrchestrationResult, TaskFacts
 from projections import flow_runs, log_lines, task_runs
 from projections.flow_runs import FLOW_RUNS
+from projections.task_keys import column
 from projections.task_runs import TASK_RUNS
 from services import artifacts, task_queue, task_slots
 from services.flow_runs import MOVED_ON, orphaned, run_name
@@ -119,10 +120,11 @@ async def _held(shell: Shell, body: TaskRunCreate, now: datetime) -> bytes | Non
 
 
 def _once(body: TaskRunCreate) -> Once:
-    name = f"task-run-key:{body.flow_run_id}:{body.task_key}:{body.dynamic_key}"
+    keys = column(body.task_key), column(body.dynamic_key)
+    name = f"task-run-key:{body.flow_run_id}:{keys[0]}:{keys[1]}"
     if body.flow_run_id is None:
-        return Once(name, task_runs.BY_KEYS_OUTSIDE, (body.task_key, body.dynamic_key))
-    return Once(name, task_runs.BY_KEYS, (body.flow_run_id, body.task_key, body.dynamic_key))
+        return Once(name, task_runs.BY_KEYS_OUTSIDE, keys)
+    return Once(name, task_runs.BY_KEYS, (body.flow_run_id, *keys))
 
 
 async def set_state(

@@ -1,6 +1,7 @@
 """Task runs over REST, where several requests or servers meet."""
 
 import asyncio
+import random
 import uuid
 
 from tests.api.talk import expect, make_flow, make_flow_run, make_task_run, set_state, talk_to
@@ -23,6 +24,22 @@ async def test_of_many_who_create_with_the_same_keys_one_is_first(
             told = sorted(answer.status_code for answer in answers)
             assert told == [200] * (CALLERS - 1) + [201]
             assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+async def test_keys_may_be_of_any_length_and_all_of_them_counts(server_url: str) -> None:
+    # Random, for Postgres compresses what it puts into an index.
+    long = "".join(random.Random(1).choices("äöü🐍<locals>.", k=5_000))
+    async with talk_to(server_url) as client:
+        run = await make_flow_run(client, await make_flow(client))
+        for flow_run_id in (run["id"], None):
+            body = {"flow_run_id": flow_run_id, "task_key": long, "dynamic_key": long}
+            first = await expect(client, "POST", "/task_runs/", 201, body)
+            assert (first["task_key"], first["dynamic_key"]) == (long, long)
+            again = await expect(client, "POST", "/task_runs/", 200, body)
+            assert again["id"] == first["id"]
+            for key in ("task_key", "dynamic_key"):
+                other = await expect(client, "POST", "/task_runs/", 201, body | {key: long + "!"})
+                assert other["id"] != first["id"]
 
 
 async def test_an_id_that_is_taken_conflicts(server_url: str) -> None:

@@ -103,16 +103,44 @@ def test_the_server_names_triggers_whatever_the_client_calls_them() -> None:
     ("given_", "seconds"),
     [
         (5, 5.0),
-        ("7.5", 7.5),
+        (7.5, 7.5),
         ("PT1M30S", 90.0),
         ("P1DT1H", 90_000.0),
+        ("P1Y2M3W4D", 450 * 86_400.0),
+        ("P1D1WT5S4H", 8 * 86_400.0 + 14_405.0),
+        ("PT1,5H", 5_400.0),
+        ("PT1.9999999S", 2.0),
+        ("P1DT", 86_400.0),
+        ("+P1D", 86_400.0),
+        ("01:02", 3_720.0),
         ("01:02:03", 3_723.0),
+        ("01:02:03.1234567", 3_723.123456),
+        ("24:00:00", 86_400.0),
+        ("100:00:00", 360_000.0),
+        (":00:05", 5.0),
+        ("1d", 86_400.0),
+        ("1 day, ", 86_400.0),
+        ("2 DAYS, 01:00:00", 176_400.0),
+        ("1d1:00:00", 90_000.0),
         (4e-7, 0.0),
     ],
 )
 def test_durations_are_read_in_every_form(given_: Any, seconds: float) -> None:
     trigger = sent(trigger={"posture": "Reactive", "within": given_}).trigger
     assert trigger.within == seconds
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        *("5", "-5", "1e3", "nan", "", "P", "PT", "P1H", "PT1D", "PT1.5H1M", "P1.5DT1H", "P-1D"),
+        *("1:00", "1d 1:00", "00:60:00", "00:00:60", "1 01:00:00", "01:02:", "01:02:03.", "1 dayz"),
+        *("٣d", "5s", "01:02:03Z", "P1D ", True, None, [], "P101Y"),
+    ],
+)
+def test_what_says_not_of_what_it_is_a_number_is_no_duration(given_: Any) -> None:
+    with pytest.raises(Faulty):
+        sent(trigger={"posture": "Reactive", "within": given_})
 
 
 def test_every_fault_is_named_at_its_place() -> None:

@@ -214,6 +214,25 @@ async def test_known_keys_under_another_id_mean_the_known_task_run(server: Serve
     assert await history(server, first) == ["PENDING", "RUNNING", "COMPLETED"]
 
 
+async def test_a_task_of_a_function_with_a_long_name_is_heard_of(server: Server) -> None:
+    flow_run_id = await new_flow_run(server)
+    long = "outer.<locals>." * 100
+    first, repeat, other = (str(uuid.uuid4()) for _ in range(3))
+
+    def about(id: str, kind: str, seconds: float, key: str) -> Json:
+        sent = report(id, kind, at(seconds), flow_run_id=flow_run_id, dynamic_key="0")
+        sent["payload"]["task_run"]["task_key"] = key
+        return sent
+
+    await take(server, about(first, "PENDING", 1, long), about(other, "PENDING", 1, long + "!"))
+    await take(server, about(repeat, "RUNNING", 2, long))
+    shown = await task_run(server, first)
+    assert shown is not None
+    assert (shown["task_key"], shown["state_type"]) == (long, "RUNNING")
+    assert await task_run(server, repeat) is None
+    assert await task_run(server, other) is not None
+
+
 async def test_a_late_report_does_not_bring_back_what_was_deleted(
     server: Server, target: Target
 ) -> None:

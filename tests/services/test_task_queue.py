@@ -91,6 +91,20 @@ async def test_the_backlog_of_one_key_is_in_nobodys_way(server: Server) -> None:
     assert [await claim(server, ONE, *keys) for _ in range(3)] == [first, other, second]
 
 
+async def test_a_worker_gets_the_tasks_of_a_long_key_and_no_others(server: Server) -> None:
+    long = "outer.<locals>." * 100
+    first, other, second = [await delayed(server, long + end) for end in ("1", "2", "1")]
+    assert await claim(server, ONE, long) is None
+    assert await claim(server, ONE, long + "1") == first
+    await hand_over(server, first)
+    await becomes(server, first, "RUNNING", deferred=False)
+    assert await claim(server, ONE, long + "1") == second
+    await hand_over(server, second)
+    assert await in_queue(server) == 2, "what has begun leaves"
+    assert await claim(server, ONE, long + "1") is None
+    assert await claim(server, ONE, long + "2") == other
+
+
 async def test_a_task_run_that_is_not_deferred_is_in_no_queue(server: Server) -> None:
     body = TaskRunCreate(
         flow_run_id=None, task_key=KEY, dynamic_key="1", state=ProposedState("SCHEDULED")
