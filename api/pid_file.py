@@ -78,10 +78,26 @@ def running(home: Path, name: str = FILE_NAME) -> Running | None:
     with _opened(home / name) as descriptor:
         if descriptor is None or _lock(descriptor):
             return None
-        try:
-            return msgspec.json.decode(os.pread(descriptor, 4_096, 0), type=Running)
-        except msgspec.DecodeError:
-            return None  # It has not written yet.
+        return _read(descriptor)
+
+
+def _read(descriptor: int) -> Running | None:
+    try:
+        return msgspec.json.decode(os.pread(descriptor, 4_096, 0), type=Running)
+    except msgspec.DecodeError:
+        return None  # It has not written yet.
+
+
+def killed(home: Path, port: int) -> Running | None:
+    """The server of a home that was at this port when it was killed, if its file is left."""
+    for name in _names(home):
+        with _opened(home / name) as descriptor:
+            if descriptor is None or not _lock(descriptor):
+                continue
+            left = _read(descriptor)
+            if left is not None and left.port == port:
+                return left
+    return None
 
 
 def of_port(port: int) -> str:
@@ -91,8 +107,11 @@ def of_port(port: int) -> str:
 
 def servers(home: Path) -> dict[str, Running]:
     """The servers of a home that run, by the names of their files; first the one that was first."""
-    names = [FILE_NAME, *sorted(path.name for path in home.glob(_FURTHER))]
-    return {name: found for name in names if (found := running(home, name)) is not None}
+    return {name: found for name in _names(home) if (found := running(home, name)) is not None}
+
+
+def _names(home: Path) -> list[str]:
+    return [FILE_NAME, *sorted(path.name for path in home.glob(_FURTHER))]
 
 
 def remove_leftover(home: Path, name: str) -> bool:

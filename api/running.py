@@ -4,9 +4,11 @@
 background server leaves its terminal.
 """
 
+import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
@@ -25,6 +27,14 @@ from api.settings import Settings
 from eventstore import migrate
 from eventstore.errors import DatabaseUnavailable, EventStoreError
 from eventstore.sqlite_access import hindrance
+
+logger = logging.getLogger("pluperfect")
+
+LET_GO_SECONDS_MAX = 10.0
+"""How long a start waits for the port of a server that was killed. Its workers are given three
+seconds to end (`api.worker.SHUTDOWN_SECONDS_MAX`), on a busy machine they may be late."""
+LOOK_SECONDS = 0.05
+"""How often it looks whether they have let go of it."""
 
 
 class Role(Struct, frozen=True):
@@ -69,11 +79,7 @@ def prepare(settings: Settings) -> Prepared:
     except tls.BadCertificate as error:
         raise CannotStart(str(error)) from None
     try:
-        silence = Silence(
-            settings.api_websocket_ping_interval_seconds,
-            settings.api_websocket_ping_timeout_seconds,
-        )
-        listeners = listen(settings.api_host, settings.api_port, silence, settings.api_workers)
+        listeners = _listen(settings)
     except CannotListen as error:
         others = pid_file.servers(settings.home) if error.taken else {}
         for other in others.values():
@@ -92,6 +98,32 @@ def prepare(settings: Settings) -> Prepared:
             listener.close()
         raise
     return Prepared(settings, listeners, database_location(settings))
+
+
+def _listen(settings: Settings) -> list[socket.socket]:
+    """Take the address. The workers of a server that was killed end a moment after it, and until
+    then they hold its port: they are waited for. Raises CannotListen."""
+    silence = Silence(
+        settings.api_websocket_ping_interval_seconds, settings.api_websocket_ping_timeout_seconds
+    )
+    until = time.monotonic() + LET_GO_SECONDS_MAX
+    told = False
+    while True:
+        try:
+            return listen(settings.api_host, settings.api_port, silence, settings.api_workers)
+        except CannotListen as error:
+            left = pid_file.killed(settings.home, settings.api_port) if error.taken else None
+            if left is None or time.monotonic() > until:
+                raise
+        if not told:
+            told = True
+            logger.warning(
+                "The server with process id %d was killed; waiting until its workers have let go "
+                "of port %d.",
+                left.pid,
+                left.port,
+            )
+        time.sleep(LOOK_SECONDS)
 
 
 def prepare_services(settings: Settings) -> Prepared:

@@ -397,6 +397,44 @@ def test_after_kill_9_a_second_start_just_works(start_server: StartServer, worke
         assert again.stop() == 0
 
 
+def test_a_start_waits_for_the_workers_of_a_server_that_was_killed(
+    start_server: StartServer,
+) -> None:
+    """They hold the port until they have noticed, which takes a busy machine a while."""
+    server = start_server(workers=2)
+    workers = _workers(server)
+    for worker in workers:
+        worker.suspend()
+    server.process.kill()
+    server.process.wait()
+    home, port = server.log.parent, {"PLUPERFECT_API_PORT": str(server.port)}
+    with (home / "again.out").open("wb") as output:
+        process = subprocess.Popen(
+            [*serving.COMMAND, "server", "start"],
+            cwd=home,
+            env=serving.environment(server.target, home, port),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    again = RunningServer(process, server.port, home / "again.out", server.target)
+    try:
+        waits = f"id {server.process.pid} was killed; waiting until its workers have let go of port"
+        _eventually(
+            lambda: waits in again.output() or process.poll() is not None, "it comes to the port"
+        )
+        assert process.poll() is None, again.output()
+        for worker in workers:
+            worker.resume()
+        again.wait_until_ready()
+        assert _new_flow(again.url, "after").status_code == 201
+    finally:
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.resume()
+        assert again.stop() == 0
+
+
 def test_every_worker_sees_what_another_was_told(start_server: StartServer) -> None:
     server = start_server(workers=2)
     assert len(_workers(server)) == 2
