@@ -108,6 +108,14 @@ class RunningServer:
         health = httpx.get(f"{self.url}/health", timeout=READY_SECONDS_MAX, verify=NO_CERTIFICATES)
         assert health.status_code == 200, f"{health.text}\n{self.output()}"
 
+    def wait_until_folded(self) -> None:
+        """Return when its read models are what the log folds into. Where they have to be folded
+        anew it answers before, unless that is done in a moment."""
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        while (said := httpx.get(f"{self.url}/ready", verify=NO_CERTIFICATES)).status_code != 200:
+            assert time.monotonic() < deadline, f"{said.text}\n{self.output()}"
+            time.sleep(POLL_SECONDS)
+
     def stop(self) -> int:
         """Ask the server to end; its exit code."""
         if self.process.poll() is None:

@@ -280,6 +280,7 @@ def test_or_by_the_next_start(filled: Target, tmp_path: Path, start_server: Star
     _cli(filled, tmp_path, "downgrade", "-y", "-r", "0001")
 
     server = start_server()
+    server.wait_until_folded()
 
     assert httpx.get(f"{server.url}/flows/name/a").status_code == 200
 

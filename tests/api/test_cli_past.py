@@ -273,6 +273,7 @@ def test_a_server_whose_empty_log_is_filled_beneath_it_writes_nothing_more_and_e
 
     assert server.process.wait(serving.READY_SECONDS_MAX) == 1
     again = start_server()
+    again.wait_until_folded()
     made = httpx.post(f"{again.url}/flows/", json={"name": "nightly"})
     assert made.status_code == 200, made.text + again.output()
     assert again.stop() == 0
