@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from msgspec import UNSET, Struct
 
 from orchestration.deployment_schedules import DeploymentSchedule
-from orchestration.schedules import Schedule
+from orchestration.schedules import RRULE_ANCHOR, Schedule
 
 TIMES_MAX = 4
 """Times of day that are named one by one."""
@@ -251,6 +251,7 @@ _FREQUENCIES = {
     "SECONDLY": "second",
 }
 _RULE_DAYS = {"SU": 0, "MO": 1, "TU": 2, "WE": 3, "TH": 4, "FR": 5, "SA": 6}
+_ORDINALS = {1: "first", 2: "second", 3: "third", 4: "fourth", -1: "last"}
 _SAID = {
     "FREQ",
     "INTERVAL",
@@ -266,46 +267,101 @@ _SAID = {
 
 
 def rule(text: str) -> str | None:
-    """A single rule in words; None if it takes more than a few."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    rules = [line for line in lines if not line.upper().startswith("DTSTART")]
-    if len(rules) != 1 or len(lines) > 2:
+    """A single rule in words; None if it takes more than a few. What it leaves open (the time of
+    day, the day of the week or of the month) is that of its beginning."""
+    lines = text.upper().split()  # As dateutil reads it.
+    starts = [line for line in lines if line.startswith("DTSTART")]
+    rules = [line for line in lines if not line.startswith("DTSTART")]
+    if len(rules) != 1 or len(starts) > 1:
         return None
-    pairs = (part.partition("=") for part in rules[0].upper().removeprefix("RRULE:").split(";"))
-    parts = {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
+    start = _start(starts[0]) if starts else RRULE_ANCHOR
+    pairs = (part.partition("=") for part in rules[0].removeprefix("RRULE:").split(";"))
+    parts = {name: value for name, _, value in pairs if name}
     unit = _FREQUENCIES.get(parts.get("FREQ", ""))
-    if unit is None or not parts.keys() <= _SAID:
+    if start is None or unit is None or not parts.keys() <= _SAID:
         return None
-    said = [f"Every {_number(int(parts.get('INTERVAL', '1')), unit)}"]
-    days = [_RULE_DAYS.get(one) for one in parts.get("BYDAY", "").split(",") if one]
-    if None in days:
-        return None  # The second Tuesday, and such.
-    if days:
-        said.append(_day_of_week(",".join(str(one) for one in days)) or "")
-    if "BYMONTHDAY" in parts:
-        in_month = _day_of_month(parts["BYMONTHDAY"])
-        if in_month is None:
-            return None
-        said.append(in_month.removesuffix(" of the month") if unit == "month" else in_month)
-    times = _rule_times(parts)
-    if times is None:
+    days, times = _rule_days(parts, unit, start), _rule_times(parts, unit, start)
+    if days is None or times is None:
         return None
-    said += [times] if times else []
+    often = f"Every {_number(int(parts.get('INTERVAL', '1')), unit)}"
+    said = [part for part in (often, days, times) if part]
     if "COUNT" in parts:
         said[-1] += ","
         said.append(f"{parts['COUNT']} times")
     if until := re.fullmatch(r"(\d{4})(\d\d)(\d\d)(T.*)?", parts.get("UNTIL", "")):
         said.append(f"until {until[1]}-{until[2]}-{until[3]}")
-    return " ".join(part for part in said if part)
+    return " ".join(said)
 
 
-def _rule_times(parts: Mapping[str, str]) -> str | None:
-    if "BYHOUR" not in parts:
-        return "" if "BYMINUTE" not in parts else None
-    hours, minutes = _numbers(parts["BYHOUR"]), _numbers(parts.get("BYMINUTE", "0"))
-    if hours is None or minutes is None or len(hours) * len(minutes) > TIMES_MAX:
+def _start(line: str) -> datetime | None:
+    """Where a rule begins, on the wall clock of its schedule whatever zone it names; None if it
+    says so in a way of its own."""
+    found = re.fullmatch(r"DTSTART[^:]*:(\d{8})(?:T(\d{6})Z?)?", line)
+    if found is None:
         return None
-    return f"at {_and([f'{h:02}:{m:02}' for h in hours for m in minutes])}"
+    try:
+        return datetime.strptime(found[1] + (found[2] or "000000"), "%Y%m%d%H%M%S")
+    except ValueError:
+        return None
+
+
+def _rule_days(parts: Mapping[str, str], unit: str, start: datetime) -> str | None:
+    """On which days of its weeks, months or years; empty if it is all."""
+    by_day, by_number = parts.get("BYDAY"), parts.get("BYMONTHDAY")
+    if unit == "year" and (by_day or by_number):
+        return None  # All Mondays of the year, or the first of all its months.
+    if not by_day and not by_number:
+        if unit == "week":
+            return f"on {_DAYS[start.isoweekday() % 7]}"
+        if unit == "month":
+            return f"on day {start.day}"
+        return f"on day {start.day} of {_MONTHS[start.month - 1]}" if unit == "year" else ""
+    in_week = None if by_day is None else _rule_weekdays(by_day, unit)
+    in_month = None
+    if by_number is not None:
+        in_month = _day_of_month("l" if by_number == "-1" else by_number)
+        if in_month is not None and unit == "month":
+            in_month = in_month.removesuffix(" of the month")
+    if (by_day and in_week is None) or (by_number and in_month is None):
+        return None
+    if in_week and in_month:
+        return f"{in_month} if it is {in_week.removeprefix('on every ').removeprefix('on ')}"
+    return in_month or in_week
+
+
+def _rule_weekdays(field: str, unit: str) -> str | None:
+    found = [re.fullmatch(r"\+?(-?\d+)?([A-Z]{2})", one) for one in field.split(",")]
+    days = [(int(one[1] or 0), _RULE_DAYS.get(one[2])) for one in found if one]
+    if len(days) < len(found) or any(day is None for _, day in days):
+        return None
+    if any(number for number, _ in days):
+        names = [(_ORDINALS.get(number), _DAYS[day or 0]) for number, day in days]
+        if unit != "month" or not all(ordinal for ordinal, _ in names):
+            return None
+        return f"on {_and([f'the {ordinal} {name}' for ordinal, name in names])}"
+    said = _day_of_week(",".join(str(day) for _, day in days))
+    if said is None or unit != "month":
+        return said
+    return said.replace("on ", "on every ", 1) if said not in ("on weekdays", "") else said
+
+
+def _rule_times(parts: Mapping[str, str], unit: str, start: datetime) -> str | None:
+    """At which times of its days, or minutes of its hours; empty if that goes without saying."""
+    if unit in ("minute", "second"):
+        return "" if parts.keys().isdisjoint({"BYHOUR", "BYMINUTE", "BYSECOND"}) else None
+    minutes = _numbers(parts.get("BYMINUTE", str(start.minute)))
+    seconds = _numbers(parts.get("BYSECOND", str(start.second)))
+    if minutes is None or seconds is None:
+        return None
+    tails = [f":{m:02}:{s:02}" if s else f":{m:02}" for m in minutes for s in seconds]
+    if unit == "hour":
+        if "BYHOUR" in parts or len(tails) > TIMES_MAX:
+            return None
+        return "" if tails == [":00"] else f"at {_and(tails)}"
+    hours = _numbers(parts.get("BYHOUR", str(start.hour)))
+    if hours is None or len(hours) * len(tails) > TIMES_MAX:
+        return None
+    return f"at {_and([f'{hour:02}{tail}' for hour in hours for tail in tails])}"
 
 
 def _cut(text: str) -> str:

@@ -1,11 +1,13 @@
 """Schedules in words: what can be said in a few is, the rest is shown as it is."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api.ui.schedule_words import cron, rule, span, words
-from orchestration.schedules import Schedule, checked
+from orchestration.schedules import Schedule, checked, occurrences
 
 NOW = datetime(2026, 11, 26, 10, 0, tzinfo=UTC)
 
@@ -66,18 +68,72 @@ def test_a_span_is_said_in_its_units(seconds: float, said: str) -> None:
     ("text", "said"),
     [
         ("FREQ=WEEKLY;BYDAY=MO,WE;BYHOUR=9;BYMINUTE=30", "Every week on Mon and Wed at 09:30"),
-        ("RRULE:FREQ=DAILY;UNTIL=20270101T000000", "Every day until 2027-01-01"),
+        ("RRULE:FREQ=DAILY;UNTIL=20270101T000000", "Every day at 00:00 until 2027-01-01"),
         (
             "DTSTART:20200101T000000\nFREQ=MONTHLY;BYMONTHDAY=1;COUNT=5",
-            "Every month on day 1, 5 times",
+            "Every month on day 1 at 00:00, 5 times",
         ),
-        ("FREQ=MONTHLY;BYDAY=2TU", None),
+        ("FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=17", "Every month on the last Fri at 17:00"),
+        (
+            "FREQ=MONTHLY;BYDAY=2TU,+4TU",
+            "Every month on the second Tue and the fourth Tue at 00:00",
+        ),
+        ("FREQ=MONTHLY;BYDAY=MO,TH", "Every month on every Mon and Thu at 00:00"),
+        ("FREQ=MONTHLY;BYDAY=FR;BYMONTHDAY=13", "Every month on day 13 if it is Fri at 00:00"),
+        ("FREQ=MONTHLY;BYMONTHDAY=-1", "Every month on the last day at 00:00"),
+        ("FREQ=MONTHLY;BYDAY=-2FR", None),
+        ("FREQ=DAILY;BYDAY=1MO", None),
+        ("FREQ=YEARLY;BYDAY=MO", None),
+        ("FREQ=YEARLY;BYMONTHDAY=1", None),
+        ("FREQ=HOURLY;BYHOUR=9", None),
+        ("FREQ=MINUTELY;INTERVAL=5", "Every 5 minutes"),
+        ("FREQ=MINUTELY;BYSECOND=30", None),
         ("DTSTART:20200101T000000\nRRULE:FREQ=DAILY\nRDATE:20200102T000000", None),
         ("FREQ=YEARLY;BYSETPOS=1;BYMONTH=3", None),
     ],
 )
 def test_rules_are_said_in_words_if_few_are_enough(text: str, said: str | None) -> None:
     assert rule(text) == said
+
+
+@pytest.mark.parametrize(
+    ("begins", "text", "said"),
+    [
+        ("20240304T093000", "FREQ=DAILY", "Every day at 09:30"),
+        ("20240304T093000", "FREQ=DAILY;BYHOUR=17", "Every day at 17:30"),
+        ("20240304T093015", "FREQ=DAILY;BYMINUTE=0", "Every day at 09:00:15"),
+        ("20240304T093000", "FREQ=HOURLY;INTERVAL=2", "Every 2 hours at :30"),
+        ("20240304T093000", "FREQ=WEEKLY", "Every week on Mon at 09:30"),
+        ("20240304T093000", "FREQ=MONTHLY", "Every month on day 4 at 09:30"),
+        ("20240304T093000", "FREQ=YEARLY", "Every year on day 4 of Mar at 09:30"),
+        ("20240304", "FREQ=WEEKLY;BYDAY=SU", "Every week on Sun at 00:00"),
+        ("2024-03-04", "FREQ=DAILY", None),
+        ("20241304", "FREQ=DAILY", None),
+    ],
+)
+def test_what_a_rule_leaves_open_is_said_as_it_begins(
+    begins: str, text: str, said: str | None
+) -> None:
+    assert rule(f"DTSTART:{begins}\n{text}") == said
+    assert rule(f"DTSTART;TZID=Asia/Tokyo:{begins} RRULE:{text}") == said
+
+
+@given(
+    unit=st.sampled_from(("DAILY", "WEEKLY", "MONTHLY", "YEARLY")),
+    begin=st.datetimes(datetime(2020, 1, 1), datetime(2026, 1, 1)).map(
+        lambda moment: moment.replace(microsecond=0)
+    ),
+    hour=st.none() | st.integers(0, 23),
+    minute=st.none() | st.integers(0, 59),
+)
+def test_the_time_that_is_said_is_the_time_of_the_runs(
+    unit: str, begin: datetime, hour: int | None, minute: int | None
+) -> None:
+    named = (("FREQ", unit), ("BYHOUR", hour), ("BYMINUTE", minute))
+    text = ";".join(f"{name}={value}" for name, value in named if value is not None)
+    schedule = checked(Schedule(rrule=f"DTSTART:{begin:%Y%m%dT%H%M%S}\n{text}"), NOW)
+    first = next(occurrences(schedule, NOW, NOW + timedelta(days=4_000)))
+    assert words(schedule).text.endswith(f" at {first:%H:%M:%S}".removesuffix(":00"))
 
 
 def test_a_schedule_is_said_with_the_zone_whose_clock_matters() -> None:
