@@ -1,11 +1,13 @@
 """Concurrency limits: how many slots there are, who holds them since when, who waits."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
 from api.ui import concurrency_actions
 from api.ui.page import Missing, Nav, Page, Region, Visit
+from api.ui.shown import iso
 from api.ui.tabs import Tab, Tabs
 from eventstore.selection import Selection
 from projections import concurrency_pages
@@ -20,6 +22,10 @@ from projections.concurrency_pages import (
 
 KINDS: Mapping[str, Kind] = {"global": "global", "task-run": "tag", "deployments": "deployment"}
 """Kinds of limits by their tab, which are named as in Prefect's pages."""
+
+
+CLOCKS_DIFFER = timedelta(minutes=2)
+"""Between an event that a client says it sent then, and what happened here."""
 
 
 class Listed(Struct, frozen=True):
@@ -50,8 +56,8 @@ class One(Struct, frozen=True):
 
     line: LimitLine
     active_slots: int
-    holders: Sequence[tuple[Holding, str]]
-    """With what each is called."""
+    holders: Sequence[tuple[Holding, str, Mapping[str, str]]]
+    """With what each is called, and which events say who took its slots."""
     limited: LimitedPage
     """The deployments whose runs take its slots."""
     shown_max: int = HOLDERS_SHOWN
@@ -126,11 +132,25 @@ async def line(visit: Visit) -> LimitLine:
     return found
 
 
+def _acquired(id: str, since: datetime) -> Mapping[str, str]:
+    """What the page of events is asked for by who looks for a holder: `concurrency` of Prefect's
+    client does not say for whom it takes slots, and sends an event that does once it has them."""
+    return {
+        "resource": f"prefect.concurrency-limit.{id}",
+        "event": "prefect.concurrency-limit.acquired",
+        "from": iso(since - CLOCKS_DIFFER),
+        "to": iso(since + CLOCKS_DIFFER),
+    }
+
+
 async def one(visit: Visit) -> One:
     """The limit with its holders. Raises Missing."""
     found = await line(visit)
     leases = await concurrency_pages.holders(visit.server.database, visit.id)
-    holders = [(lease, concurrency_actions.holder_of(lease)) for lease in leases]
+    holders = [
+        (lease, concurrency_actions.holder_of(lease), _acquired(visit.id, lease.since))
+        for lease in leases
+    ]
     limited = await concurrency_pages.deployments_of(
         visit.server.database,
         visit.id,

@@ -10,6 +10,7 @@ from projections.concurrency_pages import DEPLOYMENTS_SHOWN
 from tests.browser.conftest import SMALL, Visit, assert_accessible, assert_live, assert_whole
 from tests.browser.looks import assert_each_can_be_used, in_every_look
 from tests.browser.making_limits import Limits
+from tests.browser.test_event_feed import emit
 
 LIMITS = "concurrency-limits"
 LIMIT = f"{LIMITS}/concurrency-limit/"
@@ -85,6 +86,38 @@ def test_slots_that_are_taken_and_given_back_are_seen_with_who_holds_them(
     limits.give_back(lease)
     expect(page.get_by_text("Nobody holds a slot.")).to_be_visible()
     expect(page.locator("#one")).to_contain_text("0 of 2")
+
+
+def test_a_holder_that_did_not_say_who_it_is_is_found_in_the_event_that_it_sent(
+    server_url: str, limits: Limits, visit: Visit
+) -> None:
+    id_ = limits.limit("database", 2)
+    body = {"names": ["database"], "slots": 1, "mode": "concurrency"}
+    limits.post("/v2/concurrency_limits/increment-with-lease", body)
+    run = limits.run("busy-lynx")
+    about = {"prefect.resource.id": f"prefect.concurrency-limit.{id_}"}
+    by = {"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}
+    emit(
+        server_url,
+        event="prefect.concurrency-limit.acquired",
+        resource=about,
+        related=[{**by, "prefect.resource.name": "busy-lynx"}],
+    )
+    for others in (
+        {"event": "prefect.concurrency-limit.released", "resource": about},
+        {"event": "prefect.concurrency-limit.acquired"},
+        {
+            "event": "prefect.concurrency-limit.acquired",
+            "resource": about,
+            "minutes_ago": 60,
+        },
+    ):
+        emit(server_url, **others)
+    page = visit(server_url, f"{LIMIT}{id_}")
+    page.get_by_role("link", name="a client that did not say who it is").click()
+    rows = page.locator(".feed-rows tbody tr")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("busy-lynx")
 
 
 def test_who_holds_slots_of_a_tag_and_who_waits_for_a_deployment_is_said(
