@@ -101,16 +101,18 @@ class Visit:
         expected: str | None = None,
         password: str | None = None,
         zone: str | None = None,
+        language: str | None = None,
     ) -> Page:
         """`url` is the base of the server's API. With `live` the page is connected when this
-        returns. Complaints that contain `expected` are none. `zone` is the viewer's, if not that
-        of this machine."""
+        returns. Complaints that contain `expected` are none. `zone` and
+        `language` are the viewer's, if not those of this machine."""
         root = url.removesuffix("api")
         name, _, secret = (password or "").partition(":")
         context = self._browser.new_context(
             color_scheme=scheme,
             viewport={"width": width, "height": 800},
             timezone_id=zone,
+            locale=language,
             permissions=["clipboard-write"],  # As a Chromium with windows lets who clicks.
             http_credentials={"username": name, "password": secret} if password else None,
         )

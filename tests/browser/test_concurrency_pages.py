@@ -88,6 +88,20 @@ def test_slots_that_are_taken_and_given_back_are_seen_with_who_holds_them(
     expect(page.locator("#one")).to_contain_text("0 of 2")
 
 
+def test_holders_stand_below_their_heading_on_a_phone(
+    server_url: str, limits: Limits, visit: Visit
+) -> None:
+    id_, _, _ = _populated(limits)
+    page = visit(server_url, f"{LIMIT}{id_}", width=SMALL)
+    text = """one => {
+      const range = document.createRange();
+      range.selectNodeContents(one);
+      return range.getBoundingClientRect().left;
+    }"""
+    left = page.get_by_role("heading", name="Who holds slots").evaluate(text)
+    assert page.locator(".holders .main-cell").evaluate(text) == left
+
+
 def test_a_holder_that_did_not_say_who_it_is_is_found_in_the_event_that_it_sent(
     server_url: str, limits: Limits, visit: Visit
 ) -> None:

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, Route, expect
 
 from projections.log_pages import PAGE_EVENTS
 from tests.browser.conftest import LARGE, SMALL, Visit, assert_accessible, assert_live, assert_whole
+from tests.browser.making_limits import Limits
 from tests.browser.making_pools import Pools
 from tests.browser.making_runs import Runs
 from tests.browser.test_event_feed import emit
@@ -47,6 +48,19 @@ def test_on_a_narrow_screen_types_are_told_in_full(
         "cells => cells.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
     )
     assert page.locator(f"{ROW} .main-cell").evaluate_all(cut) == []
+
+
+def test_on_a_desk_a_stream_is_told_with_its_version(server_url: str, visit: Visit) -> None:
+    limits = Limits(server_url)
+    limits.limit("database", 2)
+    limits.take("database", limits.run("busy-lynx"))
+    page = visit(server_url, "log")
+    streams = page.locator(f"{ROW} .stream")
+    expect(streams.filter(has_text="concurrency-lease:")).to_have_count(1)
+    cut = "cells => cells.filter(one => one.scrollWidth > one.clientWidth).map(one => one.title)"
+    for width in (LARGE, 1_280, 1_025):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert streams.evaluate_all(cut) == [], width
 
 
 def test_an_empty_log_says_what_to_type_next(server_url: str, runs: Runs, visit: Visit) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -61,6 +62,26 @@ def test_where_one_is_stands_out_in_the_colours_of_the_system(
     for ink, _, icon, ground_of_icon in (here, there):
         assert icon == ink
         assert ground_of_icon == "rgba(0, 0, 0, 0)"
+
+
+@pytest.mark.parametrize("language", ["fa-IR", "ar-EG", "th-TH"])
+def test_moments_are_in_the_digits_and_the_calendar_of_the_rest_in_any_language(
+    server_url: str, runs: Runs, visit: Visit, language: str
+) -> None:
+    run = runs.run("brave-otter", "COMPLETED")
+    now = datetime.now(UTC)
+    line = {"name": "x", "level": 20, "message": "it began", "flow_run_id": run}
+    runs.post("/logs/", [{**line, "timestamp": now.isoformat()}])
+    page = visit(server_url, f"runs/flow-run/{run}", language=language, zone="UTC")
+    expect(page.get_by_text("it began")).to_be_visible()
+    assert f"{now:%H:%M:%S}.{now:%f}"[:-3] in page.locator("main").inner_text()
+    told = page.locator("main time[title]").first.get_attribute("title")
+    assert told is not None
+    assert str(now.year) in told.splitlines()[0]
+    page.goto(server_url.removesuffix("api") + "runs")
+    assert_live(page)
+    expect(page.locator("run-scatter")).to_be_visible()
+    assert not re.search(r"[\u0660-\u0669\u06f0-\u06f9]", page.locator("body").inner_text())
 
 
 def test_search_finds_runs_and_flows_by_name_and_anything_by_id(

@@ -7,7 +7,7 @@ import { Heights } from "./heights.js";
 import { key } from "./keys.js";
 import { finder, plain, write } from "./log_text.js";
 import { toast } from "./actions.js";
-import { grouped } from "./times.js";
+import { grouped, writer } from "./times.js";
 
 const CHARACTERS_MAX = 50_000_000; // Held by one page, of few lines that are long: 100 MB.
 const KEPT = 0.9; // Of what a page may hold, when lines have to go: not with every line that comes.
@@ -18,10 +18,10 @@ const BEYOND_PIXELS = 400; // Drawn above and below what can be seen.
 const BOTTOM_PIXELS = 4; // So near to the end is at the end.
 const LEVELS = [[50, "CRITICAL"], [40, "ERROR"], [30, "WARNING"], [20, "INFO"], [10, "DEBUG"]];
 
-const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" };
-const clock = new Intl.DateTimeFormat(undefined, CLOCK);
-const dated = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", ...CLOCK });
-const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", ...CLOCK, timeZoneName: "short" });
+const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 };
+const clock = writer(CLOCK);
+const dated = writer({ month: "short", day: "numeric", ...CLOCK });
+const day = writer({ year: "numeric", month: "short", day: "numeric", ...CLOCK, timeZoneName: "short" });
 
 function levelName(level) {
   return LEVELS.find(([number]) => number === level)?.[1] ?? `LEVEL ${level}`;

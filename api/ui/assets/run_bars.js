@@ -2,7 +2,7 @@
 // bar, leads there, or to the runs of one state in it; several bars that are chosen narrow the window
 // of the page.
 
-import { grouped } from "./times.js";
+import { grouped, writer } from "./times.js";
 
 const DRAG_PIXELS = 5;
 const NAMES = { LATE: "Late" };
@@ -153,7 +153,7 @@ customElements.define("run-bars", class extends HTMLElement {
   }
 });
 
-const short = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const short = writer({ month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 const moment = (text) => short.format(new Date(text));
 
 function line(kind, runs, noun) {

@@ -1,7 +1,7 @@
 // <run-scatter>: duration over start time, a dot a flow run, its state by shape and colour. Dragging
 // narrows the list to a stretch of time, a click opens a run; the list below is the same for the keyboard.
 
-import { duration, exactly, grouped } from "./times.js";
+import { duration, exactly, grouped, writer } from "./times.js";
 
 const HEIGHT = 152, LEFT = 44, RIGHT = 8, TOP = 8, BOTTOM = 20; // Pixels.
 const DOTS_MAX = 2000; // With more, which came while the page was open, a sample is read again.
@@ -23,8 +23,8 @@ const SHAPES = {
   PENDING: ["M1 4h6", false],
 };
 const PATHS = Object.fromEntries(Object.entries(SHAPES).map(([name, [path, filled]]) => [name, [new Path2D(path), filled]]));
-const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const hour = writer({ hour: "2-digit", minute: "2-digit" });
+const day = writer({ month: "short", day: "numeric" });
 const STEPS = [1, 5, 15, 60, 180, 720, 1440, 2880, 10080, 43200, 129600].map((minutes) => minutes * 60_000);
 
 customElements.define("run-scatter", class extends HTMLElement {

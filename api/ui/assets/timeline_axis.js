@@ -1,5 +1,7 @@
 // Where the marks of a time axis stand, and what they say.
 
+import { writer } from "./times.js";
+
 const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const STEPS = [
   1, 2, 5, 10, 20, 50, 100, 200, 500, SECOND, 2 * SECOND, 5 * SECOND, 10 * SECOND, 15 * SECOND, 30 * SECOND,
@@ -8,7 +10,7 @@ const STEPS = [
 ];
 const TICK_PIXELS_MIN = 92;
 
-const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const day = writer({ month: "short", day: "numeric" });
 const two = (number) => String(number).padStart(2, "0");
 
 /** Marks between two moments: [{at, text, major}]. */

@@ -4,16 +4,21 @@
 const MINUTE = 60, HOUR = 3600, DAY = 86400;
 const TICK_MILLISECONDS = 1000;
 
-// One clock on all pages, that of axes and logs: in another, 00:15 of a log is 12:15 AM beside it.
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
-const year = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
+/** How moments are written: as the viewer's language does, but in the digits, the calendar and the clock of
+    axes, of logs and of what the server says. In others, 00:15 of a log is 12:15 AM or ٠٠:١٥ beside it. */
+export function writer(options) {
+  return new Intl.DateTimeFormat(undefined, { calendar: "gregory", numberingSystem: "latn", hourCycle: "h23", ...options });
+}
+
+const clock = writer({ hour: "2-digit", minute: "2-digit" });
+const day = writer({ month: "short", day: "numeric" });
+const year = writer({ year: "numeric", month: "short", day: "numeric" });
 const TO_THE_SECOND = {
   year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit",
-  second: "2-digit", timeZoneName: "short", hourCycle: "h23",
+  second: "2-digit", timeZoneName: "short",
 };
-const second = new Intl.DateTimeFormat(undefined, TO_THE_SECOND);
-const exact = new Intl.DateTimeFormat(undefined, { ...TO_THE_SECOND, fractionalSecondDigits: 3 });
+const second = writer(TO_THE_SECOND);
+const exact = writer({ ...TO_THE_SECOND, fractionalSecondDigits: 3 });
 
 /** A number as the server writes it. */
 export function grouped(n) { return n.toLocaleString("en").replaceAll(",", "\u2009"); }
