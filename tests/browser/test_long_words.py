@@ -3,7 +3,7 @@
 A window of 1280 px that is magnified to 400 % is one of 320 px (WCAG 2.2, 1.4.10 Reflow).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -12,10 +12,12 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from tests import serving
 from tests.browser.conftest import LARGE, Visit, assert_accessible, assert_fits, assert_live
 from tests.browser.making_deployments import HOURLY, Deployments
 from tests.browser.making_limits import Limits
 from tests.browser.making_task_runs import simple, tell
+from tests.conftest import fresh_database
 from tests.serving import NO_CERTIFICATES
 
 MAGNIFIED = 320
@@ -23,8 +25,8 @@ WORD = "w" * 180
 """Without a place where it may be broken."""
 
 
-def _pages(url: str) -> Iterator[str]:
-    """Of everything that has a name, called WORD."""
+def _pages(url: str) -> Mapping[str, Sequence[str]]:
+    """Of everything that has a name, called WORD: by where they are."""
     limits, deployments = Limits(url), Deployments(url)
     limits.pool(WORD, description=WORD)
     queue = limits.queue(WORD, WORD, description=WORD)
@@ -69,37 +71,73 @@ def _pages(url: str) -> Iterator[str]:
     }
     httpx.post(f"{url}/events", json=[emitted], verify=NO_CERTIFICATES).raise_for_status()
     event = f"{emitted['occurred'][:10]}/{emitted['id']}"
-    yield from ("dashboard", "runs", "runs?upcoming=open", "runs?tab=task-runs", "flows")
-    yield from ("deployments", "work-pools", "artifacts", "variables", "events", "log", "settings")
-    yield from (f"concurrency-limits?tab={one}" for one in ("global", "task-run", "deployments"))
-    yield from ("blocks", "blocks/catalog", f"search?q={WORD[:9]}")
-    tabs = ("logs", "task-runs", "artifacts", "parameters", "history")
-    yield from (f"runs/flow-run/{run}?tab={one}" for one in tabs)
-    yield from (f"runs/task-run/{task.id}?tab={one}" for one in ("logs", "states", "details"))
     flow = httpx.get(f"{url}/flows/name/{WORD}", verify=NO_CERTIFICATES).json()["id"]
-    yield f"flows/flow/{flow}"
-    at = f"deployments/deployment/{deployment}"
-    tabs = ("runs", "upcoming", "parameters", "configuration", "description")
-    yield from (f"{at}?tab={one}" for one in tabs)
-    yield from (f"{at}/edit", f"{at}/run", f"{at}/schedule")
-    at = f"work-pools/work-pool/{quote(WORD)}"
-    yield from (f"{at}?tab={one}" for one in ("queues", "workers", "deployments", "upcoming"))
-    yield from (f"{at}/edit", f"{at}/queue/create")
-    yield from (f"work-queues/work-queue/{queue}", f"work-queues/work-queue/{queue}/edit")
-    at = f"concurrency-limits/concurrency-limit/{limit}"
-    yield from (at, f"{at}/edit", f"variables/variable/{variable}", f"events/event/{event}")
-    yield from (f"artifacts/key/{WORD}", f"artifacts/artifact/{artifact}", "log/1")
+    of_run = ("logs", "task-runs", "artifacts", "parameters", "history")
+    of_deployment = ("runs", "upcoming", "parameters", "configuration", "description")
+    the_deployment = f"deployments/deployment/{deployment}"
+    the_pool = f"work-pools/work-pool/{quote(WORD)}"
+    the_limit = f"concurrency-limits/concurrency-limit/{limit}"
+    limits_of = ("global", "task-run", "deployments")
+    return {
+        "runs": (
+            *("dashboard", "runs", "runs?upcoming=open", "runs?tab=task-runs"),
+            *(f"runs/flow-run/{run}?tab={one}" for one in of_run),
+            *(f"runs/task-run/{task.id}?tab={one}" for one in ("logs", "states", "details")),
+        ),
+        "deployments": (
+            *("flows", f"flows/flow/{flow}", "deployments"),
+            *(f"{the_deployment}?tab={one}" for one in of_deployment),
+            *(f"{the_deployment}/{one}" for one in ("edit", "run", "schedule")),
+        ),
+        "pools": (
+            "work-pools",
+            *(f"{the_pool}?tab={one}" for one in ("queues", "workers", "deployments", "upcoming")),
+            *(f"{the_pool}/edit", f"{the_pool}/queue/create"),
+            *(f"work-queues/work-queue/{queue}", f"work-queues/work-queue/{queue}/edit"),
+        ),
+        "configuration": (
+            *("blocks", "blocks/catalog", "variables", f"variables/variable/{variable}"),
+            *(f"concurrency-limits?tab={one}" for one in limits_of),
+            *(the_limit, f"{the_limit}/edit", "settings"),
+        ),
+        "what happened": (
+            *("artifacts", f"artifacts/key/{WORD}", f"artifacts/artifact/{artifact}"),
+            *("events", f"events/event/{event}", "log", "log/1", f"search?q={WORD[:9]}"),
+        ),
+    }
+
+
+PLACES = ("runs", "deployments", "pools", "configuration", "what happened")
+
+
+@pytest.fixture(scope="module")
+def named(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Mapping[str, Sequence[str]]]]:
+    """The base of the API of a server on which everything is called WORD, and its pages. They are
+    looked at in parts: one test of all of them takes minutes far from the server."""
+    folder = tmp_path_factory.mktemp("named")
+    with fresh_database("sqlite", request, folder) as target:
+        server = serving.start(target, folder / "home")
+        try:
+            yield server.url, _pages(server.url)
+        finally:
+            code = server.stop()
+        assert code == 0, server.output()
+        serving.verify_digests(target)
 
 
 @pytest.mark.parametrize("width", [MAGNIFIED, LARGE])
+@pytest.mark.parametrize("place", PLACES)
 def test_no_page_is_wider_than_the_screen_whatever_things_are_called(
-    server_url: str, visit: Visit, width: int
+    named: tuple[str, Mapping[str, Sequence[str]]], visit: Visit, place: str, width: int
 ) -> None:
     wide = []
-    pages: Sequence[Any] = list(_pages(server_url))
-    page = visit(server_url, width=width)
-    for path in pages:
-        page.goto(server_url.removesuffix("api") + path)
+    url, pages = named
+    assert set(pages) == set(PLACES)
+    page = visit(url, width=width)
+    for path in pages[place]:
+        page.goto(url.removesuffix("api") + path)
         assert_live(page)
         try:
             assert_fits(page)

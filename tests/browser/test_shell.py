@@ -64,15 +64,14 @@ def test_where_one_is_stands_out_in_the_colours_of_the_system(
         assert ground_of_icon == "rgba(0, 0, 0, 0)"
 
 
-@pytest.mark.parametrize("language", ["fa-IR", "ar-EG", "th-TH"])
 def test_moments_are_in_the_digits_and_the_calendar_of_the_rest_in_any_language(
-    server_url: str, runs: Runs, visit: Visit, language: str
+    server_url: str, runs: Runs, visit: Visit
 ) -> None:
     run = runs.run("brave-otter", "COMPLETED")
     now = datetime.now(UTC)
     line = {"name": "x", "level": 20, "message": "it began", "flow_run_id": run}
     runs.post("/logs/", [{**line, "timestamp": now.isoformat()}])
-    page = visit(server_url, f"runs/flow-run/{run}", language=language, zone="UTC")
+    page = visit(server_url, f"runs/flow-run/{run}", language="fa-IR", zone="UTC")
     expect(page.get_by_text("it began")).to_be_visible()
     assert f"{now:%H:%M:%S}.{now:%f}"[:-3] in page.locator("main").inner_text()
     told = page.locator("main time[title]").first.get_attribute("title")
