@@ -97,6 +97,13 @@ class Dialect(Protocol):
     """In what the engines' SQL differs: fragments, which take and give SQL text, and errors."""
 
     name: Literal["sqlite", "postgres"]
+    place: str
+    """The column of every table that says where a row is. It holds for one statement: whoever
+    changes the row may put it elsewhere."""
+
+    def placed(self, table: str, places: str) -> str:
+        """A row of `table` is at one of the places that the subquery `places` gives."""
+        ...
 
     def holds(self, expression: str, placeholder: str) -> str:
         """`expression` has the text bound at `placeholder` in it, letter by letter."""

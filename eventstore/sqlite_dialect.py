@@ -12,6 +12,10 @@ class SqliteDialect:
     """See `eventstore.database.Dialect`."""
 
     name: Literal["sqlite", "postgres"] = "sqlite"
+    place = "rowid"
+
+    def placed(self, table: str, places: str) -> str:
+        return f"{table}.rowid IN ({places})"
 
     def holds(self, expression: str, placeholder: str) -> str:
         return f"instr({expression}, {placeholder}) > 0"

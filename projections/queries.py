@@ -38,11 +38,13 @@ def page(
     order = order_by(table, sort)
     narrow = wide and dialect.name == "sqlite"
     found = (
-        f"SELECT {f'{table}.rowid' if narrow else columns} FROM {table} WHERE {matching.sql} "
-        f"ORDER BY {order} LIMIT $1 OFFSET $2"
+        f"SELECT {f'{table}.{dialect.place}' if narrow else columns} FROM {table} "
+        f"WHERE {matching.sql} ORDER BY {order} LIMIT $1 OFFSET $2"
     )
     if narrow:
-        found = f"SELECT {columns} FROM {table} WHERE {table}.rowid IN ({found}) ORDER BY {order}"
+        found = (
+            f"SELECT {columns} FROM {table} WHERE {dialect.placed(table, found)} ORDER BY {order}"
+        )
     return Query(found, (limit, offset, *matching.params))
 
 

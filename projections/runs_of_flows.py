@@ -55,14 +55,16 @@ async def page(
         matching = where("flow_runs", one, dialect, first=len(params) + 1)
         params.extend(matching.params)
         arms.append(
-            f"SELECT * FROM (SELECT {rank} AS rank, flow_runs.id AS id FROM flow_runs "
+            f"SELECT * FROM (SELECT {rank} AS rank, flow_runs.id AS id, "
+            f"flow_runs.{dialect.place} AS place FROM flow_runs "
             f"WHERE {matching.sql} ORDER BY {order} LIMIT $3) AS arm"
         )
     found = (
-        f"SELECT merged.id FROM ({' UNION ALL '.join(arms)}) AS merged "
+        f"SELECT merged.place FROM ({' UNION ALL '.join(arms)}) AS merged "
         f"ORDER BY merged.rank {direction}, merged.id {direction} LIMIT $1 OFFSET $2"
     )
-    sql = f"SELECT {columns} FROM flow_runs WHERE flow_runs.id IN ({found}) ORDER BY {order}"
+    among = dialect.placed("flow_runs", found)
+    sql = f"SELECT {columns} FROM flow_runs WHERE {among} ORDER BY {order}"
     return Query(sql, tuple(params))
 
 
