@@ -4,8 +4,6 @@ A rule's docstring begins with the name that Prefect's documentation knows it by
 a state of its own in place of the proposal, that state takes over the proposal's id and time.
 """
 
-from datetime import timedelta
-
 from msgspec.structs import replace
 
 from orchestration.flow_runs import FlowRun
@@ -16,6 +14,7 @@ from orchestration.flow_slot_rules import (
     lease_of,
     secure_slot,
 )
+from orchestration.run_policies import after
 from orchestration.shared_rules import (
     copy_scheduled_time,
     prevent_pending,
@@ -203,7 +202,7 @@ def retry_failed(t: Transition[FlowRun], facts: FlowFacts) -> Verdict:
             if policy.retry_type is not None
             else None
         )
-    due = facts.now + timedelta(seconds=policy.retry_delay or 0)
+    due = after(facts.now, policy.retry_delay or 0)
     again = new_state(
         SCHEDULED,
         t.proposed.id,

@@ -1,5 +1,6 @@
 """How runs are retried. Delays are in seconds."""
 
+from datetime import datetime, timedelta
 from typing import Literal, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -7,6 +8,8 @@ from msgspec.structs import replace
 
 RETRY_DELAYS_MAX = 50
 """Delays in the list of a task's retry delays."""
+RETRY_SECONDS_MAX = 100 * 366 * 86_400
+"""Longest delay that is kept to. One of centuries is a slip, and would lead out of the calendar."""
 
 
 class FlowRunPolicy(Struct, frozen=True, kw_only=True):
@@ -34,6 +37,16 @@ class TaskRunPolicy(Struct, frozen=True, kw_only=True):
     retry_delay: int | float | Delays | None = None
     """One delay, or one for each retry; the last one is for all further retries."""
     retry_jitter_factor: float | None = None
+
+
+def bounded(seconds: float) -> float:
+    """A delay of a policy, which may be any number, as it is kept to."""
+    return max(-RETRY_SECONDS_MAX, min(seconds, RETRY_SECONDS_MAX))
+
+
+def after(now: datetime, seconds: float) -> datetime:
+    """When a run is tried again that is to wait for as long as its policy says."""
+    return now + timedelta(seconds=bounded(seconds))
 
 
 P = TypeVar("P", FlowRunPolicy, TaskRunPolicy)

@@ -4,12 +4,12 @@ A rule's docstring begins with the name that Prefect's documentation knows it by
 a state of its own in place of the proposal, that state takes over the proposal's id and time.
 """
 
-from datetime import timedelta
 from math import exp, log, log2
 
 from msgspec.structs import replace
 
 from orchestration.refusals import NotFound
+from orchestration.run_policies import after, bounded
 from orchestration.shared_rules import (
     copy_scheduled_time,
     detailed,
@@ -152,7 +152,7 @@ def retry_failed(t: Transition[TaskRun], facts: TaskFacts) -> Verdict:
         return ACCEPT
     if policy.retries is None or run_count > policy.retries:
         return ACCEPT
-    delay = retry_delay_seconds(policy.retry_delay, run_count)
+    delay = bounded(retry_delay_seconds(policy.retry_delay, run_count))
     if policy.retry_jitter_factor and delay > 0:
         delay = jittered_seconds(delay, policy.retry_jitter_factor, facts.chance)
     again = new_state(
@@ -162,7 +162,7 @@ def retry_failed(t: Transition[TaskRun], facts: TaskFacts) -> Verdict:
         name="AwaitingRetry",
         message=t.proposed.message,
         data=t.proposed.data,
-        details=StateDetails(scheduled_time=facts.now + timedelta(seconds=delay)),
+        details=StateDetails(scheduled_time=after(facts.now, delay)),
     )
     return Reject("A retry is left; the task run waits for it.", again)
 

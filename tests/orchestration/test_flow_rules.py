@@ -285,6 +285,16 @@ class TestRetries:
             policy, pause_keys=(), resuming=False, retry_type="in_process"
         )
 
+    @pytest.mark.parametrize("delay", [10**12, -(10**12), 10**400])
+    def test_no_delay_leads_out_of_the_calendar(self, delay: int) -> None:
+        run = flow_run(
+            state("RUNNING"), empirical_policy=FlowRunPolicy(retries=1, retry_delay=delay)
+        )
+        _, afterwards = flow_answer(run, state("FAILED", at=LATER))
+        due = afterwards.next_scheduled_start_time
+        assert due is not None
+        assert (due > LATER) == (delay > 0)
+
     def test_the_last_failure_is_one(self) -> None:
         policy = FlowRunPolicy(retries=1, retry_type="in_process")
         run = flow_run(state("RUNNING"), empirical_policy=policy, run_count=2)

@@ -221,6 +221,15 @@ class TestRetries:
         told, _ = task_answer(run, state("FAILED", at=LATER, retriable=False))
         assert told.status == "ACCEPT"
 
+    @pytest.mark.parametrize("delay", [10**12, -(10**12), 10**400, 1e300, (1e300,)])
+    @pytest.mark.parametrize("jitter", [None, 0.5, 1e300])
+    def test_no_delay_leads_out_of_the_calendar(self, delay: Any, jitter: float | None) -> None:
+        policy = TaskRunPolicy(retries=1, retry_delay=delay, retry_jitter_factor=jitter)
+        run = task_run(state("RUNNING"), empirical_policy=policy)
+        told, afterwards = task_answer(run, state("FAILED", at=LATER), chance=0.999)
+        assert told.status == "REJECT"
+        assert afterwards.next_scheduled_start_time is not None
+
     def test_the_last_delay_is_for_all_further_attempts(self) -> None:
         assert [retry_delay_seconds((1, 2, 3), n) for n in (1, 2, 3, 4, 9)] == [1, 2, 3, 3, 3]
         assert retry_delay_seconds(2.5, 7) == 2.5
