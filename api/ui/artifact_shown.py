@@ -17,6 +17,7 @@ from markdown_it.token import Token
 from markupsafe import Markup, escape
 from msgspec import Struct
 
+from api.ui import github_markdown
 from orchestration.artifacts import Artifact
 from projections import artifact_pages
 
@@ -163,6 +164,7 @@ def markdown(text: str) -> Markup:
 @cache
 def _markdown() -> MarkdownIt:
     made = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    github_markdown.extend(made)
     plain: Any = made.renderer
 
     def image(tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
