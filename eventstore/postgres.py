@@ -10,9 +10,9 @@ each transaction sets its own `search_path`.
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar, cast
 
 import asyncpg
 from msgspec import Struct
@@ -210,7 +210,11 @@ class PostgresDatabase:
                     result = await work(transaction)
                     await transaction.flush()
                     committing = True
-                    await connection.execute("COMMIT")
+                    if await connection.execute("COMMIT") != "COMMIT":
+                        raise RuntimeError(
+                            "nothing was written: a statement of the transaction had failed, and "
+                            "whoever ran it went on"
+                        )
                 self._writers.append(connection)
                 return result
             except BaseException as error:
@@ -273,18 +277,17 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:
-        try:
+        with _told_as_unavailable():
             connection = await self._connect()
-            try:
-                settings = self._begin_reading.removeprefix("BEGIN READ ONLY")
+        try:
+            settings = self._begin_reading.removeprefix("BEGIN READ ONLY")
+            with _told_as_unavailable():
                 await connection.execute(
                     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + settings
                 )
-                yield PostgresTransaction(connection)
-            finally:
-                await _close(connection, self.options.connect_timeout_seconds)
-        except _AWAY as error:
-            raise DatabaseUnavailable(_reason(error)) from error
+            yield _Snapshot(connection)
+        finally:
+            await _close(connection, self.options.connect_timeout_seconds)
 
     async def changed(self) -> None:
         await asyncio.sleep(POLL_SECONDS)
@@ -321,6 +324,31 @@ class PostgresDatabase:
             for _ in range(WRITERS_MAX):
                 self._writing.release()
         await self._pool.close(lambda idle: _close(idle, self.options.connect_timeout_seconds))
+
+
+class _Snapshot:
+    """See `Database.snapshot`. What its owner fails at, who writes a file perhaps, is no error of
+    the database's."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, *params: Value) -> list[Row]:
+        with _told_as_unavailable():
+            return cast(list[Row], await self._connection.fetch(sql, *params))
+
+    async def fetch_keys(self, table: Table, keys: Sequence[tuple[Value, ...]]) -> list[Row]:
+        with _told_as_unavailable():
+            return await fetch_keys(self._connection, table, keys)
+
+
+@contextmanager
+def _told_as_unavailable() -> Iterator[None]:
+    """Errors that mean "try again" become DatabaseUnavailable."""
+    try:
+        yield
+    except _AWAY as error:
+        raise DatabaseUnavailable(_reason(error)) from error
 
 
 def _set_local(settings: Mapping[str, str]) -> str:

@@ -32,6 +32,8 @@ Values = tuple[tuple[Path, Any], ...]
 
 TRACES_PAUSE_SECONDS, TRACES_PAUSE_SECONDS_MAX = 0.05, 5.0
 """Between two attempts to remove traces, while readers are in the way; doubled each time."""
+TRACES_FAILED_SECONDS = 60.0
+"""When it is tried again after an error that nobody foresaw, unless more is destroyed before."""
 TRACES_WAIT_SECONDS = 1.0
 """How long whoever destroyed a secret is kept waiting until no trace is left."""
 
@@ -167,16 +169,21 @@ class Vault:
             self._traces.clear()
             try:
                 await self._database.remove_traces(secrets.TABLES)
+                pause = TRACES_PAUSE_SECONDS
+                if not self._traces.is_set():
+                    self._clean.set()
             except DatabaseUnavailable:
                 self._traces.set()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, TRACES_PAUSE_SECONDS_MAX)
-                continue
             except Exception:
+                # They are there until somebody mends what is in the way, a right that this user
+                # lacks perhaps.
                 logger.exception("traces of deleted secrets could not be removed")
-            pause = TRACES_PAUSE_SECONDS
-            if not self._traces.is_set():
-                self._clean.set()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(TRACES_FAILED_SECONDS):
+                        await self._traces.wait()
+                self._traces.set()
 
     async def _warn(self) -> None:
         """Say in the server's log if there are secrets that it has no key for."""

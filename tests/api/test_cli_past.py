@@ -332,13 +332,11 @@ def test_what_is_wrong_with_a_log_is_said_with_its_place(
 
 
 def test_an_export_onto_a_full_disk_is_one_line_with_the_name_of_the_file(
-    tmp_path: Path, sqlite_template: Path
+    tmp_path: Path, target: Target
 ) -> None:
     # What is written to this device never fits; the export appears under its name when complete.
     (tmp_path / "log.zst.part").symlink_to("/dev/full")
-    refused = serving.run_cli(
-        Target(path=sqlite_template), tmp_path, "log", "export", str(tmp_path / "log.zst")
-    )
+    refused = serving.run_cli(target, tmp_path, "log", "export", str(tmp_path / "log.zst"))
 
     assert refused.returncode == 1
     assert refused.stderr == (

@@ -1,6 +1,7 @@
 """Writing within one transaction: what was written is there for whoever asks next in it."""
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -121,6 +122,36 @@ async def test_a_write_that_fails_takes_everything_of_its_transaction_along(
         await tables.transact(again)
     assert await stored(tables) == [("taken", 1, 1)]
     assert await stored(tables, OTHERS) == [("a", 1, 1)]
+
+
+async def test_a_transaction_one_statement_of_which_failed_is_written_or_refused(
+    tables: Database,
+) -> None:
+    """Whoever passes over an error is not told that all is written where nothing is."""
+
+    async def work(tx: Transaction) -> None:
+        await tx.insert(TALLIES, [("a", 1, 1)])
+        with pytest.raises(Exception, match="nowhere"):
+            await tx.fetch("SELECT * FROM nowhere")
+
+    try:
+        await tables.transact(work)
+    except RuntimeError as refused:
+        assert "nothing was written" in str(refused)
+        assert await stored(tables) == []
+    else:
+        assert await stored(tables) == [("a", 1, 1)]
+
+
+async def test_what_a_reader_of_a_snapshot_fails_at_is_no_error_of_the_database(
+    database: Database,
+) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "export")
+    with pytest.raises(OSError) as raised:
+        async with database.snapshot() as snapshot:
+            assert (await snapshot.fetch("SELECT 1"))[0][0] == 1
+            raise full
+    assert raised.value is full
 
 
 @pytest.mark.parametrize("backend", ["postgres"], indirect=True)

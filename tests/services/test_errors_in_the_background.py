@@ -23,6 +23,7 @@ from projections.emissions import projection
 from projections.projection import Rows
 from projections.pulses import heard
 from services import flows, pulses, refolding
+from services import vault as the_vault
 from services.master_keys import MasterKeys
 from services.pool_watch import UPDATED, PoolWatch
 from services.refolding import Refolding
@@ -88,6 +89,24 @@ async def test_traces_of_secrets_are_removed_although_it_is_not_known_whether_th
         vault.open()
         await until(lambda: "whether there are keys for all secrets" in caplog.text)
     await vault.destroyed()
+    async with asyncio.timeout(SOON):
+        await vault._clean.wait()
+    await vault.close()
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+async def test_traces_of_secrets_that_could_not_be_removed_are_removed_later(
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(the_vault, "TRACES_FAILED_SECONDS", 0.01)
+    vault = Vault(database, MasterKeys((), tmp_path / "key"))
+    async with renamed(database, "secret_payloads"):
+        vault.open()
+        await until(lambda: "traces of deleted secrets could not be removed" in caplog.text)
+        assert not vault._clean.is_set()
     async with asyncio.timeout(SOON):
         await vault._clean.wait()
     await vault.close()
