@@ -13,6 +13,7 @@ from orchestration.deployment_schedules import ScheduleCreate
 from orchestration.documents import accept
 from orchestration.emissions import read_emission
 from orchestration.flow_run_bodies import FlowRunCreate
+from orchestration.variables import VariableCreate
 from projections.filters import Filters
 from services.logs import LogCreate
 from tests.emitting import emission
@@ -53,6 +54,8 @@ def test_in_whatever_a_client_sends() -> None:
     schedule = {"interval": 60, "anchor_date": FINE}
     made = accept(ScheduleCreate, json.encode({"schedule": schedule}))
     assert made.schedule.anchor_date == CUT
+
+    assert accept(VariableCreate, json.encode({"name": "n", "value": FINE})).value == FINE
 
     line = {"name": "n", "level": 20, "message": FINE, "timestamp": FINE}
     (first, second) = accept(list[LogCreate], json.encode([line, line | {"message": "other"}]))
