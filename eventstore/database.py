@@ -39,12 +39,16 @@ class Table(Struct, frozen=True):
         # key, and statements remembered for one must not be taken for the other.
         return hash(self.name)
 
-    def on_conflict(self, what: OnConflict) -> str:
-        """The end of an INSERT, in either engine's SQL."""
+    def on_conflict(self, what: OnConflict, changed: Sequence[str] | None = None) -> str:
+        """The end of an INSERT, in either engine's SQL.
+
+        `changed` are the columns in which a row may differ from that in its way; None: in any.
+        """
         if what == "fail":
             return ""
         new = "excluded.{0}" if what == "replace" else f"{self.name}.{{0}} + excluded.{{0}}"
-        changes = [f"{c}={new.format(c)}" for c in self.columns if c not in self.key]
+        columns = self.columns if changed is None else changed
+        changes = [f"{c}={new.format(c)}" for c in columns if c not in self.key]
         action = f"UPDATE SET {','.join(changes)}" if changes else "NOTHING"
         return f" ON CONFLICT ({','.join(self.key)}) DO {action}"
 
@@ -72,10 +76,18 @@ class Transaction(Reader, Protocol):
         """Insert rows, all columns in declared order; an existing key is an error."""
         ...
 
-    async def upsert(self, table: Table, rows: Sequence[Row], new: Sequence[Row] = ()) -> None:
+    async def upsert(
+        self,
+        table: Table,
+        rows: Sequence[Row],
+        new: Sequence[Row] = (),
+        before: Sequence[Row | None] = (),
+    ) -> None:
         """Insert rows or replace the ones with the same primary key. No key twice.
 
-        That there are none with the keys of `new` is known: to find one may be an error.
+        That there are none with the keys of `new` is known: to find one may be an error. `before`,
+        if given, is for each of `rows` what stands in its place, None where that is not known:
+        what is equal in both need not be written.
         """
         ...
 

@@ -178,7 +178,14 @@ class PostgresTransaction:
             table.name, records=rows, columns=list(table.columns)
         )
 
-    async def upsert(self, table: Table, rows: Sequence[Row], new: Sequence[Row] = ()) -> None:
+    async def upsert(
+        self,
+        table: Table,
+        rows: Sequence[Row],
+        new: Sequence[Row] = (),
+        before: Sequence[Row | None] = (),
+    ) -> None:
+        # What did not change Postgres finds out by itself.
         if len(new) >= COPY_ROWS_MIN:
             # To look for a row in the way of each costs as much again as to insert it.
             await self._copy(table, new)

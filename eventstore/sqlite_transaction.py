@@ -4,7 +4,8 @@ import sqlite3
 import threading
 from collections.abc import Awaitable, Coroutine, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, compress
+from operator import ne
 from typing import Any, TypeVar, cast
 
 from eventstore.database import OnConflict, Row, Table, Value
@@ -13,8 +14,9 @@ from eventstore.sqlite_dialect import native
 
 T = TypeVar("T")
 
-ROWS_PER_STATEMENT = (256, 64, 16, 4, 1)
-"""Rows bound to one INSERT: few sizes, so that prepared statements are reused."""
+ROWS_PER_STATEMENT = (256, 64, 16, *range(8, 0, -1))
+"""Rows bound to one INSERT: not any number, so that prepared statements are reused, but a batch of
+a few goes in at once."""
 KEYS_PER_STATEMENT = (64, 16, 4)
 """Keys bound to one SELECT; fewer are looked up one at a time."""
 
@@ -45,19 +47,32 @@ class SqliteTransaction:
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
         self._write(table, rows, "fail")
 
-    async def upsert(self, table: Table, rows: Sequence[Row], new: Sequence[Row] = ()) -> None:
-        self._write(table, [*rows, *new] if new else rows, "replace")
+    async def upsert(
+        self,
+        table: Table,
+        rows: Sequence[Row],
+        new: Sequence[Row] = (),
+        before: Sequence[Row | None] = (),
+    ) -> None:
+        self._write(table, rows, "replace", _changed(table, rows, before))
+        self._write(table, new, "fail")
 
     async def add(self, table: Table, rows: Sequence[Row]) -> None:
         self._write(table, rows, "add")
 
-    def _write(self, table: Table, rows: Sequence[Row], conflict: OnConflict) -> None:
+    def _write(
+        self,
+        table: Table,
+        rows: Sequence[Row],
+        conflict: OnConflict,
+        changed: tuple[str, ...] | None = None,
+    ) -> None:
         # Many rows in one statement: the interpreter lock is given up once per statement, and a
         # busy event loop would otherwise get a turn between any two rows.
         done, total = 0, len(rows)
         for size in ROWS_PER_STATEMENT:
-            sql = _insert_sql(table, size, conflict)
             while total - done >= size:
+                sql = _insert_sql(table, size, conflict, changed)
                 if size == 1:
                     self._connection.execute(sql, rows[done])
                 else:
@@ -79,10 +94,32 @@ class SqliteTransaction:
 
 
 @lru_cache(maxsize=1024)
-def _insert_sql(table: Table, rows: int, conflict: OnConflict) -> str:
+def _insert_sql(
+    table: Table, rows: int, conflict: OnConflict, changed: tuple[str, ...] | None
+) -> str:
     one = "(" + ",".join("?" * len(table.columns)) + ")"
     names, values = ",".join(table.columns), ",".join([one] * rows)
-    return f"INSERT INTO {table.name} ({names}) VALUES {values}{table.on_conflict(conflict)}"
+    # What fails ends the transaction: SQLite need not remember, page by page, what it would take to
+    # undo the statement alone.
+    insert = "INSERT OR FAIL INTO" if conflict == "fail" else "INSERT INTO"
+    return f"{insert} {table.name} ({names}) VALUES {values}{table.on_conflict(conflict, changed)}"
+
+
+def _changed(
+    table: Table, rows: Sequence[Row], before: Sequence[Row | None]
+) -> tuple[str, ...] | None:
+    """The columns in which any of the rows differs from what was before; None: that is not known.
+
+    SQLite takes a row's entry out of an index and puts it in again if a column of it is set, even
+    to what it is. Of a flow run that is set another state most indexes stay as they are.
+    """
+    known = [was for was in before if was is not None]
+    if len(known) < len(rows):
+        return None
+    changed: set[str] = set()
+    for row, was in zip(rows, known, strict=True):
+        changed.update(compress(table.columns, map(ne, row, was)))
+    return tuple(name for name in table.columns if name in changed)
 
 
 def fetch_keys(

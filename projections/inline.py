@@ -70,7 +70,7 @@ class InlineProjector:
             for key in wanted:
                 held = recent.get(key)
                 if held is not None:
-                    rows.hold(*key, held.value)
+                    rows.hold(*key, held.value, held.row)
         for fact in recorded:
             if fact.version == 1:
                 self._hold_new(rows, fact)

@@ -94,6 +94,8 @@ class Rows:
         """Of models with totals: the values that count in the totals so far."""
         self._absent: set[tuple[Model[Any], Key]] = set()
         """Of what was taken in: where the tables have no row."""
+        self._before: dict[tuple[Model[Any], Key], Row] = {}
+        """Of what was taken in: the rows that the tables have."""
 
     def get(self, model: Model[V], *key: Value) -> V | None:
         """The value at `key`; only rows that the projection's `reads` named can be asked for."""
@@ -148,10 +150,13 @@ class Rows:
                 absent.setdefault(model, {})[key] = None
         return {model: list(keys) for model, keys in absent.items()}
 
-    def hold(self, model: Model[V], key: Key, value: V | None) -> None:
-        """Take in a row as the database (or a cache of it) has it."""
-        if value is None and (model, key) not in self._values:
-            self._absent.add((model, key))
+    def hold(self, model: Model[V], key: Key, value: V | None, row: Row | None = None) -> None:
+        """Take in a value as the database (or a cache of it) has it; `row` is its row, if known."""
+        if (model, key) not in self._values:
+            if value is None:
+                self._absent.add((model, key))
+            elif row is not None:
+                self._before[model, key] = row
         self._values.setdefault((model, key), value)
         if model.totals is not None:
             self._stored.setdefault((model, key), value)
@@ -175,7 +180,7 @@ class Rows:
             at = [list(model.table.columns).index(name) for name in model.table.key]
             found = await reader.fetch_keys(model.table, keys)
             for row in found:
-                self.hold(model, tuple(row[i] for i in at), model.parse(row))
+                self.hold(model, tuple(row[i] for i in at), model.parse(row), row)
             for key in keys:
                 self.hold(model, key, None)
 
@@ -207,6 +212,7 @@ class Rows:
             gone: list[Key] = []
             rows: list[Row] = []
             new: list[Row] = []
+            before: list[Row | None] = []
             for key in keys:
                 value = self._values[model, key]
                 if value is None:
@@ -214,11 +220,15 @@ class Rows:
                 else:
                     row = model.render(value)
                     written[model, key] = row
-                    (new if (model, key) in self._absent else rows).append(row)
+                    if (model, key) in self._absent:
+                        new.append(row)
+                    else:
+                        rows.append(row)
+                        before.append(self._before.get((model, key)))
             if gone:
                 await tx.delete(model.table, gone)
             if rows or new:
-                await tx.upsert(model.table, rows, new)
+                await tx.upsert(model.table, rows, new, before)
             if model.totals is not None:
                 for key in keys:
                     value = self._values[model, key]

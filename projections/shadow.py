@@ -141,7 +141,13 @@ class _Renaming(_Reading):
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
         await self._tx.insert(shadow_of(table), rows)
 
-    async def upsert(self, table: Table, rows: Sequence[Row], new: Sequence[Row] = ()) -> None:
+    async def upsert(
+        self,
+        table: Table,
+        rows: Sequence[Row],
+        new: Sequence[Row] = (),
+        before: Sequence[Row | None] = (),
+    ) -> None:
         rows = [*rows, *new] if new else rows
         if not (self._may_be_new(table, rows) and await self._copied(table, rows)):
             await self._tx.upsert(shadow_of(table), rows)

@@ -94,6 +94,52 @@ async def test_what_is_new_is_written_beside_what_is_replaced(tables: Database) 
     assert await stored(tables) == sorted([*others, *changed])
 
 
+@pytest.mark.parametrize("number", [1, 2, 17, 200])
+async def test_of_rows_that_are_known_what_changed_is_replaced(
+    tables: Database, number: int
+) -> None:
+    before = [(f"many-{n:03}", n, -n) for n in range(number)]
+    after = [(id_, runs + n % 2, seconds - n % 3) for n, (id_, runs, seconds) in enumerate(before)]
+    new = [(f"new-{n:03}", 7, n) for n in range(number)]
+
+    async def work(tx: Transaction) -> None:
+        await tx.insert(TALLIES, before)
+        await tx.upsert(TALLIES, after, new, before)
+        # Of one of them it is not known, and one has gone in the meantime.
+        await tx.insert(OTHERS, [("known", 1, 1), ("unknown", 2, 2)])
+        rows = [("known", 1, 5), ("unknown", 3, 3), ("gone", 4, 4)]
+        await tx.upsert(OTHERS, rows, before=[("known", 1, 1), None, ("gone", 4, 0)])
+
+    await tables.transact(work)
+    assert await stored(tables) == [*after, *new]
+    assert await stored(tables, OTHERS) == [("gone", 4, 4), ("known", 1, 5), ("unknown", 3, 3)]
+
+
+async def test_a_known_row_that_is_not_there_is_inserted_whole(tables: Database) -> None:
+    async def work(tx: Transaction) -> None:
+        await tx.upsert(TALLIES, [("a", 1, 2)], before=[("a", 1, 1)])
+        await tx.upsert(TALLIES, [("b", 1, 2)], before=[("b", 1, 2)])
+
+    await tables.transact(work)
+    assert await stored(tables) == [("a", 1, 2), ("b", 1, 2)]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_a_column_that_stays_as_it_is_is_not_set(tables: Database) -> None:
+    """SQLite writes every index anew of which a column is set, whatever to."""
+
+    async def work(tx: Transaction) -> None:
+        await tx.insert(TALLIES, [("a", 1, 1), ("b", 2, 2)])
+        await tx.execute(
+            "CREATE TRIGGER runs_stay AFTER UPDATE OF runs ON tallies "
+            "BEGIN SELECT RAISE(ABORT, 'runs were set'); END"
+        )
+        await tx.upsert(TALLIES, [("a", 1, 5), ("b", 2, 6)], before=[("a", 1, 1), ("b", 2, 2)])
+
+    await tables.transact(work)
+    assert await stored(tables) == [("a", 1, 5), ("b", 2, 6)]
+
+
 async def test_numbers_are_added_to_the_ones_that_are_there_whoever_wrote_them(
     tables: Database,
 ) -> None:
