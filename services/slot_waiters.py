@@ -7,7 +7,7 @@ who is woken and finds that somebody else was quicker waits again.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -56,15 +56,22 @@ class SlotWaiters:
     async def run(self, origin: Origin) -> None:
         """See `services.service.Service`."""
         store = self._shell.store
-        head = store.ring.head
-        for limit_id in await read.awaited(store.database, LIMITS_MAX):
-            await self._wake(await self._awaiting(limit_id), origin)  # Free while nobody looked.
-        async for page in store.follow(head):
-            for limit_id in _freed(page):
-                await self._wake(await self._awaiting(limit_id), origin)
-            for deployment_id in _unlimited(page):
-                ids = await read.awaiting_of_deployment(store.database, deployment_id, WOKEN_MAX)
-                await self._wake(ids, origin)
+        heard = _Heard()
+        with store.ring.telling(heard.hear):
+            # Free while nobody looked.
+            heard.limits.update(dict.fromkeys(await read.awaited(store.database, LIMITS_MAX)))
+            while True:
+                store.ring.check()
+                limits, heard.limits = heard.limits, {}
+                deployments, heard.deployments = heard.deployments, {}
+                for limit_id in limits:
+                    await self._wake(await self._awaiting(limit_id), origin)
+                for deployment_id in deployments:
+                    ids = await read.awaiting_of_deployment(
+                        store.database, deployment_id, WOKEN_MAX
+                    )
+                    await self._wake(ids, origin)
+                await heard.anything()
 
     async def _awaiting(self, limit_id: str) -> list[str]:
         """As many of the runs that wait for a limit's slots as there are free ones."""
@@ -107,27 +114,42 @@ def _free(seen: Seen, now: datetime) -> int:
     return seen.limit.limit - seen.active_slots(now)
 
 
-def _freed(page: Iterable[Entry]) -> list[str]:
-    """The limits of which slots may have come free, each once."""
-    freed: dict[str, None] = {}
-    for entry in page:
-        recorded: Recorded[Any] = entry.recorded
+class _Heard:
+    """What the log has told since it was seen to, each once. Most of what is written tells nothing
+    of it, and wakes nobody."""
+
+    def __init__(self) -> None:
+        self.limits: dict[str, None] = {}
+        """Those of which slots may have come free."""
+        self.deployments: dict[str, None] = {}
+        """Those whose runs need no slot any more."""
+        self._more = asyncio.Event()
+
+    def hear(self, entries: Sequence[Entry]) -> None:
+        """See `eventstore.ring.Hear`."""
+        for entry in entries:
+            if type(entry.recorded.event) in _TELLING:
+                self._note(entry.recorded)
+        if self.limits or self.deployments or not entries:
+            self._more.set()
+
+    def _note(self, recorded: Recorded[Any]) -> None:
         match recorded.event:
             case LeaseReleased(limits=limits):
-                freed.update((share.id, None) for share in limits)
+                self.limits.update((share.id, None) for share in limits)
             case ConcurrencyLimitUpdated() | ConcurrencyLimitDeleted():
-                freed[entity_id(recorded)] = None
+                self.limits[entity_id(recorded)] = None
             case DeploymentUpdated(global_concurrency_limit=ConcurrencyLimit(id=id_)):
-                freed[id_] = None  # Its runs waited for another one's slots, perhaps.
-    return list(freed)
-
-
-def _unlimited(page: Iterable[Entry]) -> list[str]:
-    """The deployments whose runs need no slot any more, each once."""
-    found: dict[str, None] = {}
-    for entry in page:
-        recorded: Recorded[Any] = entry.recorded
-        match recorded.event:
+                self.limits[id_] = None  # Its runs waited for another one's slots, perhaps.
             case DeploymentUpdated(global_concurrency_limit=None):
-                found[entity_id(recorded)] = None
-    return list(found)
+                self.deployments[entity_id(recorded)] = None
+
+    async def anything(self) -> None:
+        """Wait until there is something, or until nothing more will be told."""
+        await self._more.wait()
+        self._more.clear()
+
+
+_TELLING = frozenset(
+    (LeaseReleased, ConcurrencyLimitUpdated, ConcurrencyLimitDeleted, DeploymentUpdated)
+)

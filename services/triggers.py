@@ -57,6 +57,9 @@ LISTENING = 15 * SECOND
 """In so short a time without a sign of life somebody did listen."""
 DUE_MAX = 2_000
 """Buckets that come due in one transaction."""
+GATHERING_SECONDS = 0.25
+"""How long events are gathered while no trigger is watched for: to look at each commit costs a
+request that writes alone a twentieth of its work."""
 AGAIN_SECONDS = 0.05
 """When what came due is looked at again, if there was more in the log than is known here."""
 
@@ -98,6 +101,8 @@ class Triggers:
                 await asyncio.wait({page}, timeout=self._pause())
                 if page.done():
                     await self._take_in(page.result(), origin)
+                    if not self._index.watched and len(page.result()) < PAGE_EVENTS:
+                        await asyncio.sleep(GATHERING_SECONDS)
                     page = asyncio.ensure_future(anext(pages))
                 if self._position >= behind_until:
                     await self._listen(self._now(), origin)
