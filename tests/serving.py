@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -165,6 +165,23 @@ def run_cli(
         text=True,
         timeout=READY_SECONDS_MAX * 2,
     )
+
+
+@contextmanager
+def tail_that_follows(target: Target, home: Path) -> Iterator[subprocess.Popen[str]]:
+    """`pluperfect log tail --follow` on `target`; killed afterwards if it has not ended."""
+    with subprocess.Popen(
+        [*COMMAND, "log", "tail", "--follow"],
+        env=environment(target, home, {}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as tail:
+        try:
+            yield tail
+        finally:
+            tail.kill()
 
 
 @cache

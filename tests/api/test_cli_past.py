@@ -368,17 +368,11 @@ def test_ctrl_c_is_how_a_tail_that_follows_ends(
 ) -> None:
     server = start_server()
     httpx.post(f"{server.url}/flows/", json={"name": "a"})
-    tail = subprocess.Popen(
-        [*serving.COMMAND, "log", "tail", "--follow"],
-        env=serving.environment(target, tmp_path / "cli", {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert tail.stdout is not None
-    assert "flow.created" in tail.stdout.readline()
-    tail.send_signal(signal.SIGINT)
-    _, said = tail.communicate(timeout=20)
+    with serving.tail_that_follows(target, tmp_path / "cli") as tail:
+        assert tail.stdout is not None
+        assert "flow.created" in tail.stdout.readline()
+        tail.send_signal(signal.SIGINT)
+        _, said = tail.communicate(timeout=20)
 
     assert (tail.returncode, said) == (0, "")
 

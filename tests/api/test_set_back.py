@@ -2,7 +2,6 @@
 ends: what is started in its place opens the log as it is."""
 
 import sqlite3
-import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
@@ -126,24 +125,18 @@ def test_a_tail_that_had_shown_what_is_lost_says_so_instead_of_leaving_out_what_
     new_flow(server, "kept")
     older = path.with_name("older.db")
     copy(path, older)
-    tail = subprocess.Popen(
-        [*serving.COMMAND, "log", "tail", "--follow"],
-        env=serving.environment(target, tmp_path / "cli", {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert tail.stdout is not None
-    assert "kept" in tail.stdout.readline()
-    new_flow(server, "lost")
-    assert "lost" in tail.stdout.readline()
-    copy(older, path)
-    assert server.process.wait(SOON_SECONDS) == 1
-    again = start_server()
-    for name in ("other", "another"):
-        assert new_flow(again, name).status_code == 201
+    with serving.tail_that_follows(target, tmp_path / "cli") as tail:
+        assert tail.stdout is not None
+        assert "kept" in tail.stdout.readline()
+        new_flow(server, "lost")
+        assert "lost" in tail.stdout.readline()
+        copy(older, path)
+        assert server.process.wait(SOON_SECONDS) == 1
+        again = start_server()
+        for name in ("other", "another"):
+            assert new_flow(again, name).status_code == 201
 
-    shown, said = tail.communicate(timeout=SOON_SECONDS)
+        shown, said = tail.communicate(timeout=SOON_SECONDS)
 
     assert (tail.returncode, shown) == (1, "")
     assert said.startswith("Error: The log was erased or restored from a backup meanwhile: ")
