@@ -6,7 +6,7 @@ and for an invalid body a list that names each place.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
@@ -141,8 +141,12 @@ def invalid_body(error: Exception, body: bytes, kind: Any, *, by_field: bool = F
     if place is not None:
         message = message[: place.start()]
     if place is not None and content is not None:
-        for name, index in _STEP.findall(place.group(1)):
-            loc.append(name or (int(index) if index else _key_at_fault(given, message)))
+        steps = _STEP.findall(place.group(1))
+        for passed, (name, index) in enumerate(steps, 1):
+            if name or index:
+                loc.append(name or int(index))
+            else:
+                loc.append(_key_at_fault(given, steps[passed:], message))
             given = _inside(given, loc[-1])
     if _MISSING.search(message) and (errors := _all_missing(kind, loc, given)):
         if by_field and len(loc) == 1:
@@ -180,13 +184,40 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def _key_at_fault(given: Any, message: str) -> str | int:
-    """The key of a wrong value in an object with free keys, where the decoder only says `[...]`."""
-    got = _GOT.search(message)
-    if got is None or not isinstance(given, dict):
+def _key_at_fault(given: Any, beyond: Sequence[tuple[str, str]], message: str) -> str | int:
+    """The key of what is wrong in an object with free keys, where the decoder only says `[...]`.
+
+    It is the first one from which the steps `beyond` lead to something that the message fits."""
+    if not isinstance(given, dict):
         return 0
-    types = _JSON_TYPES.get(got.group(1), ())
-    return next((str(key) for key, value in given.items() if type(value) in types), 0)
+    for key, value in given.items():
+        if any(_is_complained_of(end, message) for end in _ends(value, beyond)):
+            return str(key)
+    return 0
+
+
+def _ends(value: Any, steps: Sequence[tuple[str, str]]) -> Iterator[Any]:
+    """What such steps lead to, by any key where a step names none."""
+    if not steps:
+        yield value
+        return
+    (name, index), *further = steps
+    if name or index:
+        yield from _ends(_inside(value, name or int(index)), further)
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _ends(one, further)
+
+
+def _is_complained_of(value: Any, message: str) -> bool:
+    """Whether it may be this value that the decoder says this of."""
+    if got := _GOT.search(message):
+        return type(value) in _JSON_TYPES.get(got.group(1), ())
+    if missing := _MISSING.search(message):
+        return isinstance(value, dict) and missing.group(1) not in value
+    if unknown := _UNKNOWN.search(message):
+        return isinstance(value, dict) and unknown.group(1) in value
+    return False
 
 
 def _all_missing(kind: Any, loc: list[str | int], given: Any) -> list[dict[str, Any]]:

@@ -4,6 +4,8 @@ import asyncio
 import random
 import uuid
 
+import pytest
+
 from tests.api.talk import expect, make_flow, make_flow_run, make_task_run, set_state, talk_to
 from tests.conftest import StartServer
 
@@ -40,6 +42,28 @@ async def test_keys_may_be_of_any_length_and_all_of_them_counts(server_url: str)
             for key in ("task_key", "dynamic_key"):
                 other = await expect(client, "POST", "/task_runs/", 201, body | {key: long + "!"})
                 assert other["id"] != first["id"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        (3, []),
+        ([3], [0]),
+        ([None], [0]),
+        ([{}], [0, "input_type"]),
+        ([{"input_type": "constant", "type": "int"}, {"input_type": "parameter"}], [1, "name"]),
+        ([{"input_type": "parameter", "name": []}], [0, "name"]),
+    ],
+)
+async def test_a_refusal_names_the_input_that_is_meant(
+    server_url: str, wrong: object, place: list[str | int]
+) -> None:
+    right = [{"input_type": "parameter", "name": "x"}] * 3
+    body = {"task_key": "t", "dynamic_key": "0", "task_inputs": {"a": right, "b": wrong}}
+    async with talk_to(server_url) as client:
+        answer = await client.post("/task_runs/", json=body)
+        assert answer.status_code == 422
+        assert answer.json()["exception_detail"][0]["loc"] == ["body", "task_inputs", "b", *place]
 
 
 async def test_an_id_that_is_taken_conflicts(server_url: str) -> None:
