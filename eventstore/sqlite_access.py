@@ -10,11 +10,11 @@ import os
 import pwd
 from pathlib import Path
 
-OF_SQLITE = ("", "-wal", "-shm")
+READ = ("", "-wal", "-shm")
 """Endings of the files that SQLite has open while somebody reads; those that are missing it makes,
 for a reader, too."""
-OURS = ".lock"
-"""That of a file which whoever writes the database has open as well."""
+WRITTEN = (*READ, ".lock")
+"""Those of a database that is written."""
 _ELSE = "name another file with PLUPERFECT_DATABASE_URL"
 
 
@@ -25,26 +25,26 @@ def hindrance(path: Path, *, writing: bool) -> str | None:
 
 
 def _lacking(path: Path, *, writing: bool) -> str | None:
-    # Where the database is a link, SQLite's files are beside what that leads to, ours beside it.
+    # Where the database is a link, all other files are beside what that leads to.
     database = os.path.realpath(path)
-    files = [Path(f"{database}{ending}") for ending in OF_SQLITE]
-    if writing:
-        files.append(Path(os.path.realpath(f"{path}{OURS}")))
-    for folder in dict.fromkeys(file.parent for file in files):
-        # From above: of what is in a folder that one may not enter nobody can say if it is there.
-        for above in (*reversed(folder.parents), folder):
-            if not above.exists():
-                return _may_not("write", above.parent, os.W_OK) if writing else None
-            if not above.is_dir():
-                return f"{above} is a file and no folder; {_ELSE}"
-            if (lacking := _may_not("enter", above, os.X_OK)) is not None:
-                return lacking
+    folder = Path(database).parent
+    # From above: of what is in a folder that one may not enter nobody can say whether it is there.
+    for above in (*reversed(folder.parents), folder):
+        if not above.exists():
+            return _may_not("write", above.parent, os.W_OK) if writing else None
+        if not above.is_dir():
+            return f"{above} is a file and no folder; {_ELSE}"
+        if (lacking := _may_not("enter", above, os.X_OK)) is not None:
+            return lacking
     deed, rights = ("write", os.R_OK | os.W_OK) if writing else ("read", os.R_OK)
-    why = " (where SQLite has files beside the database)"
+    files = [Path(f"{database}{ending}") for ending in (WRITTEN if writing else READ)]
     there = [file for file in files if file.exists()]
-    needed = [_may_not(deed, file, rights) for file in there]
-    needed += [_may_not("write", one.parent, os.W_OK, why) for one in files if one not in there]
-    return next(filter(None, needed), None)
+    for file in there:
+        if (lacking := _may_not(deed, file, rights)) is not None:
+            return lacking
+    if len(there) == len(files):
+        return None
+    return _may_not("write", folder, os.W_OK, " (where SQLite has files beside the database)")
 
 
 def _may_not(deed: str, path: Path, rights: int, why: str = "") -> str | None:

@@ -4,6 +4,7 @@ SQLite writes on into a file that was moved, deleted or replaced. Whoever opens 
 finds another one, or none, and what was acknowledged meanwhile is gone with the last connection.
 """
 
+import os
 from pathlib import Path
 
 from eventstore.errors import DatabaseUnavailable
@@ -16,7 +17,8 @@ class Files:
 
     def __init__(self, path: Path) -> None:
         """To be made when the file is open: some file systems give it another number then."""
-        self._paths = (path, path.with_name(f"{path.name}-wal"))
+        # Of a link, too, SQLite has its log beside what that leads to.
+        self._paths = (path, Path(f"{os.path.realpath(path)}-wal"))
         self._opened: dict[Path, _Identity] = {}
         self.check()
 

@@ -28,7 +28,7 @@ def holder(database: Path, suffix: str) -> int | None:
     """The other process that holds the file `DATABASE.SUFFIX`; None where none does, or where the
     system, which is not Linux, or the file system, which counts otherwise, does not tell."""
     try:
-        file = Path(f"{database}.{suffix}").stat()
+        file = beside(database, suffix).stat()
         locks = Path("/proc/locks").read_text()
     except OSError:
         return None
@@ -39,6 +39,12 @@ def holder(database: Path, suffix: str) -> int | None:
     return None
 
 
+def beside(database: Path, suffix: str) -> Path:
+    """The file `DATABASE.SUFFIX`. Where the database is a link it is beside what that leads to, as
+    SQLite's own files are: whoever opens it by another name takes turns in the same one."""
+    return Path(f"{os.path.realpath(database)}.{suffix}")
+
+
 def open_lock(database: Path, suffix: str) -> int:
     """Descriptor of the file `DATABASE.SUFFIX`, made if it is not there. Raises OSError.
 
@@ -46,7 +52,7 @@ def open_lock(database: Path, suffix: str) -> int:
     to take turns in it.
     """
     mode = stat.S_IMODE(database.stat().st_mode) if database.exists() else NEW_DATABASE_MODE
-    lock = os.open(f"{database}.{suffix}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+    lock = os.open(beside(database, suffix), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
     if database.exists() and stat.S_IMODE(os.fstat(lock).st_mode) != mode:
         # The umask, or an older file. Only its owner may; whoever else got this far needs nothing.
         with suppress(PermissionError):

@@ -41,6 +41,30 @@ def without_its_log(path: Path) -> None:
 
 
 @pytest.mark.parametrize("happens", [deleted, moved, replaced, without_its_log])
+async def test_what_would_be_lost_of_a_database_that_a_link_leads_to_is_refused(
+    target: Target,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    happens: Callable[[Path], None],
+) -> None:
+    monkeypatch.setattr(committer, "UNAVAILABLE_PAUSES_SECONDS", ())
+    assert target.path is not None
+    link = tmp_path / "linked" / "linked.db"
+    link.parent.mkdir()
+    link.symlink_to(target.path)
+    database = open_database(Target(path=link))
+    store = store_on(database)
+    await store.open(follow_others=False)
+    await store.submit(adding("n:1", 0, 1))
+    assert list(link.parent.iterdir()) == [link]
+    happens(target.path)
+    with pytest.raises(DatabaseUnavailable, match="while this server had it open"):
+        await store.submit(adding("n:1", 1, 1))
+    await store.close()
+    await database.close()
+
+
+@pytest.mark.parametrize("happens", [deleted, moved, replaced, without_its_log])
 async def test_what_would_be_lost_is_refused(
     database: Database,
     target: Target,
