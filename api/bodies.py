@@ -19,6 +19,8 @@ BODY_BYTES_MAX = 32 * 1024 * 1024
 ITEMS_MAX = 50_000
 """Items of a body that is a list. In 10 MB there is room for millions of `{}`, which would take the
 time that thousands of others wait for theirs."""
+PASSED_OVER_BYTES_MAX = 1024 * 1024
+"""Of a body that nobody wants no more is read; who sends more may lose the answer with it."""
 FEW_ITEMS_BYTES_MAX = 2 * ITEMS_MAX
 """A shorter body cannot have as many: each takes two bytes."""
 NULLS_BYTES_MAX = 256 * 1024
@@ -42,6 +44,25 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
             raise too_large(BODY_BYTES_MAX)
         if not message.get("more_body") or length == b"%d" % size:
             return part if len(parts) == 1 else b"".join(parts)
+
+
+async def pass_over(receive: Receive, headers: Mapping[bytes, bytes]) -> None:
+    """Read a body that nobody wants, if there is one, before it is answered.
+
+    A connection on which an answer overtakes the body is closed, and what of the body comes after
+    that has the client's machine throw the answer away, if it has not been read by then
+    (RFC 9112, 9.6).
+    """
+    length = headers.get(b"content-length", b"0")
+    if length == b"0" and b"transfer-encoding" not in headers:
+        return
+    size = 0
+    while size < PASSED_OVER_BYTES_MAX:
+        message = await receive()
+        part: bytes = message.get("body", b"")  # type: ignore[assignment]
+        size += len(part)
+        if not message.get("more_body") or length == b"%d" % size:
+            return
 
 
 def says_json(content_type: bytes) -> bool:

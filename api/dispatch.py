@@ -13,7 +13,7 @@ from litestar.connection import WebSocket
 from litestar.enums import ScopeType
 from litestar.types import Receive, Scope, Send
 
-from api.bodies import decoded, read_body, says_json
+from api.bodies import decoded, pass_over, read_body, says_json
 from api.errors import HttpError, http_error, not_json
 from api.gate import Gate
 from api.http import JSON, Answer, Area, Call, Endpoint, SocketHandler, refused
@@ -61,27 +61,38 @@ class Api:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self._endpoints.find(scope["path"])
         call = Call(self._server, scope, {} if found is None else found[1])
+        endpoint = None if found is None else found[0].get(scope["method"])  # type: ignore[typeddict-item]
         try:
+            if endpoint is None or endpoint.body is None:
+                await pass_over(receive, call.headers)
             if found is None:
                 raise HttpError(404, {"detail": "Not Found"})
-            answer = await self._called(call, found[0], receive)
+            answer = await self._called(call, found[0], endpoint, receive)
         except Exception as error:
             answer = refused(http_error(error, call.body))
         await _send(call, self._gate, answer, send)
 
     async def _called(
-        self, call: Call, by_method: dict[str, Endpoint[Any]], receive: Receive
+        self,
+        call: Call,
+        by_method: dict[str, Endpoint[Any]],
+        endpoint: Endpoint[Any] | None,
+        receive: Receive,
     ) -> Answer:
-        method = call.scope["method"]  # type: ignore[typeddict-item]
-        endpoint = by_method.get(method)
         if endpoint is None:
+            method = call.scope["method"]  # type: ignore[typeddict-item]
             if method == "OPTIONS" and b"access-control-request-method" in call.headers:
                 return self._gate.preflight(call)
             allowed = ", ".join(sorted(by_method)).encode()
             raise HttpError(405, {"detail": "Method Not Allowed"}, ((b"allow", allowed),))
-        self._gate.admit(call, endpoint)
         if endpoint.body is None:
+            self._gate.admit(call, endpoint)
             return await endpoint.handle(call)
+        try:
+            self._gate.admit(call, endpoint)
+        except HttpError:
+            await pass_over(receive, call.headers)
+            raise
         call.body = await read_body(receive, call.headers)
         if call.body and not says_json(call.headers.get(b"content-type", JSON)):
             raise not_json(call.headers[b"content-type"])
