@@ -19,6 +19,7 @@ from api.gate import Gate
 from api.http import JSON, Answer, Area, Call, Endpoint, SocketHandler, refused
 from api.routing import Router
 from api.server import Server
+from eventstore.errors import NothingFolded
 
 GZIP_BYTES_MIN = 4 * 1024
 """Smaller answers are not worth compressing."""
@@ -86,17 +87,22 @@ class Api:
             allowed = ", ".join(sorted(by_method)).encode()
             raise HttpError(405, {"detail": "Method Not Allowed"}, ((b"allow", allowed),))
         if endpoint.body is None:
-            self._gate.admit(call, endpoint)
+            self._admit(call, endpoint)
             return await endpoint.handle(call)
         try:
-            self._gate.admit(call, endpoint)
-        except HttpError:
+            self._admit(call, endpoint)
+        except (HttpError, NothingFolded):
             await pass_over(receive, call.headers)
             raise
         call.body = await read_body(receive, call.headers)
         if call.body and not says_json(call.headers.get(b"content-type", JSON)):
             raise not_json(call.headers[b"content-type"])
         return await endpoint.handle(call, decoded(endpoint, call.body))
+
+    def _admit(self, call: Call, endpoint: Endpoint[Any]) -> None:
+        self._gate.admit(call, endpoint)
+        if not endpoint.open_to_all:
+            self._server.refolding.check()
 
 
 async def _send(call: Call, gate: Gate, answer: Answer, send: Send) -> None:

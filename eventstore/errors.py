@@ -55,6 +55,11 @@ class OtherRelease(DatabaseUnavailable):
     command again may reach a server that may."""
 
 
+class NothingFolded(DatabaseUnavailable):
+    """There is a log, and no read model that was ever folded from it: nothing can be read yet, and
+    to say that something is not there would be wrong."""
+
+
 class LogCorrupted(EventStoreError):
     """A position, a version or a hash in the log is not what it has to be."""
 

@@ -27,6 +27,14 @@ async def outdated(reader: Reader, projections: Sequence[Projection]) -> list[Pr
     return [p for p in projections if folded.get(p.name, 0) < p.version]
 
 
+async def nothing_folded(reader: Reader, projections: Sequence[Projection]) -> bool:
+    """Whether no release has ever folded any of these read models: their tables are new, or were
+    dropped."""
+    names = {one.name for one in projections}
+    found = await checkpoints.load_all(reader)
+    return not any(one.version for one in found if one.name in names)
+
+
 async def bring_up_to_date(
     database: Database,
     codec: Codec,

@@ -1,7 +1,8 @@
 """Read models that an older release has folded are folded anew while this one serves already.
 
 Until the new rows take their place the old ones answer reads; nothing is written here meanwhile,
-for that would be rows of another kind. Servers of the older release write on until then.
+for that would be rows of another kind. Servers of the older release write on until then. Where
+there are no old ones nothing is read either: a run that is in the log would be said not to exist.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from eventstore import leases, log
 from eventstore.codec import Codec
 from eventstore.database import Database, Transaction
-from eventstore.errors import DatabaseUnavailable
+from eventstore.errors import DatabaseUnavailable, NothingFolded
 from eventstore.leases import Holder, Report
 from eventstore.log import Fence
 from eventstore.store import EventStore
@@ -53,6 +54,7 @@ class Refolding:
         self._codec = codec
         self._projections = projections
         self._names = ""
+        self._nothing_yet = False
         self._then: Callable[[], None] | None = None
         self._work: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -67,9 +69,15 @@ class Refolding:
         if not old or self._open_patient is None:
             return
         self._names = ", ".join(sorted(one.name for one in old))
+        self._nothing_yet = await versions.nothing_folded(database, self._projections)
         self._reached(0, 0)
         self._task = asyncio.create_task(self._run(self._open_patient), name="refolding")
         await asyncio.wait({self._task}, timeout=AT_ONCE_SECONDS)
+
+    def check(self) -> None:
+        """Raises NothingFolded as long as there is a log and nothing to read."""
+        if self._nothing_yet:
+            raise NothingFolded(self._store.releases.held)
 
     def then(self, call: Callable[[], None]) -> None:
         """Have something called when every read model is of this release; at once if it is so."""
@@ -90,12 +98,16 @@ class Refolding:
     def _reached(self, position: int, until: int) -> None:
         how_far = f" ({position} of {until} events)" if until else ""
         self._store.releases.held = (
-            f"read models are being folded anew for this release: {self._names}{how_far}; "
+            f"all read models are being folded from the log{how_far}; until then there is nothing "
+            "to be shown"
+            if self._nothing_yet
+            else f"read models are being folded anew for this release: {self._names}{how_far}; "
             "until then they are shown as they were"
         )
 
     async def _run(self, open_patient: Callable[[], Database]) -> None:
-        logger.warning("folding anew, because their code has changed: %s", self._names)
+        why = "nothing of the log is folded" if self._nothing_yet else "their code has changed"
+        logger.warning("folding anew, because %s: %s", why, self._names)
         while True:
             try:
                 # A thread with a loop of its own: pages of thousands of events would hold up ours.
@@ -109,6 +121,7 @@ class Refolding:
                 self._store.releases.held = f"read models cannot be folded anew: {error}"
                 await asyncio.sleep(FAILED_AGAIN_SECONDS)
         logger.warning("folded anew: %s", self._names)
+        self._nothing_yet = False
         self._store.releases.held = None
         if self._then is not None:
             self._then()

@@ -34,7 +34,7 @@ from api.ui import api_page, assets, cross_site, editing, segments
 from api.ui.page import Action, Deed, Missing, Page, Source, Visit
 from api.ui.query import Query, whole
 from api.version import product_version
-from eventstore.errors import DatabaseUnavailable, ReadOnly
+from eventstore.errors import DatabaseUnavailable, NothingFolded, ReadOnly
 from orchestration.refusals import NotFound, Refusal
 
 logger = logging.getLogger(__name__)
@@ -165,12 +165,12 @@ class Site:
         return self._known
 
     def _admit(self, call: Call) -> None:
-        """Where the API asks for a password, so do the pages. Raises HttpError."""
-        if self._password is None:
-            return
-        if not same(call.headers.get(b"authorization", b""), self._password):
-            raise HttpError(401, "", ((b"www-authenticate", b'Basic realm="Pluperfect"'),))
-        call.actor = "basic-auth"
+        """Where the API asks for a password, so do the pages. Raises HttpError, NothingFolded."""
+        if self._password is not None:
+            if not same(call.headers.get(b"authorization", b""), self._password):
+                raise HttpError(401, "", ((b"www-authenticate", b'Basic realm="Pluperfect"'),))
+            call.actor = "basic-auth"
+        self._server.refolding.check()
 
     def _visit(self, call: Call, path: str, parameters: Mapping[str, str], query: Query) -> Visit:
         names = {name: segments.read(segment) for name, segment in parameters.items()}
@@ -295,6 +295,8 @@ class Site:
             return self._sign(call, found.status, str(error))
         if isinstance(error, ReadOnly):
             return self._sign(call, found.status, "This server shows the past and changes nothing")
+        if isinstance(error, NothingFolded):
+            return self._sign(call, found.status, str(error))
         if isinstance(error, DatabaseUnavailable):
             return self._sign(call, found.status, "The database does not answer")
         return self._sign(call, found.status, "This page could not be made")

@@ -285,6 +285,40 @@ def test_or_by_the_next_start(filled: Target, tmp_path: Path, start_server: Star
     assert httpx.get(f"{server.url}/flows/name/a").status_code == 200
 
 
+@contextmanager
+def _nobody_folds(target: Target) -> Iterator[None]:
+    """Another program has locked what whoever folds has to write first."""
+    if target.path is not None:
+        with _locked(target, "SQLite"):
+            yield
+        return
+    with psycopg.connect(target.url, options=f"-c search_path={target.schema}") as postgres:
+        postgres.execute("LOCK TABLE leases IN EXCLUSIVE MODE")
+        yield
+
+
+@pytest.mark.parametrize("path", ["/api/flows/name/a", "/flows"])
+def test_until_anything_is_folded_nothing_is_said_not_to_exist(
+    filled: Target, tmp_path: Path, start_server: StartServer, path: str
+) -> None:
+    _cli(filled, tmp_path, "downgrade", "-y", "-r", "0001")
+    migrate.upgrade(filled)
+    with _nobody_folds(filled):
+        server = start_server()
+        address = f"{server.url.removesuffix('/api')}{path}"
+
+        before = httpx.get(address)
+
+        assert before.status_code == 503
+        assert "until then there is nothing to be shown" in before.text
+        assert "all read models" in httpx.get(f"{server.url}/ready").json()["message"]
+    server.wait_until_folded()
+
+    after = httpx.get(address)
+    assert after.status_code == 200
+    assert "a" in after.text
+
+
 def test_stamp_notes_a_revision_without_running_it(target: Target, tmp_path: Path) -> None:
     _cli(target, tmp_path, "stamp", "0001", "-y")
 
