@@ -34,9 +34,19 @@ class Table(Struct, frozen=True):
     key: tuple[str, ...] = ("id",)
     """Primary key columns, in order."""
 
+    def __eq__(self, other: object) -> bool:
+        # Of everything, the order of columns included, which dicts of themselves do not compare:
+        # one table can be declared twice, with other columns or another key, and statements
+        # remembered for one must not be taken for the other.
+        if not isinstance(other, Table):
+            return NotImplemented
+        return (self.name, [*self.columns.items()], self.key) == (
+            other.name,
+            [*other.columns.items()],
+            other.key,
+        )
+
     def __hash__(self) -> int:
-        # Equality is of everything: one table can be declared twice, with other columns or another
-        # key, and statements remembered for one must not be taken for the other.
         return hash(self.name)
 
     def on_conflict(self, what: OnConflict, changed: Sequence[str] | None = None) -> str:

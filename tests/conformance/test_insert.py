@@ -88,6 +88,21 @@ async def test_many_rows_go_through_pgbouncer(target: Target) -> None:
     await database.close()
 
 
+async def test_a_table_may_be_declared_twice_with_its_columns_in_another_order(
+    database: Database,
+) -> None:
+    await create(database)
+    await insert(database, [(1, "a", 0.5, None, None)])
+    other = Table(TABLE.name, dict(reversed(TABLE.columns.items())), TABLE.key)
+
+    async def work(tx: Transaction) -> None:
+        await tx.insert(other, [(None, None, 0.5, "b", 2)])
+
+    await database.transact(work)
+
+    assert await stored(database) == [(1, "a", 0.5, None, None), (2, "b", 0.5, None, None)]
+
+
 async def test_no_keys_are_no_rows(database: Database) -> None:
     await create(database)
     await insert(database, toys(2))

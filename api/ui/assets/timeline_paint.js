@@ -371,8 +371,8 @@ function made(context, scene, rows, places, x, top) {
 }
 
 /** Where a name of `wide` pixels begins so that no mark stands on it: at `left` or right of marks, and at
- *  `left` all the same if it would end beyond `most`. */
-function besides(marks, left, wide, most) {
+ *  `left` all the same if it would end beyond `most`. Tests ask for it by itself. */
+export function besides(marks, left, wide, most) {
   let at = left;
   for (const mark of marks.sort((a, b) => a - b)) {
     if (mark + MARK_PIXELS > at && mark - MARK_PIXELS < at + wide) at = mark + MARK_PIXELS + 2;
