@@ -296,7 +296,8 @@ class Site:
         if isinstance(error, ReadOnly):
             return self._sign(call, found.status, "This server shows the past and changes nothing")
         if isinstance(error, NothingFolded):
-            return self._sign(call, found.status, str(error))
+            why = str(error)
+            return self._sign(call, found.status, why[:1].upper() + why[1:])
         if isinstance(error, DatabaseUnavailable):
             return self._sign(call, found.status, "The database does not answer")
         return self._sign(call, found.status, "This page could not be made")
