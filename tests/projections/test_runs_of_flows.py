@@ -95,11 +95,10 @@ async def test_more_flows_than_are_merged_are_left_to_the_plain_page(
     assert not await merged()
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # Postgres plans by statistics.
 async def test_each_flow_s_runs_are_read_in_the_order_of_an_index(
     filled: Database, sqlite_template: Path
 ) -> None:
-    if filled.dialect.name != "sqlite":
-        pytest.skip("only SQLite plans without statistics")
     orders: dict[Sort, str] = {
         "START_TIME_DESC": "flow_runs_by_flow_and_start",
         "EXPECTED_START_TIME_ASC": "flow_runs_by_flow_and_expected_start",
